@@ -1,0 +1,32 @@
+"""GLARE: continual self-supervised pre-training for segmentation.
+
+The public names are imported when they are first used, so that ``python -m src --help`` never waits for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from src.models.backbone import Backbone, Features, load_backbone
+    from src.pretraining import ContinualPretraining
+    from src.segmentation import SemanticSegmentation
+
+__all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation", "load_backbone"]
+
+_HOME = {
+    "Backbone": "src.models.backbone",
+    "ContinualPretraining": "src.pretraining",
+    "Features": "src.models.backbone",
+    "SemanticSegmentation": "src.segmentation",
+    "load_backbone": "src.models.backbone",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'src' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

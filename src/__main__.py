@@ -1,0 +1,63 @@
+"""``python -m src COMMAND``: a table of commands, of which only the one that was asked for is imported."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from src.failures import one_message
+
+# name → (module, one line of help). A module has `main(arguments)`; src.cli serves four commands, so it gets the name too.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
+    "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
+    "fit": ("src.cli", "train what a yaml describes: continual pre-training or a segmentation head"),
+    "validate": ("src.cli", "evaluate on the validation split"),
+    "test": ("src.cli", "evaluate on the test split and write evaluation.json"),
+    "predict": ("src.cli", "predict masks for images"),
+    "doctor": ("src.commands.doctor", "check this machine: packages, weights, data, speed"),
+}
+
+
+def usage() -> str:
+    """The text of ``--help``: each command with its line."""
+    lines = [f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "GLARE: continual self-supervised pre-training for segmentation",
+            "",
+            "usage: python -m src COMMAND [--help] …",
+            "",
+            *lines,
+            "",
+            "python -m src COMMAND --help shows the options of one command.",
+            "GLARE_TRACEBACK=1 shows the full traceback of an error instead of its message.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the words after ``python -m src``; those of this process by default.
+
+    Returns:
+        The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        from src.spelling import nearest
+
+        print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[words[0]]
+    with one_message() as outcome:
+        import_module(module).main(words if module == "src.cli" else words[1:])
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
