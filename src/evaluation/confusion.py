@@ -1,0 +1,132 @@
+"""Confusion counts of segmentations, one matrix per image, and the scores that follow from them.
+
+Shapes: C classes; a confusion matrix is [truth, prediction] in pixels, int64.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from src.evaluation.gathering import merge_by_index
+
+
+class Scores(NamedTuple):
+    """What one confusion matrix says; float64 throughout.
+
+    Attributes:
+        miou: Mean IoU over the classes that truth or prediction hold; NaN if there is none.
+        iou: Per class `[C]`; NaN where a class is in neither.
+        accuracy: Share of labelled pixels that are right (aAcc); NaN without a labelled pixel.
+        class_accuracy: Recall per class `[C]`; NaN where truth has none of it.
+        absent: Classes in neither truth nor prediction: left out of `miou`.
+    """
+
+    miou: float
+    iou: Tensor
+    accuracy: float
+    class_accuracy: Tensor
+    absent: list[int]
+
+
+def iou_from_confusion(confusion: Tensor) -> Tensor:
+    """Intersection over union per class, float64 `[..., C]`, from counts `[..., C, C]`; NaN for an empty union."""
+    counts = confusion.double()
+    right = counts.diagonal(dim1=-2, dim2=-1)
+    return right / (counts.sum(-1) + counts.sum(-2) - right)  # 0 / 0 is NaN
+
+
+def scores_from_confusion(confusion: Tensor) -> Scores:
+    """Scores over everything that `[C, C]` counts, not a mean of per-image scores."""
+    counts = confusion.double()
+    iou, right = iou_from_confusion(counts), counts.diagonal()
+    return Scores(
+        miou=float(iou.nanmean()),
+        iou=iou,
+        accuracy=float(right.sum() / counts.sum()),
+        class_accuracy=right / counts.sum(-1),
+        absent=iou.isnan().nonzero().flatten().tolist(),
+    )
+
+
+class ImageConfusions(NamedTuple):
+    """Confusion matrices of single images, in the order of their index in the data set.
+
+    Attributes:
+        names: One per image.
+        matrices: int64 `[images, C, C]`.
+    """
+
+    names: list[str]
+    matrices: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write `names` and `matrices` to a compressed .npz."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, names=np.array(self.names, dtype=np.str_), matrices=self.matrices.numpy())
+
+    @classmethod
+    def load(cls, path: Path) -> ImageConfusions:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+        """
+        with np.load(path) as stored:
+            return cls(stored["names"].tolist(), torch.from_numpy(stored["matrices"]))
+
+
+class ConfusionPerImage:
+    """Counts predictions against truth, image by image.
+
+    Args:
+        num_classes: C.
+        ignore_index: Id in the truth that counts for nothing.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int) -> None:
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        # sparse: an image holds few of 150 classes, and 2,000 dense float64 matrices of them are 360 MB
+        self._images: dict[int, tuple[str, Tensor]] = {}
+
+    def reset(self) -> None:
+        """Forget every image."""
+        self._images = {}
+
+    def update(self, index: int, name: str, prediction: Tensor, truth: Tensor) -> None:
+        """Count one image; one that comes again (a padding sampler) replaces itself.
+
+        Args:
+            index: Index in the data set.
+            name: Name of the image, for messages and files.
+            prediction: Class ids `[h, w]`.
+            truth: Class ids `[h, w]`.
+
+        Raises:
+            ValueError: If the sizes differ, or truth holds an id that is neither a class nor the ignore id.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(f"{name}: prediction {list(prediction.shape)} and mask {list(truth.shape)} differ in size")
+        unknown = truth[(truth != self.ignore_index) & ((truth < 0) | (truth >= self.num_classes))]
+        if unknown.numel():
+            raise ValueError(
+                f"{name}: the mask holds id {int(unknown[0])}; expected classes 0 to {self.num_classes - 1} or the "
+                f"ignore id {self.ignore_index}"
+            )
+        counts = multiclass_confusion_matrix(
+            prediction, truth, self.num_classes, ignore_index=self.ignore_index, validate_args=False
+        )
+        self._images[index] = (name, counts.long().cpu().to_sparse())
+
+    def gathered(self) -> ImageConfusions:
+        """Every image of every rank, each once; to be called on all ranks together."""
+        images = merge_by_index(self._images)
+        empty = torch.zeros(0, self.num_classes, self.num_classes, dtype=torch.int64)
+        matrices = torch.stack([counts.to_dense() for _, counts in images.values()]) if images else empty
+        return ImageConfusions([name for name, _ in images.values()], matrices)

@@ -1,0 +1,27 @@
+"""Effective rank of features: how many directions they really use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def effective_rank(features: Tensor, epsilon: float = 1e-7) -> float:
+    """RankMe (Garrido et al. 2023, arXiv 2210.02885, Eq. 1): exp of the entropy of the normalised singular values.
+
+    Not centred, as in the paper: a collapse to one non-zero vector gives 1, D orthogonal directions of equal size D.
+
+    Args:
+        features: `[samples, D]`; computed in float64.
+        epsilon: Added to each normalised singular value, as in the paper.
+
+    Raises:
+        ValueError: If there are no features, or some are not finite.
+    """
+    if features.ndim != 2 or not features.numel():
+        raise ValueError(f"effective_rank: expected features [samples, D], found shape {list(features.shape)}")
+    if not bool(features.isfinite().all()):
+        raise ValueError("effective_rank: the features hold NaN or infinite values")
+    values = torch.linalg.svdvals(features.double())
+    share = values / values.sum().clamp(min=torch.finfo(torch.float64).tiny) + epsilon
+    return float(torch.exp(-(share * share.log()).sum()))

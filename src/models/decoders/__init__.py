@@ -1,0 +1,1 @@
+"""Segmentation heads: from the backbone's feature maps to class logits."""

@@ -1,0 +1,40 @@
+"""What every segmentation head is.
+
+Shapes: B images · D width of the backbone · h×w patches · C classes · H×W pixels · h'×w' the head's own grid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Class scores `[B, C, h', w']` at another size, bilinear between cell centres, in float32 at least.
+
+    Half precision is left here: near a border, bfloat16 (8 bits) would tie classes that differ.
+    """
+    if scores.dtype.itemsize < 4:
+        scores = scores.float()
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+class Decoder(nn.Module, ABC):
+    """From feature maps to logits.
+
+    Attributes:
+        blocks: Which blocks' outputs it wants (0 is the first); None for the last one's after the final norm.
+    """
+
+    blocks: Sequence[int] | None = None
+
+    @abstractmethod
+    def classify(self, maps: list[Tensor]) -> Tensor:
+        """Logits on the head's own grid, `[B, C, h', w']`, from maps `[B, D, h, w]`, one per wanted block."""
+
+    def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Logits `[B, C, H, W]` at `size` = (H, W), float32 at least."""
+        return resize_scores(self.classify(maps), size)
