@@ -1,0 +1,232 @@
+"""DomainDataModule: one class per data set, which serves both unlabelled views and labelled pairs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.cropping import MultiViewCrop
+from datamodules.datasets import (
+    LabelledPairs,
+    SegmentationBatch,
+    UnlabelledViews,
+    collate_evaluation,
+    collate_training,
+    collate_views,
+)
+from datamodules.images import IGNORE
+from datamodules.sampling import EpochSampler, EverySampleOnce, process
+from datamodules.sources import Part, Source, cache
+from datamodules.views import Crops
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split", "held_out"]
+
+Split = Literal["train", "val"]
+Colour = tuple[int, int, int]
+
+_SPLITS: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("val",),
+    "predict": ("val",),
+}
+
+
+class DomainDataModule(LightningDataModule):
+    """A data set for both stages.
+
+    A subclass names its classes and gives the images of a split; all else is the same for every data set.
+
+    Args:
+        job: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
+            loaders yield `SegmentationBatch`.
+        batch_size: Images per batch and process; the set's size, if that is smaller.
+        size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
+        local_views: Number of local views (`pretrain`).
+        local_size: Side of the local views (`pretrain`).
+        augment: Crop, mirror and change colours of training images (`segment`).
+        evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
+            Settings are chosen on the latter.
+        workers: Loader processes; 0 loads in the main process.
+        seed: Seed of order, crops and colours.
+        cache: Decode once and keep the images in memory, if they fit in 1 GiB.
+    """
+
+    ignore_index = IGNORE
+
+    def __init__(
+        self,
+        job: Literal["pretrain", "segment"] = "pretrain",
+        batch_size: int = 16,
+        size: int | tuple[int, int] = 224,
+        local_views: int = 0,
+        local_size: int = 96,
+        augment: bool = False,
+        evaluate_on: Literal["val", "holdout"] = "val",
+        workers: int = 2,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> None:
+        super().__init__()
+        if job == "pretrain" and not isinstance(size, int):
+            raise ValueError(f"size: expected the side of a square view for pre-training, found {size}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+        self.job = job
+        self.batch_size = batch_size
+        self.size = size
+        self.local_views = local_views
+        self.local_size = local_size
+        self.augment = augment
+        self.evaluate_on = evaluate_on
+        self.workers = workers
+        self.seed = seed
+        self.cache = cache
+        self._sources: dict[Split, Source] = {}
+        self._train: DataLoader[Any] | None = None
+        self._origin = (0, 0)  # (batches the trainer had counted, samples consumed) when this fit began
+        self._restored: int | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in id order."""
+        raise NotImplementedError
+
+    @property
+    def palette(self) -> list[Colour]:
+        """RGB colour of each class."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, ignored pixels not counted."""
+        return len(self.class_names)
+
+    def read(self, split: Split) -> Source:
+        """List the images of a split.
+
+        Raises:
+            FileNotFoundError: If the data set is not there.
+            ImageError: If it is not what it should be.
+        """
+        raise NotImplementedError
+
+    def source(self, split: Split) -> Source:
+        """The images of a split, as the job uses them, from memory where they are cached."""
+        if split not in self._sources:
+            self._sources[split] = self._prepared(split)
+        return self._sources[split]
+
+    def setup(self, stage: str) -> None:
+        """List the files before training starts, so that a wrong path is reported at once."""
+        for split in _SPLITS[stage] if self.job == "segment" else ("train",):
+            self.source(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resumed where they were left."""
+        source = self.source("train")
+        ranks = process()[1]
+        batch = max(1, min(self.batch_size, len(source) // ranks))
+        if batch < self.batch_size:
+            logger.info(
+                "%d images are fewer than a batch: batch size %d instead of %d", len(source), batch, self.batch_size
+            )
+        sampler = EpochSampler(len(source), batch, self.seed, self._consumed)
+        if self.job == "pretrain":
+            assert isinstance(self.size, int)
+            crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed)
+            self._train = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
+        else:
+            pairs = LabelledPairs(source, self._input_size, training=True, augment=self.augment, seed=self.seed)
+            self._train = self._loader(pairs, batch, sampler, collate_training)
+        if self.trainer is not None:
+            limit = self.trainer.limit_train_batches
+            batches = min(limit, sampler.batches) if isinstance(limit, int) else int(limit * sampler.batches)
+            sampler.epoch_samples = max(1, batches) * batch * ranks
+            if self._restored is not None:
+                self._origin, self._restored = (self._trained_batches, self._restored), None
+        return self._train
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Every validation image once, masks at native size. Pre-training has none."""
+        if self.job == "pretrain":
+            return []
+        source = self.source("val")
+        pairs = LabelledPairs(source, self._input_size, training=False)
+        return self._loader(pairs, self.batch_size, EverySampleOnce(len(source)), collate_evaluation)
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """The same images as validation."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """The same images as validation."""
+        return self.val_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
+        return {"samples": self._consumed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after that many samples; the trainer calls this before it asks for the loader."""
+        self._restored = int(state_dict["samples"])
+
+    @property
+    def _input_size(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+    @property
+    def _trained_batches(self) -> int:
+        """Batches that this process finished since the first epoch, as the trainer counts them and keeps in checkpoints."""
+        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+
+    def _consumed(self) -> int:
+        """Samples that all processes together have trained on."""
+        if self._train is None or self._train.batch_size is None:
+            return 0
+        sampler = self._train.sampler
+        assert isinstance(sampler, EpochSampler)
+        batches, samples = self._origin
+        return samples + (self._trained_batches - batches) * self._train.batch_size * sampler.num_replicas
+
+    def _prepared(self, split: Split) -> Source:
+        source = self.read(split)
+        if self.evaluate_on == "holdout" and self.job == "segment":
+            train = self.read("train")
+            kept = held_out(len(train))
+            source = Part(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
+        if not self.cache:
+            return source
+        return cache(
+            source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None, self.job == "segment"
+        )
+
+    def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=batch,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+        )
+
+
+def held_out(size: int) -> list[int]:
+    """The fixed fifth of the training images that settings are chosen on; it never depends on a run's seed."""
+    return sorted(int(i) for i in np.random.default_rng(2509_17816).permutation(size)[: size // 5])
+
+
+def _one_thread(worker: int) -> None:
+    """Workers share the cores among themselves; OpenCV would start a thread per core in each."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,11 @@
+"""CWFID, the Crop/Weed Field Image Dataset: carrot rows seen from a field robot, 966×1296 (Haug & Ostermann, 2014)."""
+
+from __future__ import annotations
+
+from datamodules.paired import PairedFolders
+
+
+class CWFIDDataModule(PairedFolders):
+    """CWFID: 40 training and 20 validation images."""
+
+    CLASSES = {"soil": (120, 85, 60), "crop": (60, 180, 75), "weed": (230, 60, 60)}

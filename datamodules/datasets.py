@@ -1,0 +1,192 @@
+"""Samples and batches: unlabelled views for pre-training, labelled pairs for segmentation.
+
+Shapes: V views · B images · S side of a view · h, w native size · H, W size of the network's input.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import albumentations
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.cropping import MultiViewCrop, View, resize_crop
+from datamodules.sources import Source, check_pair
+from datamodules.views import Crops, Views
+
+
+class SegmentationBatch(NamedTuple):
+    """Labelled images.
+
+    Attributes:
+        images: uint8 `[B, 3, H, W]`.
+        masks: For training int64 `[B, H, W]`; for evaluation a list of int64 `[h, w]`, each of its native size.
+        indices: int64 `[B]`, in the data set.
+        names: One per image.
+    """
+
+    images: Tensor
+    masks: Tensor | list[Tensor]
+    indices: Tensor
+    names: list[str]
+
+
+class ViewSample(NamedTuple):
+    """The views of one image."""
+
+    global_views: list[View]
+    local_views: list[View]
+    index: int
+    epoch: int
+
+
+class PairSample(NamedTuple):
+    """One labelled image: uint8 `[3, H, W]`, int64 `[H, W]` or `[h, w]`."""
+
+    image: Tensor
+    mask: Tensor
+    index: int
+    name: str
+
+
+class UnlabelledViews(Dataset[ViewSample]):
+    """Images as views. Indexed with (epoch, index), or with an index alone for the first epoch.
+
+    Args:
+        source: Images.
+        crop: Cuts the views.
+    """
+
+    def __init__(self, source: Source, crop: MultiViewCrop) -> None:
+        self.source = source
+        self.crop = crop
+        self.warned = torch.zeros(1, dtype=torch.bool).share_memory_()  # one warning over all workers
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> ViewSample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        image = self.source.image(index)
+        if min(image.shape[:2]) < self.crop.size and not self.warned:
+            self.warned.fill_(True)
+            warnings.warn(
+                f"{self.source.name(index)}: {image.shape[1]}×{image.shape[0]} is smaller than a view of {self.crop.size} "
+                "pixels; it is enlarged, and so is any other such image. A smaller size would lose nothing",
+                stacklevel=2,
+            )
+        return ViewSample(*self.crop(image, epoch, index), index=index, epoch=epoch)
+
+
+class LabelledPairs(Dataset[PairSample]):
+    """Images and masks. Indexed with (epoch, index), or with an index alone for the first epoch.
+
+    Args:
+        source: Images and masks.
+        size: (H, W) of the network's input: images are resized to it, bicubic.
+        training: Masks follow to (H, W), nearest; for evaluation they keep their native size.
+        augment: Cut a quarter to all of the area at the image's own aspect, mirror and change colours [our choice];
+            training only.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self, source: Source, size: tuple[int, int], training: bool, augment: bool = False, seed: int = 0
+    ) -> None:
+        assert training or not augment
+        self.source = source
+        self.size = size
+        self.training = training
+        self.photometric = albumentations.Compose([albumentations.ColorJitter(p=0.5)]) if augment else None
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> PairSample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        image, mask = self.source.image(index), self.source.mask(index)
+        check_pair(self.source, index, image, mask)
+        if self.photometric is not None:
+            image, mask = self._augmented(image, mask, np.random.default_rng([self.seed, epoch, index]))
+        else:
+            image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), self.size)
+            mask = resize_mask(mask, self.size) if self.training else mask
+        return PairSample(
+            _channels_first(image), torch.from_numpy(mask.astype(np.int64)), index, self.source.name(index)
+        )
+
+    def _augmented(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], draws: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        assert self.photometric is not None
+        height, width = mask.shape
+        side = math.sqrt(draws.uniform(0.25, 1.0))
+        h, w = (
+            max(1, round(height * side)),
+            max(1, round(width * side)),
+        )  # whole pixels: the mask is cut at the same ones
+        y, x = int(draws.integers(height - h + 1)), int(draws.integers(width - w + 1))
+        image = resize_crop(Image.fromarray(image), (y, x, y + h, x + w), self.size)
+        mask = resize_mask(mask[y : y + h, x : x + w], self.size)
+        if draws.random() < 0.5:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        self.photometric.set_random_seed(int(draws.integers(2**31)))
+        return self.photometric(image=np.ascontiguousarray(image))["image"], mask
+
+
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize classes to (height, width) by taking the nearest pixel: no class appears that was not there."""
+    return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+
+
+def collate_views(samples: Sequence[ViewSample]) -> Crops:
+    """Stack the views of several images."""
+    return Crops(
+        global_views=_stack([sample.global_views for sample in samples]),
+        local_views=_stack([sample.local_views for sample in samples]) if samples[0].local_views else None,
+        indices=torch.tensor([sample.index for sample in samples]),
+        epoch=torch.tensor([sample.epoch for sample in samples]),
+    )
+
+
+def collate_training(samples: Sequence[PairSample]) -> SegmentationBatch:
+    """Stack images and masks, which share one size."""
+    return _pairs(samples, torch.stack([sample.mask for sample in samples]))
+
+
+def collate_evaluation(samples: Sequence[PairSample]) -> SegmentationBatch:
+    """Stack images; masks keep their native sizes."""
+    return _pairs(samples, [sample.mask for sample in samples])
+
+
+def _pairs(samples: Sequence[PairSample], masks: Tensor | list[Tensor]) -> SegmentationBatch:
+    return SegmentationBatch(
+        images=torch.stack([sample.image for sample in samples]),
+        masks=masks,
+        indices=torch.tensor([sample.index for sample in samples]),
+        names=[sample.name for sample in samples],
+    )
+
+
+def _stack(views: Sequence[Sequence[View]]) -> Views:
+    by_view = list(zip(*views, strict=True))  # [B][V] → [V][B]
+    images = np.stack([[view.image for view in row] for row in by_view])  # [V, B, S, S, 3]
+    return Views(
+        images=torch.from_numpy(np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3))),
+        boxes=torch.tensor([[view.box for view in row] for row in by_view], dtype=torch.float32),
+        flips=torch.tensor([[view.flip for view in row] for row in by_view]),
+    )
+
+
+def _channels_first(image: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

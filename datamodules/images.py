@@ -1,0 +1,228 @@
+"""Reading image and mask files: any common format in, RGB or class ids out, one clear error otherwise.
+
+Pillow decodes, because it reports a truncated file where OpenCV returns a half grey picture; OpenCV only steps in for
+colour files with more than 8 bits a channel, which Pillow would cut to 8.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+IGNORE = 255  # class id of pixels that neither train nor count
+
+_ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE = 258  # TIFF tag
+
+
+class ImageError(ValueError):
+    """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
+
+    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
+    is cut back to its last, readable part here, so that it reaches the user the same from any process.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
+
+
+def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
+    """All image files below a folder, sorted by path; hidden files and folders are left out, linked folders not entered.
+
+    Args:
+        folder: Where to look.
+        exclude: Names of folders, directly below `folder`, that are not entered.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ImageError: If it holds no image.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: expected a folder of images, found {'a file' if folder.exists() else 'nothing'}"
+        )
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
+        found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise ImageError(f"{folder}: expected images ({kinds}) in it or its subfolders, found none")
+    return sorted(found)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode a file to RGB, upright as its EXIF orientation says.
+
+    More than 8 bits a channel are scaled from the image's own range to 0–255, never clipped; alpha is dropped.
+
+    Returns:
+        uint8 `[h, w, 3]`.
+
+    Raises:
+        ImageError: If the file is missing, truncated, no image, or has channels that are not colours.
+    """
+    try:
+        with Image.open(path) as file:
+            deep = _is_deep(file)
+            if not deep or file.format == "PNG":
+                file.load()  # raises on truncation, which OpenCV would not
+            orientation = _orientation(file)
+            if deep:
+                pixels = _rescale(_decode_deep(path, file.mode))
+                upright = ImageOps.exif_transpose(_with_orientation(Image.fromarray(pixels), orientation))
+            else:
+                image = _to_rgb(file)
+                upright = ImageOps.exif_transpose(_with_orientation(image, orientation)) if orientation != 1 else image
+            return np.asarray(upright, dtype=np.uint8)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on broken input
+        raise _unreadable(path, "an image", error) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file as `read_image` would return it, from its header alone.
+
+    Raises:
+        ImageError: If the header cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            return (width, height) if _orientation(file) >= 5 else (height, width)
+    except Exception as error:
+        raise _unreadable(path, "an image", error) from error
+
+
+def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours.
+
+    Args:
+        path: One-channel file (or three equal channels).
+        labels: id in the file → class, or `IGNORE`.
+
+    Returns:
+        uint8 `[h, w]`.
+
+    Raises:
+        ImageError: If the file is unreadable, coloured, or holds an id that `labels` does not know.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            ids = np.asarray(file)
+            mode = file.mode
+    except Exception as error:
+        raise _unreadable(path, "a mask", error) from error
+    if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
+        ids = ids[..., 0]
+    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool):
+        raise ImageError(f"{path}: expected a mask with one channel of class ids, found mode {mode}; convert it to ids")
+    present = np.unique(ids)
+    if unknown := [int(i) for i in present if int(i) not in labels]:
+        raise ImageError(
+            f"{path}: expected ids {_ranges(sorted(labels))}, found {_ranges(unknown)} as well; "
+            "correct the mask, or name these ids among the classes or the ignored ids"
+        )
+    table = np.full(int(present.max()) + 1, IGNORE, np.uint8)
+    table[present] = [labels[int(i)] for i in present]
+    return table[ids.astype(np.int64, copy=False)]
+
+
+def _is_deep(file: Image.Image) -> bool:
+    """Whether a channel has more than 8 bits."""
+    if file.mode.startswith(("I", "F")):
+        return True
+    if file.format == "PNG":
+        with open(file.filename, "rb") as header:  # type: ignore[attr-defined]
+            return header.read(25)[24] == 16  # bit depth in the IHDR chunk
+    bits: Any = getattr(file, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+    return max(bits) > 8 if isinstance(bits, tuple) else bits > 8
+
+
+def _decode_deep(path: Path, mode: str) -> NDArray[Any]:
+    raw = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ImageError(
+            f"{path}: expected 1, 3 or 4 channels of 8 or 16 bits, found mode {mode} that OpenCV can't read"
+        )
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.shape[2] not in (3, 4):
+        raise ImageError(f"{path}: expected 1, 3 or 4 channels, found {pixels.shape[2]}; write the three to use as RGB")
+    return pixels[..., 2::-1]  # OpenCV's order is blue, green, red, alpha
+
+
+def _rescale(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Stretch an image's own range, over all channels, to 0–255. A constant image keeps its share of the type's range."""
+    values = pixels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are NaN or infinite")
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        full = float(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else max(1.0, abs(high))
+        low, high = 0.0, full
+    return np.rint((values - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
+
+
+def _to_rgb(file: Image.Image) -> Image.Image:
+    if file.mode == "RGB":
+        return file
+    if file.mode == "P" and "transparency" in file.info:
+        file = file.convert("RGBA")
+    return file.convert("RGB")
+
+
+def _orientation(file: Image.Image) -> int:
+    """EXIF orientation 1–8; 1, upright, where the EXIF block is absent or broken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of corrupt EXIF, which costs nothing but the orientation
+            value = file.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    """The same pixels with an EXIF block that holds nothing but the orientation."""
+    image.getexif().clear()
+    image.getexif()[_ORIENTATION] = orientation
+    return image
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> ImageError:
+    return ImageError(f"{path}: expected {kind}, found {_reason(path, error)}; replace or remove the file")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "no file"
+    if path.is_dir():
+        return "a folder"
+    if path.stat().st_size == 0:
+        return "an empty file"
+    text = str(error).replace(f"'{path}'", "").replace(str(path), "").strip() or type(error).__name__
+    return f"a file that can't be read ({text})"
+
+
+def _ranges(ids: list[int]) -> str:
+    """[0, 1, 2, 3, 255] → "0–3, 255"."""
+    parts: list[list[int]] = []
+    for i in ids:
+        if parts and i == parts[-1][-1] + 1:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
