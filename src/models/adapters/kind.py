@@ -1,0 +1,74 @@
+"""The interface that every adapter kind answers (method, section 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from src.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an adapter kind put where.
+
+    Attributes:
+        kind: The kind with its sizes, as written in Python.
+        places: Names of the modules or parameters that were touched.
+        trainable: Parameters that train.
+        total: Parameters of the backbone, adapters included.
+    """
+
+    kind: str
+    places: tuple[str, ...]
+    trainable: int
+    total: int
+
+    def __str__(self) -> str:
+        share = 100 * self.trainable / self.total
+        return f"{self.kind}: {self.trainable:,} of {self.total:,} parameters train ({share:.2f} %), in {len(self.places)} places"
+
+
+class AdapterKind(ABC):
+    """One way to make a frozen backbone learn a little."""
+
+    def install(self, backbone: Backbone) -> Report:
+        """Add or mark the parameters that train; all others stay frozen.
+
+        Raises:
+            ValueError: If the kind finds nothing to adapt in this trunk, or does not know its blocks.
+        """
+        places = self._install(backbone.trunk)
+        if not places:
+            raise ValueError(f"{self} matches nothing in {backbone.name}; its adapter would train no parameter")
+        trainable = sum(parameter.numel() for _, parameter in backbone.trainable())
+        return Report(str(self), tuple(places), trainable, sum(p.numel() for p in backbone.parameters()))
+
+    @abstractmethod
+    def _install(self, trunk: nn.Module) -> list[str]:
+        """Change the trunk in place and name the places."""
+
+    @abstractmethod
+    def uninstall(self, backbone: Backbone) -> None:
+        """Undo `install`: the frozen trunk, bit for bit."""
+
+    @abstractmethod
+    @contextmanager
+    def disabled(self, backbone: Backbone) -> Iterator[None]:
+        """Within this context the trunk computes as if nothing had been installed."""
+
+    def merge(self, backbone: Backbone) -> None:
+        """Fold the adapter into the weights: the same features from a plain timm model.
+
+        Raises:
+            ValueError: If this kind cannot be folded.
+        """
+        raise ValueError(f"{self} cannot be merged into the weights of {backbone.name}: {self._no_merge}")
+
+    _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"

@@ -1,0 +1,48 @@
+"""The projection head that turns tokens into scores over prototypes (method, section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class ProjectionHead(nn.Module):
+    """MLP with GELU, L2-normalised bottleneck, weight-normalised linear layer to the prototypes.
+
+    One head is shared by class token, patches and regions, as in UDI.
+
+    Args:
+        width: D of the tokens.
+        prototypes: K; 8192 is our choice.
+        hidden: Width of the hidden layers.
+        bottleneck: Width before the prototypes.
+        layers: Linear layers of the MLP.
+    """
+
+    def __init__(
+        self, width: int, prototypes: int = 8192, hidden: int = 2048, bottleneck: int = 256, layers: int = 3
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"a projection head needs at least 1 layer, got {layers}")
+        sizes = [width] + [hidden] * (layers - 1) + [bottleneck]
+        steps: list[nn.Module] = []
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+            steps += [nn.Linear(inputs, outputs), nn.GELU()]
+        self.mlp = nn.Sequential(*steps[:-1])
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.prototypes = weight_norm(nn.Linear(bottleneck, prototypes, bias=False))
+        self.prototypes.parametrizations.weight.original0.data.fill_(1)  # unit prototypes: scores are cosines
+        self.prototypes.parametrizations.weight.original0.requires_grad_(False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, float32 also inside autocast."""
+        code = self.mlp(tokens)
+        with torch.autocast(code.device.type, enabled=False):
+            code = code if code.dtype == torch.float64 else code.float()
+            return self.prototypes(F.normalize(code, dim=-1))

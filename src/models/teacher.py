@@ -1,0 +1,41 @@
+"""The EMA teacher (method, sections "Symbols" and 9)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+from torch import nn
+
+
+class Teacher(nn.Module):
+    """An exponential moving average of a student that shares every frozen tensor with it.
+
+    Invariants: what trains in the student has its own storage here and never requires a gradient; what is frozen in
+    the student is the same object here; the teacher is always in evaluation mode.
+
+    Args:
+        student: The network to follow. Its frozen tensors must already be frozen.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        shared = {id(p): p for p in student.parameters() if not p.requires_grad}
+        self._followed = [name for name, p in student.named_parameters() if p.requires_grad]
+        self.network = copy.deepcopy(student, memo=dict(shared)).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever the surrounding module does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, momentum: float) -> None:
+        """Move each followed tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
+        for name in self._followed:
+            self.network.get_parameter(name).lerp_(student.get_parameter(name), 1 - momentum)
+
+    def forward(self, *args: object, **options: object) -> object:
+        """The network's output, without gradients."""
+        with torch.no_grad():
+            return self.network(*args, **options)

@@ -1,0 +1,35 @@
+"""Sums and means over all ranks, so that no objective depends on how the batch was split."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed
+
+
+def ranks() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum over all ranks, without gradient; the tensor itself on one rank."""
+    if ranks() == 1:
+        return values
+    values = values.detach().clone()
+    distributed.all_reduce(values)
+    return values
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the true positions of all ranks, 0 if there are none.
+
+    Divides by the all-reduced count and multiplies by the number of ranks, which DDP's averaging of gradients takes
+    out again: the gradient is that of one process with the whole batch.
+
+    Args:
+        values: Any shape.
+        mask: Bool, the same shape.
+    """
+    count = sum_over_ranks(mask.sum().to(values.dtype))
+    return (values * mask).sum() * ranks() / count.clamp_min(1)

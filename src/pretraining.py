@@ -1,0 +1,217 @@
+"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816; method, sections 2 to 9)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from datamodules.draws import Draws
+from datamodules.patch_augmentation import Blur, PatchAugmentation
+from datamodules.views import Batch, Crops
+from src.models.adapter_file import save_adapter
+from src.models.adapters import AdapterKind, UniAdapter
+from src.models.backbone import Backbone
+from src.models.frozen import check_loaded_keys, trainable_state
+from src.models.network import Network
+from src.models.projection import ProjectionHead
+from src.models.regional import RegionalAttention
+from src.models.teacher import Teacher
+from src.objectives.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
+from src.objectives.schedules import auto_momentum, cosine, linear, warmup_cosine
+
+
+@dataclasses.dataclass
+class Optimisation:
+    """Settings of section 9; steps are optimiser steps.
+
+    Attributes:
+        lr: Peak learning rate; 5e-4 is UDI's, for a global batch of `lr_batch`.
+        lr_batch: The rate is scaled by (global batch / this), as UDI does with 256; None takes `lr` as it is.
+        final_lr: Rate at the last step.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: At the first and at the last step, on a cosine between.
+        clip: Largest norm of the gradient of all parameters.
+        head_warmup: Share of the steps in which only head and context learn. Our choice: published backbones come
+            without their heads, and a random head sends noise into the adapters.
+        freeze_last_layer: Epochs in which the head's prototypes stay as they are (UDI).
+        momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
+        student_temperature: Of the student's softmax.
+        teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
+        temperature_warmup: Share of the steps in which the teacher's temperature rises.
+    """
+
+    lr: float = 5e-4
+    lr_batch: int | None = 256
+    final_lr: float = 1e-6
+    warmup: float = 0.1
+    weight_decay: tuple[float, float] = (0.04, 0.1)
+    clip: float = 3.0
+    head_warmup: float = 0.05
+    freeze_last_layer: int = 1
+    momentum: float | None = None
+    student_temperature: float = 0.1
+    teacher_temperature: tuple[float, float] = (0.04, 0.07)
+    temperature_warmup: float = 0.3
+
+
+class ContinualPretraining(LightningModule):
+    """A frozen backbone learns a new domain through its adapters, from images alone.
+
+    Args:
+        backbone: The ViT to adapt; all of it is frozen but what `adapter` adds or marks.
+        adapter: Which parameters learn.
+        head: Makes the projection head for the backbone's width.
+        objectives: Terms of the total loss by name; GLARE's three levels if None.
+        patch_augmentation: How the student's input is distorted.
+        optimisation: Learning rate, momentum and temperatures.
+        seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: AdapterKind = UniAdapter(),
+        head: Callable[[int], ProjectionHead] = ProjectionHead,
+        objectives: dict[str, Objective] | None = None,
+        patch_augmentation: PatchAugmentation = Blur(),
+        optimisation: Optimisation = Optimisation(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        self.optimisation = optimisation
+        self.patch_augmentation = patch_augmentation
+        self.seed = seed
+        levels = objectives or {
+            "global": GlobalConsistency(),
+            "regional": RegionalConsistency(),
+            "local": LocalConsistency(),
+        }
+        self.objectives = nn.ModuleDict({name: level for name, level in levels.items() if level.weight != 0})
+        if not self.objectives:
+            raise ValueError("every objective has weight 0: nothing to learn")
+        self.adapter_report = backbone.install(adapter)
+        projection = head(backbone.width)
+        context = RegionalAttention(backbone.width) if self._any("needs_context") else None
+        self.student = Network(backbone, projection, context)
+        self.teacher = Teacher(self.student)
+        for objective in self.objectives.values():
+            objective.build(projection.prototypes.weight.shape[0])
+
+    # ------------------------------------------------------------------------------------------ the training step
+
+    def on_after_batch_transfer(self, batch: Crops, dataloader_idx: int) -> tuple[Batch, Draws]:
+        """Distort patches on the device (sections 2 and 3)."""
+        draws = Draws(self.seed, batch.epoch, batch.indices)
+        return self.patch_augmentation(batch, self.student.backbone.patch_size, draws), draws
+
+    def training_step(self, inputs: tuple[Batch, Draws], batch_idx: int) -> Tensor:
+        """Sections 4 to 8."""
+        batch, draws = inputs
+        local_images = None if batch.local_views is None else batch.local_views.images
+        teacher = self.teacher(batch.clean.images, self.teacher_temperature, attention=self._any("needs_attention"))
+        student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
+        terms = {name: objective(student, teacher, batch, draws) for name, objective in self.objectives.items()}
+        loss = sum(self.objectives[name].weight * term.loss for name, term in terms.items())
+        self._log(loss, terms, len(draws.indices))
+        return loss
+
+    # --------------------------------------------------------------------------------------- optimisation, section 9
+
+    def configure_optimizers(self) -> Optimizer:
+        """AdamW over adapters, context and head; rates and decay are set at each step."""
+        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Every trainable parameter in one group: with weight decay, or without (biases, norms, scales)."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in trainable if p.ndim > 1], "decayed": True},
+            {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
+        ]
+
+    def on_train_batch_start(self, inputs: tuple[Batch, Draws], batch_idx: int) -> None:
+        """Set learning rate and weight decay for this step."""
+        settings, steps = self.optimisation, self.total_steps
+        batch = len(inputs[1].indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        peak = settings.lr if settings.lr_batch is None else settings.lr * batch / settings.lr_batch
+        rate = warmup_cosine(self.global_step, steps, round(settings.warmup * steps), peak, settings.final_lr)
+        decay = cosine(self.global_step, steps, *settings.weight_decay)
+        for group in self.optimizers().param_groups:
+            group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
+        self.log("train/lr", rate)
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: object) -> None:
+        """Drop the gradients of what does not learn yet, then clip the rest together."""
+        if self.global_step < round(self.optimisation.head_warmup * self.total_steps):
+            _drop_gradients(self.student.backbone)
+        if self.current_epoch < self.optimisation.freeze_last_layer:
+            _drop_gradients(self.student.head.prototypes)
+        self.clip_gradients(optimizer, self.optimisation.clip, gradient_clip_algorithm="norm")
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """One step of the student, then one of its moving average."""
+        momentum = self.momentum
+        super().optimizer_step(*args, **options)
+        self.teacher.update(self.student, momentum)
+        self.log("train/momentum", momentum)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole fit."""
+        return int(self.trainer.estimated_stepping_batches)
+
+    @property
+    def momentum(self) -> float:
+        """The teacher's momentum for the step about to be made."""
+        start = auto_momentum(self.total_steps) if self.optimisation.momentum is None else self.optimisation.momentum
+        return cosine(self.global_step, self.total_steps, start, 1.0)
+
+    @property
+    def teacher_temperature(self) -> float:
+        """τ_t at this step."""
+        rise = round(self.optimisation.temperature_warmup * self.total_steps)
+        return linear(self.global_step, rise, *self.optimisation.teacher_temperature)
+
+    # ------------------------------------------------------------------------------------------ files and the log
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the teacher's adapter (section 10) to `path`."""
+        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen tensors out."""
+        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that does not fit.
+
+        Raises:
+            ValueError: Naming the keys that do not.
+        """
+        check_loaded_keys(self, checkpoint["state_dict"])
+
+    def _log(self, loss: Tensor, terms: dict[str, Any], batch_size: int) -> None:
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+        for name, term in terms.items():
+            self.log(f"train/loss/{name}", term.loss, batch_size=batch_size)
+            if term.target_entropy is not None:
+                self.log(f"train/target_entropy/{name}", term.target_entropy, batch_size=batch_size)
+                self.log(f"train/divergence/{name}", term.loss - term.target_entropy, batch_size=batch_size)
+
+    def _any(self, need: str) -> bool:
+        return any(getattr(objective, need) for objective in self.objectives.values())
+
+
+def _drop_gradients(module: nn.Module) -> None:
+    """As if the module had taken no part: AdamW leaves it alone, moments and decay included (requires_grad is never
+    toggled during a fit, which DDP could not follow)."""
+    for parameter in module.parameters():
+        parameter.grad = None
