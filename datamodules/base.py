@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader
 
 from datamodules.cropping import MultiViewCrop
@@ -23,7 +24,6 @@ from datamodules.datasets import (
 from datamodules.images import IGNORE
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Part, Source, cache
-from datamodules.views import Crops
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
     "test": ("val",),
-    "predict": ("val",),
+    "predict": (),
 }
 
 
@@ -119,6 +119,10 @@ class DomainDataModule(LightningDataModule):
         """
         raise NotImplementedError
 
+    def read_predict(self) -> Source:
+        """List the images that predictions are made for: the validation images, if the data set has no others."""
+        return self.read("val")
+
     def source(self, split: Split) -> Source:
         """The images of a split, as the job uses them, from memory where they are cached."""
         if split not in self._sources:
@@ -136,8 +140,8 @@ class DomainDataModule(LightningDataModule):
         ranks = process()[1]
         batch = max(1, min(self.batch_size, len(source) // ranks))
         if batch < self.batch_size:
-            logger.info(
-                "%d images are fewer than a batch: batch size %d instead of %d", len(source), batch, self.batch_size
+            logger.warning(
+                "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch, self.batch_size
             )
         sampler = EpochSampler(len(source), batch, self.seed, self._consumed)
         if self.job == "pretrain":
@@ -159,17 +163,15 @@ class DomainDataModule(LightningDataModule):
         """Every validation image once, masks at native size. Pre-training has none."""
         if self.job == "pretrain":
             return []
-        source = self.source("val")
-        pairs = LabelledPairs(source, self._input_size, training=False)
-        return self._loader(pairs, self.batch_size, EverySampleOnce(len(source)), collate_evaluation)
+        return self._evaluation(self.source("val"))
 
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The same images as validation."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """The same images as validation."""
-        return self.val_dataloader()
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Every image to predict once; masks give the native sizes, ignored everywhere if there are none."""
+        return self._evaluation(self.read_predict())
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
@@ -185,8 +187,12 @@ class DomainDataModule(LightningDataModule):
 
     @property
     def _trained_batches(self) -> int:
-        """Batches that this process finished since the first epoch, as the trainer counts them and keeps in checkpoints."""
-        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        """Batches trained on since the first epoch, as the trainer counts them and keeps in its checkpoints."""
+        if self.trainer is None:
+            return 0
+        total = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        assert isinstance(total, _ProcessedTracker)
+        return total.processed
 
     def _consumed(self) -> int:
         """Samples that all processes together have trained on."""
@@ -198,16 +204,19 @@ class DomainDataModule(LightningDataModule):
         return samples + (self._trained_batches - batches) * self._train.batch_size * sampler.num_replicas
 
     def _prepared(self, split: Split) -> Source:
-        source = self.read(split)
         if self.evaluate_on == "holdout" and self.job == "segment":
             train = self.read("train")
             kept = held_out(len(train))
-            source = Part(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
+            source: Source = Part(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
+        else:
+            source = self.read(split)
         if not self.cache:
             return source
-        return cache(
-            source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None, self.job == "segment"
-        )
+        return cache(source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None)
+
+    def _evaluation(self, source: Source) -> DataLoader[Any]:
+        pairs = LabelledPairs(source, self._input_size, training=False)
+        return self._loader(pairs, self.batch_size, EverySampleOnce(len(source)), collate_evaluation)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
         return DataLoader(

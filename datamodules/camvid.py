@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from datamodules.paired import PairedFolders
 
 
 class CamVidDataModule(PairedFolders):
     """CamVid in its common form of 11 classes: 367 training and 101 validation images; id 11, void, is ignored."""
 
-    CLASSES = {
+    CLASSES: ClassVar = {
         "sky": (128, 180, 255),
         "building": (128, 64, 48),
         "pole": (192, 192, 160),
@@ -21,4 +23,4 @@ class CamVidDataModule(PairedFolders):
         "pedestrian": (230, 50, 50),
         "bicyclist": (20, 190, 190),
     }
-    IGNORED_IDS = (11,)
+    IGNORED_IDS: ClassVar = (11,)

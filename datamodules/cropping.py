@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask the network for news
-import albumentations  # noqa: E402  (must follow the line above)
+import albumentations
 
 Box = tuple[float, float, float, float]
 
@@ -22,6 +22,7 @@ GLOBAL_AREA = (0.25, 1.0)
 LOCAL_AREA = (0.05, 0.25)
 ASPECT = (3 / 4, 4 / 3)  # width over height
 MIN_OVERLAP = 0.25  # of the smaller of the two global crops
+DINO_BLUR_SOLARIZE = ((1.0, 0.0), (0.1, 0.2), (0.5, 0.0))  # probabilities: first view, second view, local views
 _TRIES = 10
 
 
@@ -56,18 +57,13 @@ class MultiViewCrop:
         self, size: int, local_views: int = 0, local_size: int = 96, seed: int = 0, photometric: bool = True
     ) -> None:
         if size < 1 or local_size < 1 or local_views < 0:
-            raise ValueError(
-                f"expected positive sides, found size {size}, local_size {local_size}, local_views {local_views}"
-            )
+            found = f"size {size}, local_size {local_size}, local_views {local_views}"
+            raise ValueError(f"expected sides of at least 1 and local_views of at least 0, found {found}")
         self.size = size
         self.local_views = local_views
         self.local_size = local_size
         self.seed = seed
-        self.photometric = (
-            [dino_photometric(1.0, 0.0), dino_photometric(0.1, 0.2), dino_photometric(0.5, 0.0)]
-            if photometric
-            else None
-        )
+        self.photometric = [dino_photometric(*p) for p in DINO_BLUR_SOLARIZE] if photometric else None
 
     def __call__(self, image: NDArray[np.uint8], epoch: int, index: int) -> tuple[list[View], list[View]]:
         """Cut one image.

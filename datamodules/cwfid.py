@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from datamodules.paired import PairedFolders
 
 
 class CWFIDDataModule(PairedFolders):
     """CWFID: 40 training and 20 validation images."""
 
-    CLASSES = {"soil": (120, 85, 60), "crop": (60, 180, 75), "weed": (230, 60, 60)}
+    CLASSES: ClassVar = {"soil": (120, 85, 60), "crop": (60, 180, 75), "weed": (230, 60, 60)}

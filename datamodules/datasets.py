@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.cropping import MultiViewCrop, View, resize_crop
-from datamodules.sources import Source, check_pair
+from datamodules.sources import Source
 from datamodules.views import Crops, Views
 
 
@@ -45,7 +45,7 @@ class ViewSample(NamedTuple):
 
     global_views: list[View]
     local_views: list[View]
-    index: int
+    sample: int
     epoch: int
 
 
@@ -54,7 +54,7 @@ class PairSample(NamedTuple):
 
     image: Tensor
     mask: Tensor
-    index: int
+    sample: int
     name: str
 
 
@@ -80,11 +80,11 @@ class UnlabelledViews(Dataset[ViewSample]):
         if min(image.shape[:2]) < self.crop.size and not self.warned:
             self.warned.fill_(True)
             warnings.warn(
-                f"{self.source.name(index)}: {image.shape[1]}×{image.shape[0]} is smaller than a view of {self.crop.size} "
-                "pixels; it is enlarged, and so is any other such image. A smaller size would lose nothing",
+                f"{self.source.name(index)}: {image.shape[1]}×{image.shape[0]} is smaller than a view of "
+                f"{self.crop.size} pixels; it is enlarged, and so is any other such image",
                 stacklevel=2,
             )
-        return ViewSample(*self.crop(image, epoch, index), index=index, epoch=epoch)
+        return ViewSample(*self.crop(image, epoch, index), sample=index, epoch=epoch)
 
 
 class LabelledPairs(Dataset[PairSample]):
@@ -114,8 +114,7 @@ class LabelledPairs(Dataset[PairSample]):
 
     def __getitem__(self, key: tuple[int, int] | int) -> PairSample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        image, mask = self.source.image(index), self.source.mask(index)
-        check_pair(self.source, index, image, mask)
+        image, mask = self.source.pair(index)
         if self.photometric is not None:
             image, mask = self._augmented(image, mask, np.random.default_rng([self.seed, epoch, index]))
         else:
@@ -154,7 +153,7 @@ def collate_views(samples: Sequence[ViewSample]) -> Crops:
     return Crops(
         global_views=_stack([sample.global_views for sample in samples]),
         local_views=_stack([sample.local_views for sample in samples]) if samples[0].local_views else None,
-        indices=torch.tensor([sample.index for sample in samples]),
+        indices=torch.tensor([sample.sample for sample in samples]),
         epoch=torch.tensor([sample.epoch for sample in samples]),
     )
 
@@ -173,7 +172,7 @@ def _pairs(samples: Sequence[PairSample], masks: Tensor | list[Tensor]) -> Segme
     return SegmentationBatch(
         images=torch.stack([sample.image for sample in samples]),
         masks=masks,
-        indices=torch.tensor([sample.index for sample in samples]),
+        indices=torch.tensor([sample.sample for sample in samples]),
         names=[sample.name for sample in samples],
     )
 

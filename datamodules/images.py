@@ -36,7 +36,7 @@ class ImageError(ValueError):
 
 
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
-    """All image files below a folder, sorted by path; hidden files and folders are left out, linked folders not entered.
+    """All image files below a folder, sorted; hidden ones are left out, linked folders not entered.
 
     Args:
         folder: Where to look.
@@ -90,20 +90,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise _unreadable(path, "an image", error) from error
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file as `read_image` would return it, from its header alone.
-
-    Raises:
-        ImageError: If the header cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            return (width, height) if _orientation(file) >= 5 else (height, width)
-    except Exception as error:
-        raise _unreadable(path, "an image", error) from error
-
-
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours.
 
@@ -117,17 +103,7 @@ def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the file is unreadable, coloured, or holds an id that `labels` does not know.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            ids = np.asarray(file)
-            mode = file.mode
-    except Exception as error:
-        raise _unreadable(path, "a mask", error) from error
-    if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
-        ids = ids[..., 0]
-    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool):
-        raise ImageError(f"{path}: expected a mask with one channel of class ids, found mode {mode}; convert it to ids")
+    ids = _read_ids(path)
     present = np.unique(ids)
     if unknown := [int(i) for i in present if int(i) not in labels]:
         raise ImageError(
@@ -139,15 +115,39 @@ def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     return table[ids.astype(np.int64, copy=False)]
 
 
+def mask_ids(path: Path) -> set[int]:
+    """The ids that occur in a mask file.
+
+    Raises:
+        ImageError: If the file is unreadable or coloured.
+    """
+    return {int(i) for i in np.unique(_read_ids(path))}
+
+
+def _read_ids(path: Path) -> NDArray[Any]:
+    try:
+        with Image.open(path) as file:
+            file.load()
+            ids = np.asarray(file)
+            mode = file.mode
+    except Exception as error:
+        raise _unreadable(path, "a mask", error) from error
+    if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
+        ids = ids[..., 0]
+    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool):
+        raise ImageError(f"{path}: expected a mask with one channel of class ids, found mode {mode}; convert it to ids")
+    return ids
+
+
 def _is_deep(file: Image.Image) -> bool:
     """Whether a channel has more than 8 bits."""
     if file.mode.startswith(("I", "F")):
         return True
     if file.format == "PNG":
         with open(file.filename, "rb") as header:  # type: ignore[attr-defined]
-            return header.read(25)[24] == 16  # bit depth in the IHDR chunk
+            return bool(header.read(25)[24] == 16)  # bit depth in the IHDR chunk
     bits: Any = getattr(file, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
-    return max(bits) > 8 if isinstance(bits, tuple) else bits > 8
+    return bool(np.max(bits) > 8)
 
 
 def _decode_deep(path: Path, mode: str) -> NDArray[Any]:
@@ -165,7 +165,7 @@ def _decode_deep(path: Path, mode: str) -> NDArray[Any]:
 
 
 def _rescale(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Stretch an image's own range, over all channels, to 0–255. A constant image keeps its share of the type's range."""
+    """Stretch an image's own range, over all channels, to 0–255; a constant image keeps its share of the type's."""
     values = pixels.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are NaN or infinite")

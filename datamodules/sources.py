@@ -34,8 +34,8 @@ class Source(Protocol):
         """RGB `[h, w, 3]`."""
         ...
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """Classes `[h, w]`, of the image's size; `IGNORE` where unknown, everywhere if there is no mask."""
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """RGB `[h, w, 3]` and classes `[h, w]`; `IGNORE` where unknown, everywhere if there is no mask."""
         ...
 
 
@@ -71,14 +71,23 @@ class Files:
     def image(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.images[index])
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        if self.masks is None:
-            return np.full(self.image(index).shape[:2], IGNORE, np.uint8)
-        return read_mask(self.masks[index], self.labels)
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image and mask.
 
-    def describe(self, index: int) -> str:
-        """The files of a sample, for messages."""
-        return str(self.images[index]) if self.masks is None else f"{self.masks[index]} of {self.images[index]}"
+        Raises:
+            ImageError: If a file is unusable, or the mask is not of the image's size.
+        """
+        image = self.image(index)
+        if self.masks is None:
+            return image, np.full(image.shape[:2], IGNORE, np.uint8)
+        mask = read_mask(self.masks[index], self.labels)
+        if image.shape[:2] != mask.shape:
+            raise ImageError(
+                f"{self.masks[index]}: expected a mask of its image's size, {image.shape[1]}×{image.shape[0]} "
+                f"({self.images[index]}), found {mask.shape[1]}×{mask.shape[0]}; make both the same size "
+                "(resize masks without interpolation)"
+            )
+        return image, mask
 
 
 class Part:
@@ -102,30 +111,28 @@ class Part:
     def image(self, index: int) -> NDArray[np.uint8]:
         return self.source.image(self.indices[index])
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        return self.source.mask(self.indices[index])
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return self.source.pair(self.indices[index])
 
 
 class Cached:
-    """A source whose images are decoded once, before the loader's workers start, and shared with them.
+    """A source that is decoded once, before the loader's workers start, and shared with them.
 
     Images for views of side `view` are kept no larger than they need to be: with a short side of `CACHE_MARGIN` times
     the view, the smallest global crop (a quarter of the area at the flattest aspect: 0.43 of a square's side)
-    still has more pixels than the view, so no crop gets coarser than one from the original.
+    still has more pixels than the view, so no global view gets coarser than one from the original.
 
     Args:
         source: What to read.
-        view: Side of the views that will be cut, pixels; None keeps images as they are.
-        masks: Keep masks as well.
+        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
     """
 
-    def __init__(self, source: Source, view: int | None = None, masks: bool = False) -> None:
+    def __init__(self, source: Source, view: int | None = None) -> None:
         self.source = source
-        self.side = None if view is None else round(view * CACHE_MARGIN)
+        self.view = view
         with ThreadPoolExecutor() as threads:  # the decoders release the interpreter lock
-            progress = {"total": len(source), "desc": "decoding", "unit": "image", "delay": 5, "leave": False}
-            self.images = list(tqdm(threads.map(self._shrunk, range(len(source))), **progress))
-            self.masks = list(tqdm(threads.map(source.mask, range(len(source))), **progress)) if masks else None
+            samples = threads.map(self._read, range(len(source)))
+            self.samples = list(tqdm(samples, "decoding", len(source), unit="image", delay=5, leave=False))
 
     def __len__(self) -> int:
         return len(self.source)
@@ -134,51 +141,41 @@ class Cached:
         return self.source.name(index)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        return self.images[index]
+        return self.samples[index][0]
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        return self.source.mask(index) if self.masks is None else self.masks[index]
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image, mask = self.samples[index]
+        assert mask is not None
+        return image, mask
 
-    def _shrunk(self, index: int) -> NDArray[np.uint8]:
-        return shrink(self.source.image(index), self.side)
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        if self.view is None:
+            return self.source.pair(index)
+        return shrink(self.source.image(index), round(self.view * CACHE_MARGIN)), None
 
 
-def shrink(image: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
+def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize an image so that its short side is `side` pixels, bicubic with antialiasing; smaller ones stay."""
     height, width = image.shape[:2]
-    if side is None or min(height, width) <= side:
+    if min(height, width) <= side:
         return image
     scale = side / min(height, width)
     size = (round(width * scale), round(height * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def cache(source: Source, view: int | None = None, masks: bool = False) -> Source:
-    """Keep a source in memory if the first images suggest that it fits in `CACHE_BYTES`; else leave it as it is.
+def cache(source: Source, view: int | None = None) -> Source:
+    """Keep a source in memory if a sample of its images says that it fits in `CACHE_BYTES`; else leave it as it is.
 
     Args:
         source: What to read.
-        view: Side of the views that will be cut, pixels; None keeps images as they are.
-        masks: Keep masks as well.
+        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
     """
-    first = range(0, len(source), max(1, len(source) // 8))
-    side = None if view is None else round(view * CACHE_MARGIN)
-    pixels = float(np.mean([shrink(source.image(i), side).size / 3 for i in first]))
-    expected = pixels * (4 if masks else 3) * len(source)
+    images = [source.image(i) for i in range(0, len(source), max(1, len(source) // 8))]
+    if view is not None:
+        images = [shrink(image, round(view * CACHE_MARGIN)) for image in images]
+    expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if view is None else 1)
     if expected > CACHE_BYTES:
         logger.info("%d images would take %.1f GiB of memory: decoding them at each use", len(source), expected / 2**30)
         return source
-    return Cached(source, view, masks)
-
-
-def check_pair(source: Source, index: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    """Refuse a mask whose size is not its image's.
-
-    Raises:
-        ImageError: With both sizes and the sample's name.
-    """
-    if image.shape[:2] != mask.shape[:2]:
-        raise ImageError(
-            f"{source.name(index)}: expected a mask of its image's size, {image.shape[1]}×{image.shape[0]}, found "
-            f"{mask.shape[1]}×{mask.shape[0]}; make both the same size (resize masks without interpolation)"
-        )
+    return Cached(source, view)
