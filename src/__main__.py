@@ -6,7 +6,7 @@ from importlib import import_module
 
 from src.failures import one_message
 
-# name → (module, one line of help). A module has `main(arguments)`; src.cli serves four commands, so it gets the name too.
+# name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),

@@ -1,0 +1,129 @@
+"""The one checkpoint of a run, and a Ctrl-C that never costs work."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+
+@runtime_checkable
+class SavesAdapter(Protocol):
+    """A module whose trained adapter fits into a file of its own."""
+
+    def save_adapter(self, path: Path) -> None:
+        """Writes the adapter to `path`."""
+
+
+class RunCheckpoint(Checkpoint):
+    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
+
+    Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
+    fails. The first Ctrl-C ends the fit after the running step, a second one at once; both leave a checkpoint.
+
+    Args:
+        every_n_steps: optimiser steps between two checkpoints [C].
+        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this [C]: with a
+            few images an epoch is a second, and writing would take longer than training.
+
+    Raises:
+        ValueError: if `every_n_steps` is not positive.
+    """
+
+    def __init__(self, every_n_steps: int = 100, min_seconds: float = 30.0) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}")
+        self.every_n_steps = every_n_steps
+        self.min_seconds = min_seconds
+        self.interrupted = False
+        self._saved_step = -1
+        self._saved_time = 0.0
+        self._previous: Any = None
+
+    @staticmethod
+    def file(run_folder: str | Path) -> Path:
+        """Where a run keeps its checkpoint."""
+        return Path(run_folder) / "checkpoints" / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.interrupted = False
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
+            self._previous = signal.signal(signal.SIGINT, lambda number, frame: self._on_signal(trainer, number, frame))
+
+    def _on_signal(self, trainer: Trainer, number: int, frame: FrameType | None) -> None:
+        if self.interrupted or not trainer.training:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._stop_if_asked()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        # one hook after the step's end, where its checkpoint was written: by now its metrics are logged too
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.world_size > 1:  # all ranks stop at the same step, or the others would wait for ever
+            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        if self.interrupted:
+            self.save(trainer)
+        elif trainer.global_step % self.every_n_steps == 0:
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save_if_due(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save(trainer)
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if trainer.state.fn != "fit" or trainer.global_step == 0:
+            return
+        # a single rank that failed cannot save: saving waits for all of them
+        if trainer.world_size == 1 and not trainer.sanity_checking:
+            self.save(trainer)
+        self._release()
+        run_folder = trainer.default_root_dir
+        rank_zero_info(
+            f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n"
+            f"  python -m src fit --config {Path(run_folder) / 'config.yaml'} --ckpt_path {self.file(run_folder)}"
+        )
+
+    def _release(self) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        due = time.monotonic() - self._saved_time >= self.min_seconds
+        if trainer.world_size > 1:  # clocks differ, and all ranks must take part
+            due = trainer.strategy.broadcast(due)
+        if due:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes both files, unless those of this step exist; each replaces the old one in one move."""
+        if trainer.global_step == self._saved_step or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        trainer.save_checkpoint(self.file(trainer.default_root_dir))
+        if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):
+            path = Path(trainer.default_root_dir) / "adapter.safetensors"
+            partial = path.with_name("partial-adapter.safetensors")
+            trainer.lightning_module.save_adapter(partial)
+            os.replace(partial, path)
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()

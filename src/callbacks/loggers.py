@@ -1,0 +1,153 @@
+"""Where metrics go: always into the run folder's metrics.csv, and by one key to TensorBoard or Weights & Biases."""
+
+import csv
+import os
+import socket
+import uuid
+from argparse import Namespace
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+@runtime_checkable
+class RunLogger(Protocol):
+    """A logger that lives in the run folder."""
+
+    def attach(self, run_folder: Path) -> None:
+        """Tells it where; called once, before the run."""
+
+
+class MetricsFile(Logger):
+    """``<run folder>/metrics.csv``: a row per logged step, appended and flushed, so that a kill loses nothing.
+
+    Rows of an earlier part of the run stay. After a resume from an older checkpoint some steps have two rows; the
+    later one counts. A new metric becomes a new column.
+
+    Args:
+        run_folder: the run folder; made when the first row comes.
+    """
+
+    def __init__(self, run_folder: str | Path) -> None:
+        super().__init__()
+        self.path = Path(run_folder) / "metrics.csv"
+
+    @property
+    def name(self) -> str:
+        """No folder of its own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """No folder of its own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder; Lightning's `trainer.log_dir`."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run folder's config.yaml has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Appends a row.
+
+        Args:
+            metrics: name → value.
+            step: optimiser step.
+        """
+        row: dict[str, Any] = {"step": step, **metrics}
+        columns = self._columns()
+        missing = [name for name in row if name not in columns]
+        if missing:
+            columns = [*columns, *sorted(missing, key=lambda name: (name not in ("step", "epoch"), name))]
+            self._rewrite(columns)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, columns).writerow(row)
+
+    def _columns(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return next(csv.reader(file), [])
+
+    def _rewrite(self, columns: list[str]) -> None:
+        """The same rows under more columns; the old file is whole until the new one is."""
+        rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self.path)
+
+
+class TensorBoard(TensorBoardLogger):
+    """Event files in ``<run folder>/tensorboard``: ``--trainer.logger TensorBoard``."""
+
+    def __init__(self) -> None:
+        super().__init__(save_dir=".", name="tensorboard", version="")
+
+    def attach(self, run_folder: Path) -> None:
+        """Writes into `run_folder`."""
+        super().__init__(save_dir=run_folder, name="tensorboard", version="")
+
+
+class Wandb(WandbLogger):
+    """Weights & Biases: ``--trainer.logger Wandb``.
+
+    Offline where there is no account or no network; ``wandb sync`` sends such a run later. The run's id is kept in
+    ``<run folder>/wandb_id.txt``, so that a resumed fit continues the same run.
+
+    Args:
+        project: name of the project.
+        name: name of the run; the run folder's by default.
+        offline: True or False to decide, None to go online only where an account is set up and the server answers.
+    """
+
+    def __init__(self, project: str = "glare", name: str | None = None, offline: bool | None = None) -> None:
+        self._chosen_project, self._chosen_name, self._chosen_offline = project, name, offline
+        super().__init__(project=project, offline=True)
+
+    def attach(self, run_folder: Path) -> None:
+        """Continues the run whose id `run_folder` keeps, or starts one."""
+        id_file = run_folder / "wandb_id.txt"
+        if not id_file.exists() and getattr(rank_zero_only, "rank", 0) == 0:
+            run_folder.mkdir(parents=True, exist_ok=True)
+            id_file.write_text(uuid.uuid4().hex[:8])
+        super().__init__(
+            project=self._chosen_project,
+            name=self._chosen_name or run_folder.name,
+            save_dir=run_folder,
+            id=id_file.read_text().strip() if id_file.exists() else None,
+            offline=not _reachable() if self._chosen_offline is None else self._chosen_offline,
+        )
+
+
+def _reachable() -> bool:
+    """Whether an account is set up and its server answers within three seconds."""
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    try:
+        known = netrc().authenticators(server.hostname or "") is not None
+    except (OSError, NetrcParseError):
+        known = False
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not (
+        known or os.environ.get("WANDB_API_KEY")
+    ):
+        return False
+    try:
+        socket.create_connection((server.hostname or "", server.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True

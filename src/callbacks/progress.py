@@ -1,0 +1,118 @@
+"""One bar for a whole fit, with time left; on a file or pipe, a line for every tenth of the way."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+
+class Ticker:
+    """Counts steps towards `total`: a bar on a terminal, else a line each tenth of the way.
+
+    Args:
+        label: what is going on, one word.
+        total: number of steps, or None if it is not known.
+        start: steps already done before (a resumed fit).
+    """
+
+    def __init__(self, label: str, total: int | None, start: int = 0) -> None:
+        self.label, self.total, self.start, self.done = label, total, start, start
+        self._began = time.monotonic()
+        self._tenth = 10 * start // total if total else 0
+        self._bar = tqdm(desc=label, total=total, initial=start, dynamic_ncols=True) if sys.stderr.isatty() else None
+
+    def to(self, done: int, note: str = "") -> None:
+        """Moves on to step `done`; `note` is shown behind the bar."""
+        if done == self.done:
+            return
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self.done)
+        self.done = done
+        if self._bar is None and self.total and 10 * done // self.total > self._tenth:
+            self._tenth = 10 * done // self.total
+            seconds = (time.monotonic() - self._began) / (done - self.start) * (self.total - done)
+            left = tqdm.format_interval(seconds)
+            print(
+                f"{self.label} {done}/{self.total} ({100 * done // self.total} %), {left} left {note}".rstrip(),
+                flush=True,
+            )
+
+    def close(self) -> None:
+        """Leaves the bar where it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Progress(ProgressBar):
+    """Shows how far a fit, a validation, a test or a prediction is, how long it takes yet, and the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._ticker: Ticker | None = None
+        self._inner: Ticker | None = None
+
+    def disable(self) -> None:
+        """Silence, for all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """The opposite of `disable`."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        total = int(steps) if steps not in (-1, float("inf")) else None
+        self._ticker = Ticker("fit", total, trainer.global_step) if self._enabled else None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._ticker is not None:
+            loss = trainer.callback_metrics.get("train/loss")
+            note = f"epoch {trainer.current_epoch}" + (f", loss {loss.item():.4f}" if loss is not None else "")
+            self._ticker.to(trainer.global_step, note)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for ticker in (self._inner, self._ticker):
+            if ticker is not None:
+                ticker.close()
+        self._inner = self._ticker = None
+
+    def _begin(self, trainer: Trainer, label: str, batches: int | float | list[int | float]) -> None:
+        # a validation within a fit shows only on a terminal: the lines of a log belong to the fit
+        if self._enabled and (self._ticker is None or sys.stderr.isatty()):
+            sizes = batches if isinstance(batches, list) else [batches]
+            self._inner = Ticker(label, int(sum(sizes)) if float("inf") not in sizes else None)
+
+    def _advance(self, *_: Any, **__: Any) -> None:
+        if self._inner is not None:
+            self._inner.to(self._inner.done + 1)
+
+    def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._inner is not None:
+            self._inner.close()
+        self._inner = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, "validate", trainer.num_val_batches)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, "test", trainer.num_test_batches)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, "predict", trainer.num_predict_batches)
+
+    # Lightning's signatures differ from hook to hook; the count is the same
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _advance
+    on_validation_end = on_test_end = on_predict_end = _end

@@ -1,0 +1,51 @@
+"""The run folder's start: the resolved configuration, and whatever an earlier run left there."""
+
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+# what a fit writes, and a fresh fit into the same folder would overwrite
+_OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors")
+
+
+class RunFolder(SaveConfigCallback):
+    """Writes the resolved configuration into the run folder; never refuses to run.
+
+    A fit writes ``config.yaml``, other commands ``config-test.yaml`` and so on. A fit that is not a resume, into a
+    folder where another fit was, moves that one's files to ``earlier/1`` (2, 3, …) first: nothing is overwritten.
+    Weights & Biases gets the configuration under one key, `config`, because sweeps lock top-level keys.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.already_saved:
+            return
+        self.already_saved = True
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if stage == "fit" and not self.config.get("ckpt_path"):
+            _keep_earlier(folder)
+        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        (folder / ("config.yaml" if stage == "fit" else f"config-{stage}.yaml")).write_text(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({"config": yaml.safe_load(text)})
+
+
+def _keep_earlier(folder: Path) -> None:
+    left = [folder / name for name in _OF_A_FIT if (folder / name).exists()]
+    if not left:
+        return
+    number = 1
+    while (folder / "earlier" / str(number)).exists():
+        number += 1
+    kept = folder / "earlier" / str(number)
+    kept.mkdir(parents=True)
+    for path in left:
+        path.rename(kept / path.name)
+    rank_zero_info(f"{folder} held an earlier run; its files are now in {kept}")

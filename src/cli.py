@@ -1,0 +1,147 @@
+"""``python -m src {fit,validate,test,predict}``: LightningCLI with class injection, and a run folder for each run."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+from src.callbacks.checkpoint import RunCheckpoint
+from src.callbacks.loggers import MetricsFile, RunLogger
+from src.callbacks.progress import Progress
+from src.callbacks.run_folder import RunFolder
+from src.callbacks.throughput import Throughput
+from src.environment import expand_environment
+from src.failures import CommandLineError
+from src.spelling import explain, misspelt
+
+# What a model may need to know of the data, in the words of both. Given to the models that ask for it.
+LINKS = ("num_classes", "ignore_index", "class_names")
+
+# [C] ours: short runs want more than a row every 50 steps, and a folder outside of git.
+TRAINER_DEFAULTS = {
+    "default_root_dir": "runs/unnamed",
+    "deterministic": "warn",
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+}
+
+USAGE = """python -m src {command} --config X.yaml [--key value ...]
+
+examples:
+  python -m src {command} --config X.yaml --trainer.max_steps 100 --trainer.default_root_dir runs/mine
+  python -m src {command} --config X.yaml --model.init_args.objectives.local.init_args.weight 0
+  python -m src {command} --model.help src.pretraining.ContinualPretraining
+  python -m src {command} --config X.yaml --trainer.logger Wandb    (or TensorBoard; metrics.csv is always written)
+"""
+
+
+class Parser(LightningArgumentParser):
+    """Raises where the original prints a usage block and exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        raise CommandLineError(message) from ex
+
+
+class CLI(LightningCLI):
+    """One command: parses, builds data, model and trainer, and runs."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+        options = {command: {"usage": USAGE.format(command=command)} for command in self.subcommands()}
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RunFolder,
+            trainer_defaults=dict(TRAINER_DEFAULTS),
+            seed_everything_default=0,
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False, "prog": "python -m src", **options},
+            args=self.arguments,
+            auto_configure_optimizers=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name in LINKS:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        command, *rest = self.arguments
+        keys = [action.dest for action in self._parser(command)._actions]
+        try:
+            self.config = parser.parse_args(args)
+        except CommandLineError as error:
+            raise CommandLineError(explain(rest, keys, str(error))) from error
+        # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
+        if wrong := misspelt(rest, keys):
+            raise CommandLineError(wrong)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would lay the checkpoint's hyper-parameters over the yaml here; ours stays the authority."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        if config.get("weights_only") is None:
+            config.weights_only = True  # a checkpoint of ours is plain tensors: never run code out of a file
+        expand_environment(config)
+        if config.get("ckpt_path") == "last":
+            config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
+        if config.get("ckpt_path") and not Path(config.ckpt_path).exists():
+            raise FileNotFoundError(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        settings = self._get(self.config_init, "trainer")
+        run_folder = Path(settings["default_root_dir"])
+        given = settings["logger"]
+        loggers: list[Logger] = [] if given in (None, True, False) else [given] if isinstance(given, Logger) else given
+        for logger in loggers:
+            if isinstance(logger, RunLogger):
+                logger.attach(run_folder)
+        return super().instantiate_trainer(logger=given is not False and [MetricsFile(run_folder), *loggers], **kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        # Lightning refuses a callback whose job was switched off
+        if not config["enable_checkpointing"] and config["enable_checkpointing"] is not None:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
+        if config["enable_progress_bar"] is not False:
+            callbacks = [*callbacks, Progress()]
+        return super()._instantiate_trainer(config, [*callbacks, Throughput()])
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except (SystemExit, RuntimeError) as error:
+            # Lightning exits with 1 after Ctrl-C; a DataLoader whose workers got the same Ctrl-C raises RuntimeError
+            if isinstance(error, SystemExit) or any(c.interrupted for c in self.checkpoints()):
+                raise KeyboardInterrupt from error
+            raise
+
+    def checkpoints(self) -> list[RunCheckpoint]:
+        """The callbacks that keep this run's checkpoint: one, or none where checkpoints are switched off."""
+        return [callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
+
+
+def main(arguments: Sequence[str]) -> CLI:
+    """Runs one of Lightning's commands.
+
+    Args:
+        arguments: the command and its options, such as ``["fit", "--config", "X.yaml"]``.
+
+    Returns:
+        The finished command line, with its `trainer`, `model` and `datamodule`.
+
+    Raises:
+        CommandLineError: if the options or a configuration file are wrong; the message is one line.
+        KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
+    """
+    warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")  # Lightning's, of torch
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
+    return CLI(arguments)

@@ -1,0 +1,79 @@
+"""What a user sees when something fails: one message and an exit code, and a traceback only for our own mistakes."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+_OURS = (str(_ROOT / "src") + os.sep, str(_ROOT / "datamodules") + os.sep)
+# what torch writes around an exception that a DataLoader worker raised
+_WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
+
+
+class CommandLineError(Exception):
+    """The command line or a configuration file is wrong: exit code 2."""
+
+
+@dataclass
+class Outcome:
+    """How a command ended: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
+
+    code: int = 0
+
+
+@contextmanager
+def one_message() -> Iterator[Outcome]:
+    """Turns what a command raises into one message on stderr and an exit code.
+
+    ``GLARE_TRACEBACK=1`` in the environment shows the traceback of every failure; without it only unexpected ones
+    (our mistakes, not the user's) have one.
+    """
+    outcome = Outcome()
+    try:
+        yield outcome
+    except CommandLineError as error:
+        outcome.code = _report(str(error), 2)
+    except KeyboardInterrupt:
+        outcome.code = 130
+    except SystemExit as stop:
+        outcome.code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            traceback.print_exc()
+            outcome.code = 1
+        else:
+            outcome.code = _report(message, 1)
+
+
+def user_message(error: BaseException) -> str | None:
+    """The message of an error that the user can act on, or None if it is an unexpected one.
+
+    A ValueError or FileNotFoundError is the user's if the line that raised it is ours: then it was written to be read.
+    Those that a DataLoader worker raised count as well. Lightning's MisconfigurationException always does.
+    """
+    if type(error).__name__ == "MisconfigurationException":
+        return str(error)
+    if not isinstance(error, ValueError | FileNotFoundError):
+        return None
+    worker = _WORKER.search(str(error))
+    if worker:
+        *_, last = re.finditer(r'  File "(?P<file>[^"]+)", line \d+.*?\n', worker["trace"])
+        message = re.search(
+            r"^[\w.]+(?:Error|Exception): (.*)", worker["trace"][last.end() :], re.DOTALL | re.MULTILINE
+        )
+        return message[1].strip() if message and os.path.realpath(last["file"]).startswith(_OURS) else None
+    frames = traceback.extract_tb(error.__traceback__)
+    return str(error) if frames and os.path.realpath(frames[-1].filename).startswith(_OURS) else None
+
+
+def _report(message: str, code: int) -> int:
+    if os.environ.get("GLARE_TRACEBACK"):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return code
