@@ -22,5 +22,5 @@ def weight_hash(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].detach().to("cpu", torch.float32).contiguous()
         digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(memoryview(value.reshape(-1).numpy()).cast("B"))
+        digest.update(value.reshape(-1).numpy().data.cast("B"))
     return digest.hexdigest()

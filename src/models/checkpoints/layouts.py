@@ -1,0 +1,199 @@
+"""Key layouts: where the ViT sits in a file, and its tensors under plain names.
+
+Plain names are timm's for its `VisionTransformer`: cls_token, reg_token, pos_embed, patch_embed.proj, blocks.N.norm1,
+attn.qkv, attn.proj, ls1.gamma, norm2, mlp.fc1, mlp.fc2, ls2.gamma, norm; gated MLPs that keep their two input matrices
+apart say fc1_g (gate) and fc1_x. Three spellings exist in published files: timm's and the official ones (of which
+DINO, iBOT, UDI, DINOv2, DINOv3, MAE and MoCo v3 are variants), Hugging Face's ViT / DINOv2, Hugging Face's DINOv3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
+_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # DINOv2 in training: blocks.CHUNK.BLOCK
+_RENAMED = (
+    (re.compile(r"^(?:register_tokens|storage_tokens)$"), "reg_token"),
+    (re.compile(r"\.gamma_([12])$"), r".ls\1.gamma"),
+    (re.compile(r"\.mlp\.w12\."), ".mlp.fc1."),
+    (re.compile(r"\.mlp\.w1\."), ".mlp.fc1_g."),
+    (re.compile(r"\.mlp\.w2\."), ".mlp.fc1_x."),
+    (re.compile(r"\.mlp\.w3\."), ".mlp.fc2."),
+)
+_HUGGING_FACE = (
+    (re.compile(r"^embeddings\.cls_token$"), "cls_token"),
+    (re.compile(r"^embeddings\.position_embeddings$"), "pos_embed"),
+    (re.compile(r"^embeddings\.register_tokens$"), "reg_token"),
+    (re.compile(r"^embeddings\.mask_token$"), "mask_token"),
+    (re.compile(r"^embeddings\.patch_embeddings\.(?:projection\.)?(weight|bias)$"), r"patch_embed.proj.\1"),
+    (re.compile(r"^(?:(?:model|encoder)\.)?layers?\.(\d+)\."), r"blocks.\1."),
+    (re.compile(r"\.attention\.(?:attention\.)?(query|key|value)\."), r".attn.\1."),
+    (re.compile(r"\.attention\.(q|k|v)_proj\."), r".attn.\1_proj."),
+    (re.compile(r"\.attention\.(?:output\.dense|o_proj)\."), ".attn.proj."),
+    (re.compile(r"^(blocks\.\d+)\.layernorm_before\."), r"\1.norm1."),
+    (re.compile(r"^(blocks\.\d+)\.layernorm_after\."), r"\1.norm2."),
+    (re.compile(r"^(blocks\.\d+)\.intermediate\.dense\."), r"\1.mlp.fc1."),
+    (re.compile(r"^(blocks\.\d+)\.output\.dense\."), r"\1.mlp.fc2."),
+    (re.compile(r"\.layer_scale([12])\.lambda1$"), r".ls\1.gamma"),
+    (re.compile(r"\.mlp\.weights_in\."), ".mlp.fc1."),
+    (re.compile(r"\.mlp\.weights_out\."), ".mlp.fc2."),
+    (re.compile(r"\.mlp\.gate_proj\."), ".mlp.fc1_g."),
+    (re.compile(r"\.mlp\.down_proj\."), ".mlp.fc2."),
+    (re.compile(r"^layernorm\."), "norm."),
+)
+_ANCHORS = {
+    "patch_embed.proj.weight": "timm",
+    "embeddings.patch_embeddings.projection.weight": "Hugging Face",
+    "embeddings.patch_embeddings.weight": "Hugging Face DINOv3",
+}
+# What published files hold beside the features' own tensors, and why it is left out.
+_IGNORED = (
+    (re.compile(r"^(?:mask_token|masked_embed)$"), "mask token, used in pre-training only"),
+    (re.compile(r"^decoder(?:_|\.)"), "decoder of masked pre-training"),
+    (re.compile(r"^(?:head|head_dist|fc|classifier|pre_logits|lm_head|last_layer)\."), "head"),
+    (re.compile(r"^pooler\."), "pooler of the class token"),
+    (re.compile(r"^rope_embed\.periods$"), "rotary periods, kept beside the weights"),
+    (re.compile(r"^rope_embeddings\.(?:inv_freq|periods)$"), "rotary periods, the same in every file"),
+    (re.compile(r"^local_cls_norm\."), "norm of DINOv3's local crops, used in pre-training only"),
+    (re.compile(r"^(?:attn\.(?:qkv|proj|norm)|norm1)\.(?:weight|bias)$"), "UDI's dense attention, not part of the ViT"),
+)
+
+
+class Place(NamedTuple):
+    """A ViT inside a file: the prefix of its tensors, and how they are spelt."""
+
+    prefix: str
+    spelling: str
+
+
+class Plain(NamedTuple):
+    """A ViT's tensors under plain names.
+
+    Attributes:
+        state: The tensors.
+        names: Plain name → the file's own name.
+        ignored: The file's own name → why it is left out.
+        periods: DINOv3's rotary periods, where the file has them.
+        spelling: As in `Place`.
+    """
+
+    state: dict[str, Tensor]
+    names: dict[str, str]
+    ignored: dict[str, str]
+    periods: Tensor | None
+    spelling: str
+
+
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """File's name → the name without what torch.compile and FSDP put in."""
+    return {name: _WRAPPERS.sub("", name) for name in names}
+
+
+def find_places(names: Iterable[str]) -> list[Place]:
+    """Every ViT in a file, by its patch embedding; a decoder is none."""
+    places = []
+    for name in names:
+        for anchor, spelling in _ANCHORS.items():
+            if name == anchor or name.endswith("." + anchor):
+                places.append(Place(name[: len(name) - len(anchor)], spelling))
+    return sorted(places)
+
+
+def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
+    """Renames one ViT's tensors; those that are no part of it are left out with a reason.
+
+    A name that no rule knows stays as it is, so that it is found unexpected later: nothing is dropped in silence.
+
+    Args:
+        tensors: The file's tensors; taken out as they are used, so that memory does not double.
+        place: Which ViT.
+
+    Raises:
+        ValueError: Two tensors end up under one name, or attention comes in parts that do not fit together.
+    """
+    state: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
+    ignored: dict[str, str] = {}
+    periods = None
+    for name in [name for name in tensors if name.startswith(place.prefix)]:
+        value, local = tensors.pop(name), name[len(place.prefix) :]
+        reason = next((reason for pattern, reason in _IGNORED if pattern.match(local)), None)
+        if reason is not None:
+            ignored[name] = reason
+            periods = value if local == "rope_embed.periods" else periods
+            continue
+        plain = _plain_name(local, place.spelling)
+        if plain in names:
+            raise ValueError(f"{names[plain]} and {name} are both {plain}")
+        state[plain], names[plain] = value, name
+    _mask_key_bias(state, names, ignored)
+    _join_attention(state, names)
+    return Plain(state, names, ignored, periods, place.spelling)
+
+
+def _plain_name(name: str, spelling: str) -> str:
+    if spelling == "timm":
+        name = _CHUNKED.sub(r"blocks.\1.", name)
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)
+        return name
+    if ".mlp.up_proj." in name:  # plain MLPs have up and down, gated ones gate, up and down
+        return re.sub(r"^(?:model\.)?layer\.(\d+)\.mlp\.up_proj\.", r"blocks.\1.mlp.up.", name)
+    for pattern, replacement in _HUGGING_FACE:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _mask_key_bias(state: dict[str, Tensor], names: dict[str, str], ignored: dict[str, str]) -> None:
+    """DINOv3: the bias that counts is `bias * bias_mask`; the mask is 0 for the key's third."""
+    for name in [name for name in state if name.endswith(".attn.qkv.bias_mask")]:
+        mask, bias = state.pop(name), name.removesuffix("_mask")
+        ignored[names.pop(name)] = "mask of the key bias, applied to it"
+        if bias in state and state[bias].shape == mask.shape:
+            keep = torch.nan_to_num(mask.to(torch.float32), nan=1.0)  # a mask that was never filled in masks nothing
+            state[bias] = torch.where(
+                keep == 0, torch.zeros_like(state[bias]), state[bias] * keep.to(state[bias].dtype)
+            )
+
+
+def _join_attention(state: dict[str, Tensor], names: dict[str, str]) -> None:
+    """Query, key and value to one matrix and one bias; a projection without a bias has a zero one."""
+    for name in [name for name in state if name.endswith(".mlp.up.weight")]:
+        block = name.removesuffix("up.weight")
+        target = "fc1_x" if f"{block}fc1_g.weight" in state else "fc1"
+        for kind in ("weight", "bias"):
+            if f"{block}up.{kind}" in state:
+                state[f"{block}{target}.{kind}"] = state.pop(f"{block}up.{kind}")
+                names[f"{block}{target}.{kind}"] = names.pop(f"{block}up.{kind}")
+    for parts in (("query", "key", "value"), ("q_proj", "k_proj", "v_proj")):
+        for name in [name for name in state if name.endswith(f".attn.{parts[0]}.weight")]:
+            block = name.removesuffix(f"{parts[0]}.weight")
+            _join(state, names, [f"{block}{part}.weight" for part in parts], f"{block}qkv.weight")
+            _join(state, names, [f"{block}{part}.bias" for part in parts], f"{block}qkv.bias")
+    for name in [name for name in state if name.endswith(".attn.q_bias")]:  # timm's Eva: the key has none
+        block = name.removesuffix("q_bias")
+        _join(state, names, [f"{block}q_bias", f"{block}k_bias", f"{block}v_bias"], f"{block}qkv.bias")
+
+
+def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], whole: str) -> None:
+    present = [part for part in parts if part in state]
+    if not present:
+        return
+    shape = state[present[0]].shape
+    if any(state[part].shape != shape for part in present):
+        shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)
+        raise ValueError(f"query, key and value differ in shape: {shapes}")
+    if len(present) < 3 and whole.endswith("weight"):
+        lacking = next(part for part in parts if part not in state)
+        raise ValueError(f"{lacking} is missing beside {names[present[0]]}")
+    zeros = torch.zeros_like(state[present[0]])
+    names[whole] = names[present[0]]
+    state[whole] = torch.cat([state.pop(part, zeros) for part in parts])
+    for part in present:
+        if part != whole:
+            names.pop(part, None)

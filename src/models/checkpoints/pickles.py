@@ -1,0 +1,83 @@
+"""PyTorch's pickled checkpoints, read without running anything that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
+_HARMLESS: list[Any] = [argparse.Namespace]
+_CONVERT = """python - FILE converted.pth <<'END'
+import sys, torch
+def tensors(x):
+    x = x.state_dict() if isinstance(x, torch.nn.Module) else x
+    if isinstance(x, dict):
+        return {k: tensors(v) for k, v in x.items() if isinstance(v, (dict, torch.Tensor, torch.nn.Module))}
+    return x
+torch.save(tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])
+END"""
+_WANTED = re.compile(r"GLOBAL ([\w.]+)")
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots.
+
+    Raises:
+        ValueError: Damaged, no dictionary of tensors, compressed, or a pickle that wants to call something.
+    """
+    _refuse_inflation(path)
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader inside torch raises its own kind
+        raise ValueError(_reason(path, str(error))) from None
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
+    tensors: dict[str, Tensor] = {}
+    _flatten(loaded, "", tensors, depth=0)
+    return tensors
+
+
+def _refuse_inflation(path: Path) -> None:
+    """torch.save stores its entries plainly; a compressed or overlapping archive can unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return  # the old format, or cut short: torch reports it
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    size = path.stat().st_size
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError(
+            f"{path} was not read: it is a compressed archive that unpacks from {size:,} to {claimed:,} bytes; "
+            "a checkpoint written by torch.save stores its tensors uncompressed. If it is an archive, unpack it first"
+        )
+
+
+def _reason(path: Path, message: str) -> str:
+    wanted = _WANTED.search(message)
+    if wanted:
+        return (
+            f"{path} was not loaded: its pickle wants to call {wanted.group(1)}, and a checkpoint that calls code can "
+            "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
+            f"converted file:\n{_CONVERT}"
+        )
+    first = next((line.strip() for line in message.splitlines() if line.strip()), "no reason given")
+    return f"{path} is damaged or no PyTorch checkpoint ({first[:200]}); copy or download it again"
+
+
+def _flatten(level: Mapping[object, object], prefix: str, tensors: dict[str, Tensor], depth: int) -> None:
+    """Collects tensors below string keys; an optimiser's state, which counts with integers, stays out."""
+    for key, value in level.items():
+        if not isinstance(key, str):
+            continue
+        if isinstance(value, Tensor):
+            tensors[prefix + key] = value.detach()
+        elif isinstance(value, Mapping) and depth < 8:
+            _flatten(value, f"{prefix}{key}.", tensors, depth + 1)

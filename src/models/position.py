@@ -1,0 +1,65 @@
+"""Position tables at any grid.
+
+Shapes: P prefix rows · N = side² patches of the table · h·w patches of the wanted grid · D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch import cat as concatenate
+from torch.nn import functional as F
+
+
+def resample(table: Tensor, grid: tuple[int, int], prefix: int, original: bool = False) -> Tensor:
+    """A position table at another grid.
+
+    Args:
+        table: `[1, P + N, D]`, N a square number.
+        grid: Wanted (h, w) in patches.
+        prefix: P, rows of tokens that are no patches; they stay as they are.
+        original: Resample as the authors of DINO, iBOT, UDI and of DINOv2 without registers do: bicubic without
+            antialiasing, by the scale factors (h + 0.1) / side and (w + 0.1) / side, which also shift the sampling
+            points a little. Otherwise as timm does: bicubic with antialiasing, to the size.
+
+    Returns:
+        `[1, P + h·w, D]`; the table itself where it has this grid already.
+
+    Raises:
+        ValueError: If N is no square.
+    """
+    side = math.isqrt(table.shape[1] - prefix)
+    if side * side != table.shape[1] - prefix:
+        raise ValueError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no square grid")
+    if grid == (side, side):
+        return table
+    patches = table[:, prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2).float()  # [1, D, side, side]
+    if original:
+        factors = [(wanted + 0.1) / side for wanted in grid]
+        patches = F.interpolate(patches, scale_factor=factors, mode="bicubic")
+    else:
+        patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True)
+    rows = patches.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)  # [1, h·w, D]
+    return concatenate([table[:, :prefix], rows], dim=1)
+
+
+class OriginalPositions(VisionTransformer):
+    """timm's ViT with its position table resampled the original DINO way; everything else is inherited.
+
+    A built model is given this class (`build_trunk`): timm's constructors by name offer no choice of class.
+    """
+
+    def _pos_embed(self, x: Tensor) -> Tensor:
+        """Patch embeddings `[B, h, w, D]` → tokens `[B, P + h·w, D]` with positions."""
+        tokens = x.flatten(1, 2)
+        prefix = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        rows = 0 if self.no_embed_class else self.num_prefix_tokens
+        assert self.pos_embed is not None, "build_trunk gives this class only to models with a position table"
+        table = resample(self.pos_embed, (x.shape[1], x.shape[2]), rows, original=True)
+        if self.no_embed_class:
+            tokens = concatenate([*prefix, tokens + table], dim=1)
+        else:
+            tokens = concatenate([*prefix, tokens], dim=1) + table
+        return self.pos_drop(tokens)
