@@ -39,7 +39,7 @@ class DenseKNN:
             raise ValueError(f"DenseKNN: a bank of {len(features)} features and {len(fractions)} labels")
         if neighbours < 1 or temperature <= 0 or chunk < 1:
             raise ValueError(
-                f"DenseKNN: neighbours {neighbours}, temperature {temperature}, chunk {chunk}; expected positive numbers"
+                f"DenseKNN: neighbours {neighbours}, temperature {temperature}, chunk {chunk}; all must be positive"
             )
         self.features = features
         self.fractions = fractions
@@ -49,14 +49,16 @@ class DenseKNN:
 
     def votes(self, queries: Tensor) -> Tensor:
         """Class shares `[Q, C]` of patches `[Q, D]`, which need not be normalised; each row sums to 1."""
-        block = min(len(self.features), _BLOCK, self.chunk)
-        normalised = F.normalize(queries.to(self.features.dtype), dim=-1)
-        shares = []
-        for part in normalised.split(max(1, self.chunk // block)):
-            similarity, index = self._nearest(part, block)  # [q, k]
-            weights = (similarity / self.temperature).softmax(dim=-1)
-            shares.append(torch.einsum("qk,qkc->qc", weights, self.fractions[index]))
-        return torch.cat(shares)
+        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 would tie most of the neighbours
+            block = min(len(self.features), _BLOCK, self.chunk)
+            normalised = F.normalize(queries.to(self.features.dtype), dim=-1)
+            parts = normalised.split(max(1, self.chunk // block))
+            return torch.cat([self._votes(part, block) for part in parts])
+
+    def _votes(self, queries: Tensor, block: int) -> Tensor:
+        similarity, index = self._nearest(queries, block)  # [q, k]
+        weights = (similarity / self.temperature).softmax(dim=-1)
+        return torch.einsum("qk,qkc->qc", weights, self.fractions[index])
 
     def _nearest(self, queries: Tensor, block: int) -> tuple[Tensor, Tensor]:
         """Similarity and bank index `[q, k]` of the nearest, sorted by similarity, then by index."""

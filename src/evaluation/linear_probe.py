@@ -33,7 +33,7 @@ class RidgeProbe:
         self._solution: Tensor | None = None
 
     def update(self, features: Tensor, targets: Tensor) -> None:
-        """Add patches `[n, D]` with one-hot or soft labels `[n, C]`; patches without a label are the caller's to drop."""
+        """Add patches `[n, D]` with one-hot or soft labels `[n, C]`; drop patches without a label before."""
         inputs = _with_one(features)
         self._gram = self._gram.to(inputs.device) + inputs.T @ inputs
         self._moment = self._moment.to(inputs.device) + inputs.T @ targets.double()

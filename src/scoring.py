@@ -1,0 +1,159 @@
+"""What every module that segments has in common: the same scores, the same files, the same predictions.
+
+Shapes: B images · C classes · h'×w' grid of the class scores · h×w native size of one mask.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.models.decoders.decoder import resize_scores
+
+
+class LabelledImages(Protocol):
+    """A batch: `datamodules.base.SegmentationBatch`, or the features that stand for its images.
+
+    Attributes:
+        masks: For training int64 `[B, H, W]`; for evaluation a list of int64 `[h, w]`, each of its native size.
+        indices: int64 `[B]`, in the data set.
+        names: One per image.
+    """
+
+    @property
+    def masks(self) -> Any: ...
+    @property
+    def indices(self) -> Tensor: ...
+    @property
+    def names(self) -> list[str]: ...
+
+
+class Prediction(NamedTuple):
+    """Class ids of one image, int64 `[h, w]`, and the image's name."""
+
+    name: str
+    mask: Tensor
+
+
+class ScoredSegmentation(LightningModule, ABC):
+    """Validates, tests and predicts; a subclass gives the class scores of a batch.
+
+    Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
+    of one confusion matrix over the whole set, of all ranks together, each image once. Logged as `val/miou`,
+    `val/accuracy`, `val/iou/<class>` (`test/…` in a test; a class in neither truth nor prediction is left out), and
+    written to the run folder (`trainer.default_root_dir`) after each evaluation, so that the files there are those of
+    the last one:
+
+    - `evaluation.json`: stage, step, mIoU, accuracy, IoU and accuracy per class (null where there is nothing to
+      measure), absent classes, class names, number of images;
+    - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
+
+    Args:
+        num_classes: C.
+        ignore_index: Id in masks that is no class.
+        class_names: One per class; their ids if None.
+
+    Raises:
+        ValueError: If there are not as many names as classes, or two are the same.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, class_names: list[str] | None = None) -> None:
+        super().__init__()
+        names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
+        if len(set(names)) != num_classes:
+            raise ValueError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.class_names = names
+        self.confusion = ConfusionPerImage(num_classes, ignore_index)
+
+    @abstractmethod
+    def class_scores(self, batch: LabelledImages) -> Tensor:
+        """Scores `[B, C, h', w']` at any resolution; the largest is the class."""
+
+    def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count the batch."""
+        self._count(batch)
+
+    def test_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count the batch."""
+        self._count(batch)
+
+    def predict_step(self, batch: LabelledImages, batch_idx: int) -> list[Prediction]:
+        """Class ids of each image, at its mask's native size."""
+        return [Prediction(*pair) for pair in zip(batch.names, self._predictions(batch), strict=True)]
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin counting."""
+        self.confusion.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin counting."""
+        self.confusion.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("test")
+
+    def _predictions(self, batch: LabelledImages) -> Iterator[Tensor]:
+        scores = self.class_scores(batch)
+        for image, mask in enumerate(batch.masks):  # one at a time: sizes differ, and full-size scores are large
+            yield resize_scores(scores[image : image + 1], tuple(mask.shape)).argmax(dim=1)[0]
+
+    def _count(self, batch: LabelledImages) -> None:
+        images = zip(batch.indices.tolist(), batch.names, self._predictions(batch), batch.masks, strict=True)
+        for index, name, prediction, mask in images:
+            self.confusion.update(index, name, prediction, mask)
+
+    def _report(self, stage: str) -> None:
+        if self.trainer.sanity_checking:
+            return
+        images = self.confusion.gathered()
+        scores = scores_from_confusion(images.matrices.sum(dim=0))
+        values = {
+            f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores.iou.tolist(), strict=True)
+        }
+        values |= {f"{stage}/miou": scores.miou, f"{stage}/accuracy": scores.accuracy}
+        for name, value in values.items():
+            if not math.isnan(value):  # equal on all ranks already; sync_dist only keeps Lightning from warning
+                self.log(name, value, prog_bar=name == f"{stage}/miou", sync_dist=True)
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            images.save(folder / "confusion.npz")
+            evaluation = self._evaluation(stage, scores, images)
+            (folder / "evaluation.json").write_text(
+                json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+
+    def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+        return {
+            "stage": stage,
+            "step": self.global_step,
+            "miou": _number(scores.miou),
+            "accuracy": _number(scores.accuracy),
+            "iou": self._by_class(scores.iou),
+            "class_accuracy": self._by_class(scores.class_accuracy),
+            "absent": [self.class_names[index] for index in scores.absent],
+            "class_names": self.class_names,
+            "images": len(images.names),
+        }
+
+    def _by_class(self, values: Tensor) -> dict[str, float | None]:
+        return {name: _number(value) for name, value in zip(self.class_names, values.tolist(), strict=True)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

@@ -1,0 +1,220 @@
+"""Segmentation on an adapted backbone as a LightningModule (method, section 10).
+
+Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from src.evaluation.patch_labels import label_counts
+from src.feature_cache import CachedFeatures, FeatureBatch
+from src.models.adapters import AdapterKind
+from src.models.backbone import Backbone
+from src.models.decoders.decoder import Decoder
+from src.models.decoders.linear import LinearDecoder
+from src.models.frozen import check_loaded_keys, trainable_state
+from src.objectives.reduction import ranks, sum_over_ranks
+from src.objectives.schedules import linear, warmup_cosine
+from src.scoring import LabelledImages, ScoredSegmentation
+
+
+class SemanticSegmentation(ScoredSegmentation):
+    """A segmentation head on the backbone's features, trained by pixel-wise cross-entropy.
+
+    Defaults without a source are our choice [C]: head only, lr 1e-3, a tenth of it for the backbone.
+
+    Args:
+        backbone: The ViT, with its adapter if it has one.
+        num_classes: C.
+        ignore_index: Id in masks that is no class.
+        class_names: One per class; their ids if None.
+        decoder: Makes the head for (backbone width, classes).
+        train: What learns: the head; the head and the backbone's adapters; everything.
+        adapter: Put into a backbone that has none, as the identity, so that a row without pre-training trains the same
+            parameters as the others. Not for `train: head`, where it would stay the identity.
+        loss_grid: Where logits meet labels: `pixels` (logits upsampled bilinearly), or `decoder`: on the head's own
+            grid, against the label counts of each cell. The latter is the cross-entropy of logits upsampled by nearest
+            neighbour, at a hundredth of its cost.
+        cache_features: Compute the frozen features of each image once and train on them: epochs then cost seconds.
+            In memory, on every rank; needs a data module that does not augment, and `train: head`.
+        lr: Peak learning rate of the head.
+        backbone_lr: Factor on it for adapters and backbone.
+        weight_decay: Of matrices; none on biases, norms and scales.
+        schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
+        warmup: Share of the steps in which the rate rises.
+
+    Raises:
+        ValueError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        ignore_index: int = 255,
+        class_names: list[str] | None = None,
+        decoder: Callable[[int, int], Decoder] = LinearDecoder,
+        train: Literal["head", "head+adapters", "everything"] = "head",
+        adapter: AdapterKind | None = None,
+        loss_grid: Literal["pixels", "decoder"] = "pixels",
+        cache_features: bool = False,
+        lr: float = 1e-3,
+        backbone_lr: float = 0.1,
+        weight_decay: float = 0.01,
+        schedule: Literal["poly", "cosine"] = "poly",
+        warmup: float = 0.05,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, class_names)
+        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        if cache_features and train != "head":
+            raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
+        if adapter is not None and train == "head":
+            raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
+        if adapter is not None and backbone.adapter is None:
+            backbone.install(adapter)
+        self.backbone = backbone
+        self.decoder = decoder(backbone.width, num_classes)
+        self.trains = train
+        self.loss_grid = loss_grid
+        self.cache_features = cache_features
+        self.lr = lr
+        self.backbone_lr = backbone_lr
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup = warmup
+        self._choose_what_trains()
+
+    # ------------------------------------------------------------------------------------------ the training step
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Cross-entropy over all labelled pixels of the batch, on all ranks together."""
+        maps = self.feature_maps(batch)
+        if self.loss_grid == "pixels":
+            logits = self.decoder(maps, tuple(batch.masks.shape[-2:]))
+            total = F.cross_entropy(logits, batch.masks, ignore_index=self.ignore_index, reduction="sum")
+            count = (batch.masks != self.ignore_index).sum()
+        else:
+            logits = self.decoder.classify(maps)
+            counts = self.label_counts(batch, logits)
+            total = -(counts * logits.to(counts.dtype).log_softmax(dim=1)).sum()
+            count = counts.sum()
+        loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)
+        return loss
+
+    def class_scores(self, batch: LabelledImages | FeatureBatch) -> Tensor:
+        """Logits on the head's own grid, `[B, C, h', w']`."""
+        return self.decoder.classify(self.feature_maps(batch))
+
+    def feature_maps(self, batch: Any) -> list[Tensor]:
+        """The maps `[B, D, h, w]` that the head wants, of images or out of the cache."""
+        if isinstance(batch, FeatureBatch):
+            return batch.maps
+        with torch.set_grad_enabled(self.trains != "head" and torch.is_grad_enabled()):
+            return self.backbone.feature_maps(batch.images, self.decoder.blocks)
+
+    def label_counts(self, batch: Any, logits: Tensor) -> Tensor:
+        """Labelled pixels per class and cell of the logits' grid, `[B, C, h', w']`."""
+        if isinstance(batch, FeatureBatch) and batch.counts is not None:
+            return batch.counts
+        return label_counts(batch.masks, (logits.shape[-2], logits.shape[-1]), self.num_classes, self.ignore_index)
+
+    # ------------------------------------------------------------------------------------------------ what trains
+
+    def _choose_what_trains(self) -> None:
+        if self.trains == "head":
+            self.backbone.requires_grad_(False).eval()
+        elif self.trains == "everything":
+            self.backbone.requires_grad_(True)
+        elif not self.backbone.trainable():
+            raise ValueError(
+                "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
+                "(backbone.init_args.adapter), or the model an adapter to start from the identity"
+            )
+
+    def train(self, mode: bool = True) -> SemanticSegmentation:
+        """A backbone that does not train stays in evaluation mode."""
+        super().train(mode)
+        if self.trains == "head":
+            self.backbone.eval()
+        return self
+
+    def configure_optimizers(self) -> Optimizer:
+        """AdamW; rates are set at each step."""
+        return torch.optim.AdamW(self.parameter_groups(), lr=0.0)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Every trainable parameter in one group: head or backbone, with weight decay (matrices) or without."""
+        groups = []
+        for part, factor in ((self.decoder, 1.0), (self.backbone, self.backbone_lr)):
+            trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for matrices, decay in ((True, self.weight_decay), (False, 0.0)):
+                chosen = [parameter for parameter in trainable if (parameter.ndim > 1) == matrices]
+                if chosen:
+                    groups.append({"params": chosen, "weight_decay": decay, "lr_factor": factor})
+        return groups
+
+    def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
+        """Set this step's learning rate."""
+        rate = self.lr * rate_factor(
+            self.global_step, int(self.trainer.estimated_stepping_batches), self.warmup, self.schedule
+        )
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate * group["lr_factor"]
+        self.log("train/lr", rate)
+
+    # ------------------------------------------------------------------------------------------------------ files
+
+    def setup(self, stage: str) -> None:
+        """Put the feature cache before the data module.
+
+        Raises:
+            ValueError: If features shall be cached and the data module is none, or augments.
+        """
+        if stage != "fit" or not self.cache_features:
+            return
+        inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
+        if inner is None:
+            raise ValueError("cache_features needs a data module; loaders alone do not say whether they augment")
+        self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
+
+    def _cached(self, batch: Any, training: bool) -> FeatureBatch:
+        maps = self.feature_maps(batch)
+        if not training or self.loss_grid == "pixels":
+            return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)
+        was_training = self.decoder.training
+        counts = self.label_counts(batch, self.decoder.eval().classify(maps))  # in eval: running statistics stay
+        self.decoder.train(was_training)
+        return FeatureBatch(maps, [], counts, batch.indices, batch.names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen tensors out; note whose features the head was trained on."""
+        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
+        checkpoint["backbone"] = {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that does not fit.
+
+        Raises:
+            ValueError: Naming the keys that do not, or both weights.
+        """
+        here = {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
+        if checkpoint["backbone"] != here:
+            raise ValueError(f"the checkpoint was trained on {checkpoint['backbone']}, and the backbone here is {here}")
+        check_loaded_keys(self, checkpoint["state_dict"])
+
+
+def rate_factor(step: int, steps: int, warmup: float, schedule: Literal["poly", "cosine"]) -> float:
+    """Share of the peak learning rate at a step: a linear rise over a share `warmup` of the steps, then down to 0."""
+    rise = round(warmup * steps)
+    if schedule == "cosine" or step < rise:
+        return warmup_cosine(step, steps, rise, 1.0, 0.0)
+    return linear(step - rise, steps - rise, 1.0, 0.0)
