@@ -19,10 +19,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` with the most similar valid word, or else the list of all of them."""
+    """``, did you mean 'x'?`` with the most similar valid word; with none, the list of them if it is short."""
     words = sorted(valid)
     close = get_close_matches(word, words, n=1, cutoff=0.6)
-    return f", did you mean {close[0]!r}?" if close else f" (valid: {', '.join(words)})" if words else ""
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f" (valid: {', '.join(words)})" if 0 < len(words) <= 20 else ""
 
 
 def explain(arguments: Sequence[str], keys: Iterable[str], message: str) -> str:
@@ -193,4 +195,5 @@ def _on_one_line(message: str) -> str:
     if bare:
         kept = [f"no class {bare[1]!r}{nearest(bare[1], {path.rpartition('.')[2] for path in _class_paths()})}"]
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "; ".join(kept))
+    text = re.sub(r"\b(?:fit|validate|test|predict)\.(?=\w)", "", text)  # the command is no part of a key
     return f"{'.'.join(keys)}: {text}" if keys else text

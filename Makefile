@@ -1,0 +1,56 @@
+# Every target runs with the Python of PYTHON=..., else of the active environment (venv or conda), else of .venv, which
+# is made on first use. Dependencies are installed once, and again only when setup.cfg or pyproject.toml change.
+
+ifneq ($(origin PYTHON),undefined)
+  CHOSEN := $(PYTHON)
+else ifneq ($(VIRTUAL_ENV),)
+  CHOSEN := $(VIRTUAL_ENV)/bin/python
+else ifneq ($(CONDA_PREFIX),)
+  CHOSEN := $(CONDA_PREFIX)/bin/python
+endif
+
+ifdef CHOSEN
+  RUN := $(CHOSEN)
+  STAMP := .cache/setup$(subst /,-,$(CHOSEN))
+else
+  RUN := .venv/bin/python
+  STAMP := .venv/.setup
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart camvid check lint test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv (or into PYTHON=..., or the active environment)
+
+$(STAMP): setup.cfg pyproject.toml
+ifndef CHOSEN
+	test -x .venv/bin/python || python3 -m venv .venv
+endif
+	@$(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version}")'
+	$(RUN) -m pip install --disable-pip-version-check -e '.[dev,quickstart]'
+	@mkdir -p $(dir $@) && touch $@
+
+quickstart: $(STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 15 minutes on 2 cores
+	$(RUN) -m src study experiments/studies/quickstart.yaml
+
+camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA_ROOT=folder-that-holds-camvid
+	@test -d "$(DATA_ROOT)/camvid" || { echo "no folder '$(DATA_ROOT)/camvid': give DATA_ROOT=, the folder that holds camvid/"; exit 2; }
+	DATA_ROOT="$(DATA_ROOT)" $(RUN) -m src study experiments/studies/camvid.yaml
+
+lint: $(STAMP) ## formatting, lint and types
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+check: lint ## the gate before a commit: lint, import directions, fast tests
+	$(RUN) -m pytest -m "not slow"
+
+test: $(STAMP) ## all tests
+	$(RUN) -m pytest
+
+clean: ## remove caches and .venv; runs/ and results/ stay
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find src datamodules tests -name __pycache__ -type d -prune -exec rm -rf {} +
