@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from datamodules.draws import Draws
 from datamodules.patch_augmentation import Blur, PatchAugmentation
-from datamodules.views import Batch, Crops
+from datamodules.views import Crops
 from src.models.adapter_file import save_adapter
 from src.models.adapters import AdapterKind, UniAdapter
 from src.models.backbone import Backbone
@@ -105,25 +105,17 @@ class ContinualPretraining(LightningModule):
         for objective in self.objectives.values():
             objective.build(projection.prototypes.weight.shape[0])
 
-    # ------------------------------------------------------------------------------------------ the training step
-
-    def on_after_batch_transfer(self, batch: Crops, dataloader_idx: int) -> tuple[Batch, Draws]:
-        """Distort patches on the device (sections 2 and 3)."""
-        draws = Draws(self.seed, batch.epoch, batch.indices)
-        return self.patch_augmentation(batch, self.student.backbone.patch_size, draws), draws
-
-    def training_step(self, inputs: tuple[Batch, Draws], batch_idx: int) -> Tensor:
-        """Sections 4 to 8."""
-        batch, draws = inputs
+    def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
+        """Sections 3 to 8."""
+        draws = Draws(self.seed, crops.epoch, crops.indices)
+        batch = self.patch_augmentation(crops, self.student.backbone.patch_size, draws)
         local_images = None if batch.local_views is None else batch.local_views.images
         teacher = self.teacher(batch.clean.images, self.teacher_temperature, attention=self._any("needs_attention"))
         student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
         terms = {name: objective(student, teacher, batch, draws) for name, objective in self.objectives.items()}
         loss = sum(self.objectives[name].weight * term.loss for name, term in terms.items())
-        self._log(loss, terms, len(draws.indices))
+        self._log(loss, terms, len(crops.indices))
         return loss
-
-    # --------------------------------------------------------------------------------------- optimisation, section 9
 
     def configure_optimizers(self) -> Optimizer:
         """AdamW over adapters, context and head; rates and decay are set at each step."""
@@ -137,10 +129,10 @@ class ContinualPretraining(LightningModule):
             {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
         ]
 
-    def on_train_batch_start(self, inputs: tuple[Batch, Draws], batch_idx: int) -> None:
+    def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""
         settings, steps = self.optimisation, self.total_steps
-        batch = len(inputs[1].indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         peak = settings.lr if settings.lr_batch is None else settings.lr * batch / settings.lr_batch
         rate = warmup_cosine(self.global_step, steps, round(settings.warmup * steps), peak, settings.final_lr)
         decay = cosine(self.global_step, steps, *settings.weight_decay)
@@ -148,7 +140,7 @@ class ContinualPretraining(LightningModule):
             group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
         self.log("train/lr", rate)
 
-    def configure_gradient_clipping(self, optimizer: Optimizer, *_: object) -> None:
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
         """Drop the gradients of what does not learn yet, then clip the rest together."""
         if self.global_step < round(self.optimisation.head_warmup * self.total_steps):
             _drop_gradients(self.student.backbone)
@@ -179,8 +171,6 @@ class ContinualPretraining(LightningModule):
         """τ_t at this step."""
         rise = round(self.optimisation.temperature_warmup * self.total_steps)
         return linear(self.global_step, rise, *self.optimisation.teacher_temperature)
-
-    # ------------------------------------------------------------------------------------------ files and the log
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
