@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes a second to import
 
 Array = NDArray[np.float64]
 POINTS = 100.0  # IoU is reported in points of a hundred, as papers do
@@ -146,8 +146,8 @@ def critical(level: float, share: float, seeds: int, images: int) -> float:
     """Two-sided critical value where `share` of the variance has S - 1 and the rest N - 1 degrees of freedom."""
     of_seeds, of_images = max(1, seeds - 1), max(1, images - 1)
     tail = 0.5 + level / 2
-    satterthwaite = stats.t.ppf(tail, 1 / (share**2 / of_seeds + (1 - share) ** 2 / of_images))
-    cochran = share * stats.t.ppf(tail, of_seeds) + (1 - share) * stats.t.ppf(tail, of_images)
+    satterthwaite = special.stdtrit(1 / (share**2 / of_seeds + (1 - share) ** 2 / of_images), tail)
+    cochran = share * special.stdtrit(of_seeds, tail) + (1 - share) * special.stdtrit(of_images, tail)
     return float(satterthwaite + cochran) / 2
 
 

@@ -68,4 +68,8 @@ if __name__ == "__main__":
     for seeds in (2, 3, 5):
         for images in (20, 101):
             results = {ratio: coverage(ratio, seeds, images, 1000) for ratio in (0.0, 0.5, 1.0, 2.0)}
-            print(f"{seeds} seeds, {images} images:", {ratio: f"{share:.1%}" for ratio, share in results.items()})
+            print(
+                f"{seeds} seeds, {images} images:",
+                {ratio: f"{share:.1%}" for ratio, share in results.items()},
+                flush=True,
+            )

@@ -1,0 +1,105 @@
+"""``python -m src study FILE``: run what is missing of a study, then write its table and report."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.failures import CommandLineError
+from src.studies.cells import Cell, Store, write_json
+from src.studies.estimate import Measured, clock
+from src.studies.lock import EXPIRY, gone, owner
+from src.studies.report import html
+from src.studies.results import Results
+from src.studies.runner import Runner, default_jobs
+from src.studies.study import Study
+from src.studies.table import as_json, markdown
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where the original prints a usage block and exits."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise CommandLineError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = Parser(
+        prog="python -m src study",
+        description="Runs the cells of a study that are missing, and writes table.md, table.json and report.html.",
+        allow_abbrev=False,
+    )
+    result.add_argument("file", type=Path, help="the study, such as experiments/studies/quickstart.yaml")
+    result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
+    result.add_argument("--only", action="append", default=[], metavar="NAME", help="a row or column; may be repeated")
+    result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
+    result.add_argument("--dry-run", "--dry_run", action="store_true", help="list what would run, with an estimate")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs a study.
+
+    Raises:
+        CommandLineError: if an option is wrong.
+        FileNotFoundError, ValueError: if the study or one of its files is.
+        SystemExit: with code 1 if a cell failed; the others have run, and the table says which.
+    """
+    options = parser().parse_args(list(arguments))
+    if options.jobs is not None and options.jobs < 1:
+        raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
+    study = Study.read(options.file)
+    store = Store(options.runs / "cells")
+    part = study.only(options.only) if options.only else study
+    cells = list(part.cells.values())
+    if options.dry_run:
+        print(plan(store, cells))
+        return
+    failed = Runner(store, cells, options.jobs or default_jobs()).run()
+    folder = options.runs / study.name
+    results = write_results(Results(study, store), folder)
+    print(f"\n{markdown(results)}")
+    print(f"{folder / 'report.html'}  (table.md and table.json beside it)")
+    if failed:
+        print(f"{len(failed)} of {len(cells)} stages failed or need one that did; the same command tries them again")
+        raise SystemExit(1)
+
+
+def write_results(results: Results, folder: Path) -> Results:
+    """Writes the table and the report; each appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "table.json", as_json(results))
+    for name, text in (("table.md", markdown(results)), ("report.html", html(results))):
+        part = folder / f".{name}"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, folder / name)
+    return results
+
+
+def plan(store: Store, cells: Sequence[Cell]) -> str:
+    """What would run, and what it would cost as far as like cells have been measured."""
+    measured = Measured.of(store, cells)
+    provenances = [found for cell in cells if (found := store.provenance(cell)) is not None]
+    lines, seconds, unknown = [], 0.0, 0
+    for number, cell in enumerate(cells, start=1):
+        needed = measured.seconds(cell)
+        if store.done(cell):
+            state = "done"
+        else:
+            lock = store.folder(cell) / "lock"
+            running = bool(owner(lock)) and not gone(lock, owner(lock), EXPIRY)
+            state = "another process runs it" if running else "would run"
+            seconds += needed or 0.0
+            unknown += needed is None
+            state += f", about {clock(needed)}" if needed is not None else ""
+        lines.append(f"[{number}/{len(cells)}] {cell.identity} {cell.title}: {state}")
+    missing = sum(not store.done(cell) for cell in cells)
+    total = f"{missing} of {len(cells)} stages would run, about {clock(seconds)} one after another"
+    if unknown:
+        total += f" and {unknown} stages of a kind that has not been measured here"
+    if provenances:
+        memory = max(found["peak_memory_bytes"] for found in provenances)
+        disk = sum(found["disk_bytes"] for found in provenances) / len(provenances)
+        total += f"; at most {memory / 2**30:.1f} GiB of memory each, {missing * disk / 2**20:.0f} MiB of disk"
+    return "\n".join([*lines, total])

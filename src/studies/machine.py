@@ -1,0 +1,45 @@
+"""What computes here: hardware, versions and commit, for the record of a cell."""
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from src.studies.config import Config
+
+
+@cache
+def machine() -> Config:
+    """Commit, hardware and versions, for people; nothing compares them."""
+    return {
+        "commit": output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "lightning", "timm")},
+    }
+
+
+def hardware() -> str:
+    """Processor and accelerators in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return " + ".join([f"{processor}, {cores} cores", *accelerators()])
+
+
+def accelerators() -> list[str]:
+    """The names of the NVIDIA devices that the driver shows; asked without torch, which a study does not wait for."""
+    return output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+
+
+def output(*command: str) -> str:
+    """What a command prints; nothing if it fails or is not there."""
+    place = Path(__file__).resolve().parents[2]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,42 @@
+"""A few evaluated images with what the features and the head make of them: the raw material of a report's pictures."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Sample(NamedTuple):
+    """One image as a report shows it."""
+
+    name: str
+    image: NDArray[np.uint8]  # [H, W, 3] as the network saw it
+    truth: NDArray[np.int64]  # [h, w] at its native size
+    prediction: NDArray[np.int64]  # [h, w]
+    features: NDArray[np.float16]  # [D, h', w'] of the last block
+
+
+class Samples(NamedTuple):
+    """The images of one evaluation, and how its classes are called and coloured."""
+
+    images: list[Sample]
+    class_names: list[str]
+    palette: NDArray[np.uint8]  # [C, 3]
+    ignore_index: int
+
+
+def read_samples(path: Path) -> Samples:
+    """What `sampling.write_samples` wrote."""
+    with np.load(path) as file:
+        images = [
+            Sample(
+                name=str(name),
+                image=file[f"image{number}"],
+                truth=file[f"truth{number}"].astype(np.int64),
+                prediction=file[f"prediction{number}"].astype(np.int64),
+                features=file[f"features{number}"],
+            )
+            for number, name in enumerate(file["names"])
+        ]
+        return Samples(images, file["class_names"].tolist(), file["palette"], int(file["ignore_index"]))

@@ -1,0 +1,39 @@
+"""Predicting a few evaluation images for a report, in the process that has just evaluated them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import LightningDataModule
+
+from src.models.decoders.decoder import resize_scores
+from src.scoring import ScoredSegmentation
+
+COUNT = 4  # images of a report [C]
+
+
+@torch.no_grad()
+def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataModule) -> None:
+    """Predicts `COUNT` evaluation images, spread evenly over the set and so not chosen by their result."""
+    loader = data.test_dataloader()
+    indices = np.linspace(0, len(loader.dataset) - 1, min(COUNT, len(loader.dataset))).round().astype(int).tolist()
+    module.eval()
+    content: dict[str, Any] = {
+        "class_names": np.asarray(module.class_names),
+        "palette": np.asarray(getattr(data, "palette", []), dtype=np.uint8).reshape(-1, 3),
+        "ignore_index": np.asarray(module.ignore_index),
+        "names": np.asarray([]),
+    }
+    names: list[str] = []
+    for number, index in enumerate(indices):
+        batch = move_data_to_device(loader.collate_fn([loader.dataset[index]]), module.device)
+        truth = batch.masks[0]
+        content[f"image{number}"] = batch.images[0].permute(1, 2, 0).cpu().numpy()
+        content[f"truth{number}"] = truth.cpu().numpy().astype(np.int16)
+        scores = resize_scores(module.class_scores(batch), (truth.shape[-2], truth.shape[-1]))
+        content[f"prediction{number}"] = scores.argmax(dim=1)[0].cpu().numpy().astype(np.int16)
+        content[f"features{number}"] = module.backbone.feature_maps(batch.images)[-1][0].half().cpu().numpy()
+        names.append(batch.names[0])
+    np.savez_compressed(path, **{**content, "names": np.asarray(names)})
