@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any, Literal
 
 import cv2
@@ -156,6 +157,8 @@ class DomainDataModule(LightningDataModule):
             batches = min(limit, sampler.batches) if isinstance(limit, int) else int(limit * sampler.batches)
             sampler.epoch_samples = max(1, batches) * batch * ranks
             if self._restored is not None:
+                # Lightning looks for a position in the loader; this one's is kept by the data module
+                warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
                 self._origin, self._restored = (self._trained_batches, self._restored), None
         return self._train
 

@@ -57,7 +57,12 @@ class Canvas:
 
     def blend(self, weight: NDArray[Any], colour: NDArray[Any]) -> None:
         """Lay one colour `[3]`, or one per pixel, over the canvas with weights of 0–1 (or a bool mask)."""
-        self.colour += weight.astype(np.float32)[..., None] * (colour.astype(np.float32) - self.colour)
+        rows = np.flatnonzero(weight.any(1))
+        if rows.size:  # most things cover a band of the scene only
+            band = slice(rows[0], rows[-1] + 1)
+            part = self.colour[band]
+            new = colour.astype(np.float32) if colour.ndim == 1 else colour[band].astype(np.float32)
+            part += weight[band].astype(np.float32)[..., None] * (new - part)
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(u, v) → (x, y), `[..., 2]`."""

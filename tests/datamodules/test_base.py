@@ -1,0 +1,249 @@
+"""One class for both jobs: batches, splits, memory, several processes, and going on where a run was interrupted."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.base import Colour, DomainDataModule, Split, held_out
+from datamodules.datasets import SegmentationBatch
+from datamodules.images import ImageError
+from datamodules.paired import PairedFolders
+from datamodules.sources import Cached, Source
+from datamodules.views import Crops
+from tests.datamodules.pictures import labelled_folder, save
+
+
+class Thirds(PairedFolders):
+    CLASSES: ClassVar = {"left": (1, 0, 0), "middle": (0, 1, 0), "right": (0, 0, 1)}
+
+
+class Noise:
+    """Images of noise, each its own."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def name(self, index: int) -> str:
+        return f"{index}"
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return np.random.default_rng(index).integers(0, 256, (12, 12, 3), np.uint8)
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return self.image(index), np.zeros((12, 12), np.uint8)
+
+
+class NoiseData(DomainDataModule):
+    @property
+    def class_names(self) -> list[str]:
+        return ["noise"]
+
+    @property
+    def palette(self) -> list[Colour]:
+        return [(0, 0, 0)]
+
+    def read(self, split: Split) -> Source:
+        return Noise(22)
+
+
+class Recorder(LightningModule):
+    """Trains nothing; remembers which samples it was given, and a checksum of their pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[tuple[int, int, int], ...]] = []
+
+    def training_step(self, batch: Crops, batch_idx: int) -> Tensor:
+        sums = batch.global_views.images.long().sum((0, 2, 3, 4))
+        self.seen.append(tuple(zip(batch.epoch.tolist(), batch.indices.tolist(), sums.tolist(), strict=True)))
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(
+    folder: Path, steps: int, resume: Path | None = None, workers: int = 0, batch: int = 4, **trainer: Any
+) -> Recorder:
+    module = Recorder()
+    data = NoiseData(batch_size=batch, size=8, workers=workers, seed=1)
+    saver = ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1)
+    Trainer(
+        max_steps=steps, accelerator="cpu", devices=1, logger=False, callbacks=[saver], enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder, **trainer,
+    ).fit(module, data, ckpt_path=resume, weights_only=False)  # fmt: skip
+    return module
+
+
+# 5 batches an epoch: interrupted in the middle, at an end, in a later epoch
+@pytest.mark.parametrize(("step", "workers"), [(3, 0), (5, 0), (5, 2), (7, 0), (7, 2), (10, 0), (11, 0)])
+def test_an_interrupted_run_goes_on_with_exactly_the_samples_that_remain(
+    tmp_path: Path, step: int, workers: int
+) -> None:
+    whole = fit(tmp_path / "a", 14).seen
+    assert {key[0] for batch in whole for key in batch} == {0, 1, 2}
+    rest = fit(tmp_path / "b", 14, tmp_path / "a" / f"step={step}.ckpt", workers).seen
+    assert rest == whole[step:]
+
+
+def test_a_run_that_ended_by_its_steps_can_be_made_longer(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "a", 14).seen
+    module = Recorder()
+    trainer = Trainer(
+        max_steps=7, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, NoiseData(batch_size=4, size=8, workers=0, seed=1))
+    trainer.save_checkpoint(
+        tmp_path / "end.ckpt"
+    )  # the trainer has closed the epoch by now, though it was not finished
+    assert module.seen == whole[:7]
+    assert fit(tmp_path / "b", 14, tmp_path / "end.ckpt").seen == whole[7:]
+
+
+def test_a_limited_epoch_is_resumed_too(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "a", 9, limit_train_batches=3).seen
+    assert [batch[0][0] for batch in whole] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    rest = fit(tmp_path / "b", 9, tmp_path / "a" / "step=4.ckpt", limit_train_batches=3).seen
+    assert rest == whole[4:]
+
+
+def test_another_batch_size_goes_on_after_the_same_samples(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "a", 8).seen
+    rest = fit(tmp_path / "b", 5, tmp_path / "a" / "step=3.ckpt", batch=2).seen
+    assert [key for batch in rest for key in batch] == list(whole[3])
+
+
+def test_views_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    assert fit(tmp_path / "a", 12, workers=2).seen == fit(tmp_path / "b", 12, workers=0).seen
+
+
+def test_crops_carry_images_boxes_and_keys() -> None:
+    data = NoiseData(batch_size=4, size=8, local_views=3, local_size=6, workers=0)
+    crops = next(iter(data.train_dataloader()))
+    assert crops.global_views.images.shape == (2, 4, 3, 8, 8) and crops.global_views.images.dtype == torch.uint8
+    assert crops.local_views is not None and crops.local_views.images.shape == (3, 4, 3, 6, 6)
+    assert crops.indices.dtype == crops.epoch.dtype == torch.int64
+    crop = data.train_dataloader().dataset.crop  # type: ignore[attr-defined]
+    for b, index in enumerate(crops.indices.tolist()):
+        for v, view in enumerate(crop(Noise(22).image(index), 0, index)[0]):
+            np.testing.assert_array_equal(crops.global_views.images[v, b].permute(1, 2, 0), view.image)
+            np.testing.assert_allclose(crops.global_views.boxes[v, b], view.box, rtol=1e-6)
+            assert bool(crops.global_views.flips[v, b]) == view.flip
+
+
+def test_a_set_smaller_than_the_batch_is_one_batch_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        loader = NoiseData(batch_size=64, size=8, workers=0).train_dataloader()
+    assert "22 images for 1 processes: batch size 22, not 64" in caplog.text
+    (crops,) = loader
+    assert sorted(crops.indices.tolist()) == list(range(22))
+
+
+def test_training_pairs_have_one_size_and_evaluation_keeps_native_masks(tmp_path: Path) -> None:
+    data = Thirds(labelled_folder(tmp_path), job="segment", batch_size=3, size=(8, 12), workers=0)
+    training: SegmentationBatch = next(iter(data.train_dataloader()))
+    assert isinstance(training.masks, Tensor)
+    expected = torch.tensor([0] * 4 + [1] * 4 + [2] * 4).expand(8, 12)
+    assert training.masks.dtype == torch.int64 and all(torch.equal(mask, expected) for mask in training.masks)
+    assert training.images.shape == (3, 3, 8, 12)
+    (evaluation,) = data.val_dataloader()
+    assert [mask.shape for mask in evaluation.masks] == [(24, 32)] * 3
+    assert evaluation.names == [f"images/val/00{i}.png" for i in range(3)]
+    assert evaluation.images[:, 2].float().mean((1, 2)).round().tolist() == [0, 1, 2]  # blue says which image it is
+
+
+def test_augmented_masks_stay_with_their_pixels(tmp_path: Path) -> None:
+    root = tmp_path
+    x = np.arange(60)[None].repeat(60, 0)
+    for split in ("train", "val"):
+        save(root / "images" / split / "a.png", np.stack([(x >= 30) * 200 + 20] * 3, -1).astype(np.uint8))
+        save(root / "masks" / split / "a.png", (x >= 30).astype(np.uint8))
+    dataset = Thirds(root, job="segment", size=40, augment=True, workers=0).train_dataloader().dataset
+    shares = set()
+    for epoch in range(40):
+        sample = dataset[(epoch, 0)]
+        bright = sample.image.float().mean(0)
+        shares.add(round(float(sample.mask.float().mean()), 2))
+        if 0 < sample.mask.sum() < sample.mask.numel():
+            light, dark = bright[sample.mask == 1], bright[sample.mask == 0]
+            assert (light > dark.max()).float().mean() > 0.9  # all but the blurred column at the border
+    assert len(shares) > 10
+    assert torch.equal(dataset[(3, 0)].image, dataset[(3, 0)].image)
+
+
+def test_the_holdout_is_a_fixed_fifth_that_is_not_trained_on(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path, train=10)
+
+    def names(data: DomainDataModule, split: Split) -> list[str]:
+        source = data.source(split)
+        return [source.name(i) for i in range(len(source))]
+
+    one, two = (Thirds(root, job="segment", evaluate_on="holdout", seed=s, workers=0) for s in (0, 1))
+    assert names(one, "val") == names(two, "val") and len(names(one, "val")) == 2
+    assert set(names(one, "val")) | set(names(one, "train")) == {f"images/train/{i:03d}.png" for i in range(10)}
+    assert not set(names(one, "val")) & set(names(one, "train"))
+    assert len(Thirds(root, evaluate_on="holdout").source("train")) == 10  # views need no labels
+    assert len(held_out(367)) == 73
+
+
+@pytest.mark.parametrize("job", ["pretrain", "segment"])
+def test_memory_changes_no_batch_of_small_images(tmp_path: Path, job: Any) -> None:
+    root = labelled_folder(tmp_path)
+    kept, read = (Thirds(root, job=job, size=16, batch_size=5, workers=0, cache=c) for c in (True, False))
+    assert isinstance(kept.source("train"), Cached) and not isinstance(read.source("train"), Cached)
+    for one, two in zip(kept.train_dataloader(), read.train_dataloader(), strict=True):
+        first, second = (b.global_views.images if isinstance(b, Crops) else b.images for b in (one, two))
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_stops_the_run_with_one_readable_line_from_any_process(tmp_path: Path, workers: int) -> None:
+    root = labelled_folder(tmp_path)
+    bad = root / "images" / "train" / "004.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    data = Thirds(root, batch_size=10, size=16, workers=workers, cache=False)
+    with pytest.raises(ImageError) as error:
+        list(data.train_dataloader())
+    assert str(error.value).startswith(f"{bad}: expected an image, found") and "\n" not in str(error.value)
+
+
+def test_images_smaller_than_a_view_are_warned_of_once(tmp_path: Path) -> None:
+    data = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, workers=0)
+    with pytest.warns(UserWarning, match="32×24 is smaller than a view of 64") as caught:
+        (first, _) = data.train_dataloader()
+    assert first.global_views.images.shape[-1] == 64 and len(caught) == 1
+
+
+def test_a_worker_that_warned_keeps_the_other_processes_from_it(tmp_path: Path) -> None:
+    loader = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, workers=1).train_dataloader()
+    list(loader)
+    assert bool(loader.dataset.warned)  # type: ignore[attr-defined]
+
+
+def test_a_rectangle_is_no_view() -> None:
+    with pytest.raises(ValueError, match="size: expected the side of a square view"):
+        NoiseData(size=(8, 16))
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, found 0"):
+        NoiseData(batch_size=0)
+
+
+def test_prediction_gives_each_validation_image_once(tmp_path: Path) -> None:
+    data = Thirds(labelled_folder(tmp_path), batch_size=2, size=16, workers=0)
+    names = [name for batch in data.predict_dataloader() for name in batch.names]
+    assert names == [f"images/val/00{i}.png" for i in range(3)]
+    assert data.val_dataloader() == []  # there is nothing to validate unlabelled views with

@@ -1,0 +1,131 @@
+"""A user's own folder: every layout that is read, and what is said of folders that are not right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.folder import FolderDataModule
+from datamodules.images import ImageError
+from tests.datamodules.pictures import gradient, labelled_folder, save
+
+
+def names(data: FolderDataModule, split: str) -> list[str]:
+    source = data.source(split)  # type: ignore[arg-type]
+    return [source.name(i) for i in range(len(source))]
+
+
+def test_images_alone_are_all_used_for_views(tmp_path: Path) -> None:
+    for name in ("b c.png", "ä/1.bmp", "ä/deeper/2.tif"):
+        save(tmp_path / name, gradient(20, 20))
+    data = FolderDataModule(tmp_path, size=16, workers=0)
+    assert names(data, "train") == ["b c.png", "ä/1.bmp", "ä/deeper/2.tif"]
+    (crops,) = data.train_dataloader()
+    assert sorted(crops.indices.tolist()) == [0, 1, 2]
+
+
+def test_split_folders_are_used_as_they_are(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path, train=4, val=2)
+    data = FolderDataModule(root, job="segment", size=12, workers=0)
+    assert names(data, "train") == [f"images/train/00{i}.png" for i in range(4)]
+    assert names(data, "val") == [f"images/val/00{i}.png" for i in range(2)]
+    assert len(FolderDataModule(root).source("train")) == 4
+
+
+def test_splits_may_hold_images_and_masks_themselves(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        save(tmp_path / split / "images" / "sub" / "x.png", gradient(8, 8))
+        save(tmp_path / split / "masks" / "sub" / "x.tif", np.zeros((8, 8), np.uint8))
+    data = FolderDataModule(tmp_path, job="segment", size=8, workers=0)
+    assert names(data, "val") == ["val/images/sub/x.png"] and data.num_classes == 1
+
+
+def test_an_unsplit_folder_keeps_a_fixed_fifth_for_validation(tmp_path: Path) -> None:
+    for i in range(10):
+        save(tmp_path / f"{i}.png", gradient(8, 8))
+        save(tmp_path / "masks" / f"{i}.png", np.full((8, 8), i % 2, np.uint8))
+    data = [FolderDataModule(tmp_path, job="segment", size=8, seed=s) for s in (0, 1)]
+    assert len(names(data[0], "val")) == 2 and names(data[0], "val") == names(data[1], "val")
+    assert sorted(names(data[0], "train") + names(data[0], "val")) == [f"{i}.png" for i in range(10)]
+    pretraining = names(FolderDataModule(tmp_path, size=8), "train")
+    assert pretraining == names(data[0], "train")  # validation images are not seen before they are judged
+
+
+def test_classes_are_read_from_the_masks_in_id_order(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
+        mask = np.full((8, 8), 7, np.uint8)
+        mask[0, 0], mask[1, 1] = (3, 255) if i == 4 else (7, 7)
+        save(tmp_path / "masks" / f"{i}.png", mask)
+    data = FolderDataModule(tmp_path, job="segment", size=8, workers=0)
+    assert data.class_names == ["class 3", "class 7"] and len(set(data.palette)) == 2
+    pairs = [source.pair(i) for source in (data.source("train"), data.source("val")) for i in range(len(source))]
+    values = {int(value) for _, mask in pairs for value in np.unique(mask)}
+    assert values == {0, 1, 255}
+
+
+def test_given_names_say_which_ids_may_occur(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path)
+    data = FolderDataModule(root, class_names=["a", "b"], job="segment", size=8, cache=False)
+    assert data.class_names == ["a", "b"]
+    with pytest.raises(ImageError, match=r"masks/train/000\.png: expected ids 0, 1, 255, found 2 as well"):
+        data.source("train").pair(0)
+    ignoring = FolderDataModule(root, class_names=["b", "c"], ignored_ids=(0,), job="segment", size=8, cache=False)
+    assert set(np.unique(ignoring.source("train").pair(0)[1])) == {0, 1, 255}
+
+
+def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path)
+    save(root / "masks" / "train" / "002.png", np.zeros((24, 31), np.uint8))
+    with pytest.raises(ImageError, match=r"masks/train/002\.png: .* 32×24 .*images/train/002\.png.*, found 31×24"):
+        FolderDataModule(root, job="segment", size=8).source("train")
+
+
+def test_an_image_without_mask_is_named(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path)
+    (root / "masks" / "val" / "001.png").unlink()
+    with pytest.raises(ImageError, match=r"images/val/001\.png: expected one mask .*001\.png, found none"):
+        FolderDataModule(root, job="segment", size=8).source("val")
+
+
+def test_no_masks_at_all_leave_pre_training_and_prediction(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / f"{i}.png", gradient(10 + i, 8))
+    with pytest.raises(FileNotFoundError, match="masks: expected a folder with a mask"):
+        FolderDataModule(tmp_path, class_names=["a"], job="segment", size=8).source("val")
+    with pytest.raises(ImageError, match="give class_names"):
+        _ = FolderDataModule(tmp_path, job="segment").class_names
+    (batch,) = FolderDataModule(tmp_path, class_names=["a"], job="segment", size=8, workers=0).predict_dataloader()
+    assert batch.names == [f"{i}.png" for i in range(5)]
+    assert [mask.shape for mask in batch.masks] == [(10 + i, 8) for i in range(5)]
+    assert all((mask == 255).all() for mask in batch.masks)
+
+
+def test_bad_files_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(3):
+        save(tmp_path / f"{i}.png", gradient(16, 16))
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"1\.png: expected an image"):
+        FolderDataModule(tmp_path, size=8).source("train")
+    assert names(FolderDataModule(tmp_path, size=8, on_error="skip"), "train") == ["0.png", "2.png"]
+    assert "1.png: expected an image" in caplog.text and "skipped 1 of 3 files" in caplog.text
+    for i in (0, 2):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match="at least one readable image, found 3 bad files"):
+        FolderDataModule(tmp_path, size=8, on_error="skip").source("train")
+
+
+def test_folders_without_images_say_so_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="expected images"):
+        FolderDataModule(tmp_path).setup("fit")
+    with pytest.raises(FileNotFoundError, match="expected a folder of images, found nothing"):
+        FolderDataModule(tmp_path / "gone").setup("fit")
+
+
+def test_too_few_images_to_split_are_said_so(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", gradient(8, 8))
+    save(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))
+    with pytest.raises(ImageError, match="expected 5 images or more"):
+        FolderDataModule(tmp_path, job="segment").source("val")
