@@ -63,9 +63,8 @@ class SinkhornKnopp(Targets):
 
     @torch.no_grad()
     def forward(self, scores: Tensor, temperature: float) -> Tensor:
-        rows = scores.flatten(0, -2) / temperature  # [samples, K]
-        weights = (rows - rows.amax(dim=-1, keepdim=True)).exp()  # a factor per sample, which its own norm takes out
-        weights = weights / weights.sum(dim=-1, keepdim=True)
+        # [samples, K]; scores are cosines, so subtracting 1, a constant that the norms take out, keeps exp in range
+        weights = ((scores.flatten(0, -2) - 1) / temperature).exp()
         for _ in range(self.iterations):
             weights = weights / sum_over_ranks(weights.sum(dim=0)).clamp_min(torch.finfo(weights.dtype).tiny)
             weights = weights / weights.sum(dim=-1, keepdim=True)
