@@ -30,6 +30,10 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
 }
 
+# Warnings of Lightning's that are no news here: its own use of torch, a frozen backbone in evaluation mode, and a
+# pre-training without validation.
+NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
+
 USAGE = """python -m src {command} --config X.yaml [--key value ...]
 
 examples:
@@ -141,7 +145,8 @@ def main(arguments: Sequence[str]) -> CLI:
         CommandLineError: if the options or a configuration file are wrong; the message is one line.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
     """
-    warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")  # Lightning's, of torch
+    for noise in NOISE:
+        warnings.filterwarnings("ignore", message=noise)
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
     return CLI(arguments)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 
 @runtime_checkable
@@ -61,7 +61,8 @@ class RunCheckpoint(Checkpoint):
         if self.interrupted or not trainer.training:
             raise KeyboardInterrupt
         self.interrupted = True
-        rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
+        if trainer.is_global_zero:
+            print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._stop_if_asked()
@@ -98,11 +99,13 @@ class RunCheckpoint(Checkpoint):
         if trainer.world_size == 1 and not trainer.sanity_checking:
             self.save(trainer)
         self._release()
-        run_folder = trainer.default_root_dir
-        rank_zero_info(
-            f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n"
-            f"  python -m src fit --config {Path(run_folder) / 'config.yaml'} --ckpt_path {self.file(run_folder)}"
-        )
+        folder = Path(trainer.default_root_dir)
+        if trainer.is_global_zero and self.file(folder).exists():
+            resume = f"python -m src fit --config {folder / 'config.yaml'} --ckpt_path {self.file(folder)}"
+            print(
+                f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n  {resume}",
+                file=sys.stderr,
+            )
 
     def _release(self) -> None:
         if self._previous is not None:
@@ -120,7 +123,7 @@ class RunCheckpoint(Checkpoint):
         """Writes both files, unless those of this step exist; each replaces the old one in one move."""
         if trainer.global_step == self._saved_step or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        trainer.save_checkpoint(self.file(trainer.default_root_dir))
+        trainer.save_checkpoint(self.file(trainer.default_root_dir), weights_only=False)  # with the optimiser
         if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):
             path = Path(trainer.default_root_dir) / "adapter.safetensors"
             partial = path.with_name("partial-adapter.safetensors")

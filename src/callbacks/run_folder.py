@@ -1,12 +1,13 @@
 """The run folder's start: the resolved configuration, and whatever an earlier run left there."""
 
+import sys
 from pathlib import Path
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.trainer.states import TrainerFn
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors")
@@ -31,7 +32,7 @@ class RunFolder(SaveConfigCallback):
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
         text = self.parser.dump(self.config, skip_none=False, format="yaml")
-        (folder / ("config.yaml" if stage == "fit" else f"config-{stage}.yaml")).write_text(text)
+        (folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml")).write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({"config": yaml.safe_load(text)})
@@ -48,4 +49,4 @@ def _keep_earlier(folder: Path) -> None:
     kept.mkdir(parents=True)
     for path in left:
         path.rename(kept / path.name)
-    rank_zero_info(f"{folder} held an earlier run; its files are now in {kept}")
+    print(f"{folder} held an earlier run; its files are now in {kept}", file=sys.stderr)

@@ -1,0 +1,263 @@
+"""The command line, through the real `main([...])`, on tiny runs."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from src.__main__ import COMMANDS, main
+from src.cli import main as run
+from tests.command_line import ROOT, losses, pretraining, segmentation, weights, with_arguments, written
+
+LOCAL = "--model.init_args.objectives.local.init_args.weight"
+
+
+def set_key(config: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of `config` with one key set; the last part may be new."""
+    config = node = copy.deepcopy(config)
+    *path, last = dotted.split(".")
+    for name in path:
+        node = node[name]
+    node[last] = value
+    return config
+
+
+class TestMisspelling:
+    """Exit code 2 and one line with the key and its nearest valid spelling."""
+
+    @staticmethod
+    def line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+        capsys.readouterr()
+        assert main(arguments) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    @pytest.mark.parametrize(
+        ("key", "value", "shown", "meant"),
+        [
+            ("modle", {}, "'modle'", "'model'"),
+            ("trainer.max_step", 3, "'trainer.max_step'", "'max_steps'"),
+            ("model.init_arg", {}, "'model.init_arg'", "'init_args'"),
+            ("model.init_args.objectivs", {}, "'model.init_args.objectivs'", "'objectives'"),
+            ("model.init_args.backbone.init_args.wieghts", "none", "backbone.init_args.wieghts'", "'weights'"),
+            ("model.init_args.objectives.local.init_args.wieght", 0, "local.init_args.wieght'", "'weight'"),
+            ("data.init_args.batchsize", 2, "'data.init_args.batchsize'", "'batch_size'"),
+            ("data.class_path", "datamodules.scenes.SceneDataModule", "SceneDataModule'", "scenes.ScenesDataModule'"),
+            ("model.class_path", "src.pretrainin.ContinualPretraining", "src.pretrainin.", "'src.pretraining."),
+        ],
+    )
+    def test_in_a_yaml(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: Any, shown: str, meant: str
+    ) -> None:
+        path = written(tmp_path / "x.yaml", set_key(pretraining(tmp_path), key, value))
+        line = self.line(["fit", "--config", path], capsys)
+        assert shown in line and f"did you mean {meant[:4]}" in line and meant in line and path in line
+
+    @pytest.mark.parametrize(
+        ("flag", "value", "shown", "meant"),
+        [
+            ("--trainr.max_steps", "3", "--trainr.max_steps", "'trainer'"),
+            ("--trainer.max_step", "3", "--trainer.max_step", "'max_steps'"),
+            ("--model.init_args.hed.init_args.hidden", "3", "'hed'", "'head'"),
+            ("--model.init_args.head.init_args.hiden", "3", "'hiden'", "'hidden'"),
+            ("--model.init_args.objectives.locl.init_args.weight", "0", "'locl'", "'local'"),
+            ("--data.init_args.sise", "64", "'sise'", "'size'"),
+            ("--data", "datamodules.scenes.SceneDataModule", "SceneDataModule", "scenes.ScenesDataModule'"),
+            ("--trainer.logger", "Wandbb", "'Wandbb'", "'Wandb'"),
+            ("--seed_everythin", "3", "--seed_everythin", "'seed_everything'"),
+        ],
+    )
+    def test_in_a_flag(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str, shown: str, meant: str
+    ) -> None:
+        path = written(tmp_path / "x.yaml", pretraining(tmp_path))
+        for arguments in ([flag, value], [f"{flag}={value}"]):
+            line = self.line(["fit", "--config", path, *arguments], capsys)
+            assert shown in line and "did you mean" in line and meant in line
+
+    def test_of_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "'ft', did you mean 'fit'?" in self.line(["ft"], capsys)
+
+    def test_a_value_of_the_wrong_type_names_key_type_and_value(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = written(tmp_path / "x.yaml", pretraining(tmp_path))
+        line = self.line(["fit", "--config", path, "--data.init_args.batch_size", "many"], capsys)
+        assert "data" in line and "batch_size" in line and "int" in line and "many" in line
+
+    def test_a_configuration_that_is_not_there_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "nowhere.yaml: no such file" in self.line(["fit", "--config", "nowhere.yaml"], capsys)
+
+    def test_a_file_that_is_no_yaml_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "x.yaml").write_text("model: [")
+        assert "x.yaml is not valid yaml" in self.line(["fit", "--config", str(tmp_path / "x.yaml")], capsys)
+
+
+class TestUserErrors:
+    """Exit code 1 and one message, without a traceback."""
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_broken_image_is_named_also_by_a_worker(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+    ) -> None:
+        (tmp_path / "images").mkdir()
+        for index in range(4):
+            (tmp_path / "images" / f"{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+        folder = {
+            "class_path": "datamodules.folder.FolderDataModule",
+            "init_args": {"root": str(tmp_path), "size": 32, "batch_size": 2, "workers": workers, "cache": False},
+        }
+        path = written(tmp_path / "x.yaml", {**pretraining(tmp_path / "run"), "data": folder})
+        assert main(["fit", "--config", path]) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error and ".png" in error and error.count("error: ") == 1
+
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = {"class_path": "datamodules.camvid.CamVidDataModule", "init_args": {"root": str(tmp_path / "gone")}}
+        path = written(tmp_path / "x.yaml", {**pretraining(tmp_path / "run"), "data": folder})
+        assert main(["fit", "--config", path]) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error and str(tmp_path / "gone") in error
+
+    def test_the_traceback_is_there_on_demand(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GLARE_TRACEBACK", "1")
+        assert main(["fit", "--config", str(tmp_path / "gone.yaml")]) == 2
+        assert "Traceback" in capsys.readouterr().err
+
+    def test_a_checkpoint_that_is_not_there_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = written(tmp_path / "x.yaml", pretraining(tmp_path))
+        assert main(["fit", "--config", path, "--ckpt_path", "gone.ckpt"]) == 1
+        assert "error: --ckpt_path gone.ckpt" in capsys.readouterr().err
+
+
+class TestConfiguration:
+    def test_one_flag_switches_an_objective_off(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
+        command = run(["fit", "--config", path, LOCAL, "0"])
+        assert set(command.model.objectives) == {"global", "regional"}
+        resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["model"]["init_args"]["objectives"]
+        assert [resolved[name]["init_args"]["weight"] for name in ("global", "regional", "local")] == [1, 1, 0]
+
+    def test_the_model_learns_the_classes_from_the_data(self, tmp_path: Path) -> None:
+        command = run(["fit", "--config", written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))])
+        assert command.model.num_classes == command.datamodule.num_classes == 7
+        assert command.model.class_names == command.datamodule.class_names
+
+    def test_variables_are_replaced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RUNS_HERE", str(tmp_path))
+        config = set_key(pretraining(tmp_path), "trainer.default_root_dir", "${RUNS_HERE}/a")
+        run(["fit", "--config", written(tmp_path / "x.yaml", config)])
+        assert (tmp_path / "a" / "metrics.csv").is_file()
+
+    def test_a_variable_that_is_not_set_is_named_with_its_key(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("RUNS_HERE", raising=False)
+        config = set_key(pretraining(tmp_path), "trainer.default_root_dir", "${RUNS_HERE}/a")
+        path = written(tmp_path / "x.yaml", config)
+        assert main(["fit", "--config", path]) == 2
+        assert "trainer.default_root_dir is '${RUNS_HERE}/a', but RUNS_HERE is not set" in capsys.readouterr().err
+        assert main(["fit", "--config", path, "--trainer.default_root_dir", str(tmp_path / "b")]) == 0
+
+
+class TestRuns:
+    @pytest.mark.parametrize("config", [pretraining, segmentation])
+    def test_the_same_seed_gives_the_same_losses(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
+        for name in ("a", "b"):
+            run(["fit", "--config", written(tmp_path / f"{name}.yaml", config(tmp_path / name, max_steps=20))])
+        assert len(losses(tmp_path / "a")) == 20
+        assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+    def test_a_run_repeats_from_its_own_config(self, tmp_path: Path) -> None:
+        run(["fit", "--config", written(tmp_path / "x.yaml", pretraining(tmp_path / "a"))])
+        again = ["--config", str(tmp_path / "a" / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "b")]
+        run(["fit", *again])
+        assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+    def test_a_checkpoint_never_overrules_the_yaml(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
+        run(["fit", "--config", path])
+        changed = ["--model.init_args.optimisation.clip", "0.5", "--trainer.max_steps", "3"]
+        command = run(["fit", "--config", path, "--ckpt_path", "last", *changed])
+        assert command.model.optimisation.clip == 0.5
+        assert command.trainer.global_step == 3
+
+    def test_test_evaluates_what_fit_left(self, tmp_path: Path) -> None:
+        run(["fit", "--config", written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))])
+        before = (tmp_path / "run" / "config.yaml").read_text()
+        command = run(["test", "--config", str(tmp_path / "run" / "config.yaml"), "--ckpt_path", "last"])
+        assert 0 <= command.trainer.callback_metrics["test/miou"] <= 1
+        assert (tmp_path / "run" / "evaluation.json").is_file()
+        assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+    @pytest.mark.parametrize("config", [pretraining, segmentation])
+    def test_bf16_trains(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
+        run(["fit", "--config", written(tmp_path / "x.yaml", config(tmp_path / "run", precision="bf16-mixed"))])
+        full = run(["fit", "--config", written(tmp_path / "y.yaml", config(tmp_path / "full"))])
+        assert full.trainer.precision == "32-true"
+        assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "full"), rel=0.1)
+        assert losses(tmp_path / "run") != losses(tmp_path / "full")
+        assert all(tensor.dtype != torch.bfloat16 for tensor in weights(tmp_path / "run").values())
+
+
+@pytest.mark.slow
+class TestProcesses:
+    """What needs processes of its own."""
+
+    @pytest.mark.parametrize("config", [pretraining, segmentation])
+    def test_two_processes_see_the_batches_of_one(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
+        alone = config(tmp_path / "one")
+        path = written(tmp_path / "one.yaml", alone)
+        run(["fit", "--config", path])
+        both = config(tmp_path / "two", strategy="ddp")
+        both["trainer"]["devices"] = 2
+        both["data"] = with_arguments(both["data"], batch_size=2)
+        path = written(tmp_path / "two.yaml", both)
+        done = subprocess.run(
+            [sys.executable, "-m", "src", "fit", "--config", path],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+        assert one.keys() == two.keys()
+        for name, tensor in one.items():
+            torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4, msg=name)
+
+    def test_help_imports_no_torch(self) -> None:
+        check = "import sys; from src.__main__ import main; main(['--help']); sys.exit('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0
+        assert all(f"\n  {name} " in done.stdout and line in done.stdout for name, (_, line) in COMMANDS.items())
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs", "bound"),
+        [
+            (["-m", "src", "--help"], ["-c", "import torch"], 0.25),
+            (["-m", "src", "fit", "--help"], ["-c", "import lightning.pytorch.cli"], 1.3),
+        ],
+    )
+    def test_help_is_fast(self, ours: list[str], theirs: list[str], bound: float) -> None:
+        def seconds(arguments: list[str]) -> float:
+            began = time.process_time(), time.perf_counter()
+            subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            return time.perf_counter() - began[1]
+
+        ratio = float("inf")
+        for _ in range(4):  # in turns, so that a busy machine is busy for both; the best pair counts
+            ratio = min(ratio, seconds(ours) / seconds(theirs))
+        assert ratio <= bound
