@@ -14,6 +14,7 @@ from tqdm import tqdm
 from src.cli import main as run
 from src.commands.adapt_pictures import write_pictures
 from src.commands.adapt_settings import choose
+from src.commands.options import OptionParser
 from src.failures import CommandLineError
 from src.studies.config import Config, override, read, write
 
@@ -21,16 +22,9 @@ BASE = Path(__file__).resolve().parents[2] / "experiments" / "pretrain" / "folde
 PICTURES = 4
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises where the original prints a usage block and exits."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise CommandLineError(f"{message}; see {self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    result = Parser(
+    result = OptionParser(
         prog="python -m src adapt",
         description="Adapts a backbone to your images and leaves DIR/adapter.safetensors. Started again, it goes on.",
         allow_abbrev=False,
@@ -66,7 +60,12 @@ def main(arguments: Sequence[str]) -> None:
         log(settings.sentence(len(source), torch.cuda.get_device_name() if gpu else "the CPU"))
     else:
         log(settings.sentence(len(source), "this machine") + f"; but {options.max_steps} steps, as you said")
-    command = run(["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)])
+    arguments = ["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)]
+    try:
+        command = run(arguments)
+    except KeyboardInterrupt:
+        log("stopped; the same command goes on from here")
+        raise
     adapter = options.out / "adapter.safetensors"
     backbone = command.model.teacher.network.backbone
     places = np.linspace(0, len(source) - 1, min(PICTURES, len(source))).round().astype(int).tolist()
@@ -81,12 +80,12 @@ class Log:
     """What the command says, on the terminal and in `adapt.log`."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "adapt.log"
 
     def __call__(self, text: str) -> None:
         """Says one line."""
         print(text, flush=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")
 

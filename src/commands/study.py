@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.commands.options import OptionParser
 from src.failures import CommandLineError
 from src.studies.cells import Cell, Store, write_json
 from src.studies.estimate import Measured, clock
@@ -16,16 +17,9 @@ from src.studies.study import Study
 from src.studies.table import as_json, markdown
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises where the original prints a usage block and exits."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise CommandLineError(f"{message}; see {self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    result = Parser(
+    result = OptionParser(
         prog="python -m src study",
         description="Runs the cells of a study that are missing, and writes table.md, table.json and report.html.",
         allow_abbrev=False,
@@ -44,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         CommandLineError: if an option is wrong.
         FileNotFoundError, ValueError: if the study or one of its files is.
+        KeyboardInterrupt: after Ctrl-C, when the running stages have written their checkpoints.
         SystemExit: with code 1 if a cell failed; the others have run, and the table says which.
     """
     options = parser().parse_args(list(arguments))
@@ -56,7 +51,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.dry_run:
         print(plan(store, cells))
         return
-    failed = Runner(store, cells, options.jobs or default_jobs()).run()
+    try:
+        failed = Runner(store, cells, options.jobs or default_jobs()).run()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one was")
+        raise
     folder = options.runs / study.name
     results = write_results(Results(study, store), folder)
     print(f"\n{markdown(results)}")

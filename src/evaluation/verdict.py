@@ -51,7 +51,7 @@ class Verdict:
     def sentence(self, row: str = "Adaptation") -> str:
         """The verdict in one plain sentence."""
         change = f"{signed(self.miou.difference)} mIoU"
-        interval = f"{self.level:.0%} interval {signed(self.miou.low)} to {signed(self.miou.high)}"
+        interval = f"{100 * self.level:g} % interval {signed(self.miou.low)} to {signed(self.miou.high)}"
         if self.word == "one seed":
             return (
                 f"{row}: {change} on {self.images} images, but from a single seed, so nothing is certain: "

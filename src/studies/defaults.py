@@ -61,6 +61,7 @@ def defaults(class_path: str) -> Config:
         node.target.id: _described(node.value, known)
         for node in found.body
         if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name)
+        if not ast.unparse(node.annotation).startswith("ClassVar")  # a constant is no argument
     }
     inherited: Config = {}
     for base in reversed(found.bases):

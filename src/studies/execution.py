@@ -1,26 +1,22 @@
-"""Starting one cell as a process, and taking in what it leaves."""
+"""Starting one cell as a process, and seeing how it ends."""
 
-import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
-from src.studies.cells import Cell, Store, hashed_content, read_json, write_json
+from src.studies.cells import Cell, Store, hashed_content, write_json
 from src.studies.config import Config, lookup, override, write
-from src.studies.curves import read_curves
 from src.studies.defaults import defaults
 from src.studies.lock import Lock
-from src.studies.machine import machine
 
+STAGE = (sys.executable, "-m", "src.studies.stage")
 LOG_LINES = 12  # of a failed cell that a table's footer shows
+RESULTS = ("metrics.csv", "checkpoints", "adapter.safetensors", "evaluation.json", "confusion.npz", "samples.npz")
 
 
 def stage_config(cell: Cell, store: Store) -> Config:
@@ -51,21 +47,25 @@ class Running:
     process: subprocess.Popen[bytes]
     resumed: bool
     started: float = field(default_factory=time.time)
-    usage: resource.struct_rusage | None = None
 
     @classmethod
     def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
         """Starts the cell's process, from its last checkpoint where a pre-training left one."""
         folder = store.folder(cell)
         resumed = cell.stage == "pretrain" and (folder / "checkpoints" / "last.ckpt").is_file()
-        if not resumed:
-            for left in ("metrics.csv", "checkpoints", "evaluation.json", "confusion.npz", "samples.npz", "earlier"):
-                remove(folder / left)
-        for left in ("failure.json", "progress.json"):
+        for left in ("failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
         write(folder / "stage.yaml", stage_config(cell, store))
-        write_json(folder / "cell.json", {**cell.content, "label": cell.label, "hashed": hashed_content(cell.config)})
-        command = [sys.executable, "-m", "src.studies.stage", str(folder), cell.stage, str(os.getpid())]
+        write_json(
+            folder / "cell.json",
+            {
+                **cell.content,
+                "cell": cell.identity,
+                "title": cell.title,
+                "hashed": hashed_content(cell.config),
+            },
+        )
+        command = [*STAGE, str(folder), cell.stage, str(os.getpid())]
         with (folder / "log.txt").open("ab") as log:
             # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
             process = subprocess.Popen(
@@ -75,81 +75,20 @@ class Running:
         return cls(cell, folder, process, resumed)
 
     def ended(self) -> bool:
-        """Whether the process is gone; its use of memory and time is then known."""
-        if self.process.returncode is None:
-            done, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-            if done:
-                self.process.returncode = os.waitstatus_to_exitcode(status)
-                self.usage = usage
-        return self.process.returncode is not None
+        """Whether the process is gone."""
+        return self.process.poll() is not None
 
     def conclude(self) -> bool:
-        """Writes the cell's numbers, or why there are none; returns whether there are."""
-        if self.process.returncode == 0:
-            try:
-                values = numbers(self.cell, self.folder)
-            except (FileNotFoundError, ValueError) as error:
-                self._fail(str(error))
-                return False
-            write_json(self.folder / "provenance.json", self._provenance())
-            write_json(
-                self.folder / "metrics.json",
-                {"cell": self.cell.identity, "config": self.cell.made, "seed": self.cell.seed, "values": values},
-            )
+        """Whether the cell's numbers are there; if not, leaves the end of its log."""
+        if (self.folder / "metrics.json").is_file():
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)
             return True
-        self._fail(f"exit code {self.process.returncode}")
-        return False
-
-    def _fail(self, reason: str) -> None:
         log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         lines = [line.rstrip() for line in log if line.strip()][-LOG_LINES:]
+        reason = f"exit code {self.process.returncode}"
         write_json(self.folder / "failure.json", {"title": self.cell.title, "reason": reason, "log": lines})
-
-    def _provenance(self) -> Config:
-        # A cell that was interrupted counts its last attempt only; `resumed` says so.
-        peak = (self.usage.ru_maxrss if self.usage else 0) * (1 if sys.platform == "darwin" else 1024)
-        return {
-            **machine(),
-            "title": self.cell.title,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - self.started, 1),
-            "peak_memory_bytes": peak,
-            "disk_bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-            "resumed": self.resumed,
-        }
-
-
-def numbers(cell: Cell, folder: Path) -> Config:
-    """The numbers of a finished cell.
-
-    Raises:
-        FileNotFoundError: if the stage left no result.
-    """
-    if cell.stage == "evaluate":
-        found = read_json(folder / "evaluation.json")
-        if found is None:
-            raise FileNotFoundError(f"{folder / 'evaluation.json'}: the evaluation ended without writing it")
-        return found
-    adapter = folder / "adapter.safetensors"
-    if not adapter.is_file():
-        raise FileNotFoundError(f"{adapter}: the pre-training ended without writing it")
-    last = {name: points[-1] for name, points in read_curves(folder / "metrics.csv").items() if points}
-    losses = {name: value for name, (_, value) in last.items() if name.startswith("train/loss")}
-    return {
-        "adapter": tensors_hash(adapter),
-        "losses": losses,
-        "step": max((step for step, _ in last.values()), default=0),
-    }
-
-
-def tensors_hash(path: Path) -> str:
-    """A hash of a safetensors file that does not depend on the order in which its metadata happened to be written."""
-    content = path.read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True)
-    return sha256(header.encode() + content[8 + size :]).hexdigest()
+        return False
 
 
 def remove(path: Path) -> None:

@@ -79,7 +79,7 @@ def verdict(results: Results) -> str:
 def sentence(results: Results, key: tuple[str, str], item: Verdict) -> str:
     """A verdict in words."""
     row, column = key
-    return item.sentence(f"{results.study.rows[row].label}, {results.study.columns[column].label}")
+    return item.sentence(f"{results.study.rows[row].label} ({results.study.columns[column].label})")
 
 
 def table(results: Results) -> str:

@@ -16,18 +16,22 @@ from src.failures import one_message
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the stage; the exit code is that of the command."""
+    began = time.time()
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:
         from src.cli import main as run
+        from src.studies.outcome import write_outcome
         from src.studies.sampling import write_samples
 
         checkpoint = folder / "checkpoints" / "last.ckpt"
-        resume = ["--ckpt_path", str(checkpoint)] if stage == "pretrain" and checkpoint.is_file() else []
+        resumed = stage == "pretrain" and checkpoint.is_file()
+        resume = ["--ckpt_path", str(checkpoint)] if resumed else []
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
             command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
             write_samples(folder / "samples.npz", command.model, command.datamodule)
+        write_outcome(folder, time.time() - began, resumed)
     return outcome.code
 
 

@@ -65,7 +65,7 @@ def sentences(results: Results) -> list[str]:
     """The verdicts in words, row by row."""
     study = results.study
     return [
-        verdict.sentence(f"{study.rows[row].label}, {study.columns[column].label}")
+        verdict.sentence(f"{study.rows[row].label} ({study.columns[column].label})")
         for (row, column), verdict in results.verdicts.items()
     ]
 

@@ -1,0 +1,58 @@
+"""Charts put their points where the numbers say."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from math import floor, log10
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.evaluation.verdict import Interval
+from src.studies.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Series, interval_chart, line_chart, nice_ticks
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
+def test_ticks_enclose_the_range_evenly_in_round_steps(low: float, span: float) -> None:
+    ticks = nice_ticks(low, low + span)
+    step = ticks[1] - ticks[0]
+    assert ticks[0] <= low + 1e-6 * step
+    assert ticks[-1] >= low + span - 1e-6 * step
+    assert ticks[0] > low - 1.001 * step
+    assert ticks[-1] < low + span + 1.001 * step
+    assert 2 <= len(ticks) <= 8
+    assert all(later - earlier == pytest.approx(step) for earlier, later in pairwise(ticks))
+    mantissa = step / 10 ** floor(log10(step * 1.0001))
+    assert any(mantissa == pytest.approx(nice, rel=1e-3) for nice in (1, 2, 2.5, 5, 10))
+
+
+def test_ticks_of_a_flat_line() -> None:
+    ticks = nice_ticks(2.0, 2.0)
+    assert ticks[0] < 2.0 < ticks[-1]
+
+
+def test_a_curve_runs_from_corner_to_corner() -> None:
+    text = line_chart("Loss", [Series("a", 0, [[(0, 2.0), (10, 1.0)], [(0, 1.5), (10, 1.5)]])])
+    lines = re.findall(r'points="([^"]+)"', text)
+    (x0, y0), (x1, y1) = (tuple(map(float, point.split(","))) for point in lines[0].split())
+    assert (x0, y0) == (LEFT, TOP)
+    assert (x1, y1) == (WIDTH - RIGHT, HEIGHT - 32)
+    middle = [float(point.split(",")[1]) for point in lines[1].split()]
+    assert middle[0] == middle[1] == pytest.approx((y0 + y1) / 2)
+    assert text.count("faint") == 1  # the second seed
+
+
+def test_an_interval_lies_to_its_side_of_zero_and_certainty_shows() -> None:
+    bars = [Bar("up", Interval(2, 1, 3, 0.99), True), Bar("unsure", Interval(-1, -3, 1, 0.3), False)]
+    text = interval_chart("Change", bars)
+    zero = float(re.findall(r'class="zero" x1="([\d.]+)"', text)[0])
+    (up_low, up_high), (low, high) = (
+        map(float, pair) for pair in re.findall(r'span[^>]*x1="([\d.]+)" x2="([\d.]+)"', text)
+    )
+    assert zero < up_low < up_high
+    assert low < zero < high
+    assert 'class="dot sure up"' in text
+    assert 'class="dot unsure"' in text
+    assert "unsure −1.0 (−3.0 to +1.0)" in text
