@@ -59,7 +59,7 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
         )
     name = _name(place, plain, names)
     heads = config.get("num_attention_heads")
-    if heads is None and plain.periods is not None:
+    if heads is None and plain.periods is not None and plain.periods.numel():
         heads = plain.state["patch_embed.proj.weight"].shape[0] // (4 * plain.periods.numel())
     if heads is None and name == "MoCo v3" and plain.state["patch_embed.proj.weight"].shape[0] == 384:
         heads = 12  # its ViT-S has 12 heads of 32; everyone else's has 6 of 64
@@ -146,7 +146,7 @@ def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
     the class token. It tells bare encoders apart, which otherwise have the same names.
     """
     table = state.get("pos_embed")
-    if table is None or table.is_meta or table.ndim != 3 or table.shape[2] % 4 or table[:, 0].count_nonzero():
+    if table is None or table.is_meta or table.shape[2] % 4 or table[:, 0].count_nonzero():
         return False
     side = round((table.shape[1] - 1) ** 0.5)
     if side < 2 or side * side != table.shape[1] - 1:

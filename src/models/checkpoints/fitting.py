@@ -17,6 +17,20 @@ from src.models.checkpoints.geometry import Geometry, differences, read_geometry
 from src.models.checkpoints.layouts import Place, Plain, to_plain
 from src.models.checkpoints.suggestions import fitting_names, nearest_names
 
+
+class UnfitKeys(ValueError):
+    """A file's names and a model's differ.
+
+    Attributes:
+        missing: The model's names that the file lacks.
+        unexpected: The file's own names that the model has no place for.
+    """
+
+    def __init__(self, message: str, missing: list[str], unexpected: list[str]) -> None:
+        super().__init__(message)
+        self.missing, self.unexpected = missing, unexpected
+
+
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -58,7 +72,7 @@ def split_class_tokens(state: dict[str, Tensor], keep_second: bool) -> dict[str,
         ValueError: More than two class tokens.
     """
     tokens = state.get("cls_token")
-    if tokens is None or tokens.ndim != 3 or tokens.shape[1] < 2:
+    if tokens is None or tokens.shape[1] < 2:
         return {}
     if tokens.shape[1] > 2:
         raise ValueError(f"cls_token {tuple(tokens.shape)}: {tokens.shape[1]} class tokens; expected 1, or 2 as in UDI")
@@ -110,15 +124,12 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tenso
             state[target], plain.names[target] = state.pop(key), plain.names[key]
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unexpected:
-        parts = [f"{len(missing)} missing ({_some(missing)})"] if missing else []
         own = [plain.names.get(key, key) for key in unexpected]
+        parts = [f"{len(missing)} missing ({_some(missing)})"] if missing else []
         parts += [f"{len(unexpected)} unexpected ({_some(own)})"] if unexpected else []
-        hint = (
-            "; it looks fine-tuned with average pooling: this needs the pre-trained file"
-            if "fc_norm.weight" in state
-            else ""
-        )
-        raise ValueError(f"{what} does not hold exactly the tensors of {name}: {' and '.join(parts)}{hint}")
+        hint = "; it was fine-tuned with average pooling: use the pre-trained file" if "fc_norm.weight" in state else ""
+        message = f"{what} does not hold exactly the tensors of {name}: {' and '.join(parts)}{hint}"
+        raise UnfitKeys(message, missing, own)
     for key, shape in expected.items():
         state[key] = _tidy(state[key], shape, f"{what}: {plain.names.get(key, key)}")
     return {key: state[key] for key in expected}
@@ -127,16 +138,16 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tenso
 def _settle_positions(state: dict[str, Tensor], model: nn.Module) -> None:
     """Rows of prefix tokens in the position table: timm's register models add them to the tokens once and for all."""
     table, token = state.get("pos_embed"), state.get("cls_token")
-    if table is None or token is None or table.ndim != 3 or getattr(model, "pos_embed", None) is None:
+    if table is None or token is None or getattr(model, "pos_embed", None) is None:
         return
     registers = state.get("reg_token")
     grid = read_geometry(state).grid
     prefix = table.shape[1] - (grid or 0) ** 2
-    if grid is None or table.shape[2] != token.shape[2]:
+    if grid is None:
         return
     if getattr(model, "no_embed_class", False) and prefix:
         state["cls_token"] = token + table[:, :1]
-        if registers is not None and prefix > 1:
+        if registers is not None and prefix == 1 + registers.shape[1]:
             state["reg_token"] = registers + table[:, 1:prefix]
         state["pos_embed"] = table[:, prefix:]
     elif not getattr(model, "no_embed_class", False):
@@ -161,7 +172,7 @@ def _settle_attention(plain: Plain, expected: dict[str, torch.Size], what: str) 
     state = plain.state
     for key in [key for key in state if ".attn.qkv." in key and key not in expected]:
         block, kind = key.split("qkv.")
-        if state[key].shape[0] % 3:
+        if state[key].ndim == 0 or state[key].shape[0] % 3:
             continue
         parts = dict(zip("qkv", state[key].chunk(3), strict=True))
         targets = {letter: f"{block}{letter}_bias" for letter in "qkv"} if kind == "bias" else {}
@@ -181,16 +192,13 @@ def _tidy(value: Tensor, shape: torch.Size, what: str) -> Tensor:
     """fp32, contiguous and in memory of its own.
 
     Raises:
-        ValueError: Another shape or type than expected, a view that claims more than it holds, or NaN or infinity.
+        ValueError: Another shape or type than expected, or NaN or infinity.
     """
     if value.shape != shape:
         raise ValueError(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
-    if value.dtype not in _FLOATS or value.layout != torch.strided:
-        raise ValueError(f"{what} is {value.dtype} ({value.layout}), expected plain floating point")
-    own = value.numel() * value.element_size()
-    if value.untyped_storage().nbytes() < own:
-        raise ValueError(f"{what} claims {own:,} bytes, but holds {value.untyped_storage().nbytes():,}")
-    whole = value.is_contiguous() and value.untyped_storage().nbytes() == own
+    if value.dtype not in _FLOATS:
+        raise ValueError(f"{what} is {value.dtype}, expected plain floating point")
+    whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
     value = (
         value.to(torch.float32)
         if value.dtype != torch.float32

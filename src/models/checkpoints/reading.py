@@ -6,6 +6,7 @@ The format is told from the content, not from the suffix: `.pth`, `.pt`, `.bin` 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# What torch.compile and FSDP put into names.
+_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 # The order in which Hugging Face's own loader looks into a folder.
 _FOLDER_FILES = (
     "model.safetensors.index.json",
@@ -43,7 +46,8 @@ class Source(NamedTuple):
 
     Attributes:
         path: The file or folder.
-        tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`).
+        tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
+            torch.compile and FSDP put into names.
         metadata: Of a safetensors file.
         config: `config.json` beside the weights, or empty.
         preprocessor: `preprocessor_config.json` beside the weights, or empty.
@@ -72,8 +76,11 @@ def read_source(path: Path) -> Source:
     tensors, metadata = _read_folder(path) if path.is_dir() else _read_file(path)
     if not tensors:
         raise ValueError(f"{path} is readable, but holds no named tensors")
+    bare = {_WRAPPERS.sub("", name): tensors[name] for name in tensors}
+    if len(bare) < len(tensors):
+        raise ValueError(f"{path} holds {len(tensors) - len(bare)} tensors twice, with and without a wrapper's prefix")
     return Source(
-        path, tensors, metadata, _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
+        path, bare, metadata, _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from src.models.checkpoints.fitting import meta_model
 from src.models.checkpoints.loading import LoadedWeights, Network, load_weights
@@ -44,7 +44,7 @@ def build_trunk(
     trunk.load_state_dict(loaded.state, strict=True, assign=True)
     _compute_buffers(trunk)
     if loaded.periods is not None:
-        trunk.rope.periods = loaded.periods.clone()  # type: ignore[union-attr]
+        _set_periods(trunk, loaded.periods, name)
     if loaded.epsilon is not None:
         for module in trunk.modules():
             if isinstance(module, nn.LayerNorm):
@@ -56,6 +56,18 @@ def build_trunk(
     mean, std = loaded.normalisation
     trunk.pretrained_cfg = {**trunk.pretrained_cfg, "mean": mean, "std": std}  # type: ignore[dict-item, assignment]
     return trunk
+
+
+def _set_periods(trunk: nn.Module, periods: Tensor, name: str) -> None:
+    """The official file's rotary periods, rounded to bfloat16 there, in place of timm's fp32 ones.
+
+    Raises:
+        ValueError: They are not those of this model, but for the rounding.
+    """
+    rope: Any = getattr(trunk, "rope", None)
+    if rope is None or rope.periods.shape != periods.shape or not torch.allclose(rope.periods, periods, rtol=1e-2):
+        raise ValueError(f"the file's rotary periods ({periods.flatten()[:4].tolist()}, …) are not those of {name}")
+    rope.periods = periods.clone()
 
 
 def _compute_buffers(trunk: nn.Module) -> None:

