@@ -14,7 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("src.cli", "evaluate on the validation split"),
     "test": ("src.cli", "evaluate on the test split and write evaluation.json"),
     "predict": ("src.cli", "predict masks for images"),
-    "doctor": ("src.commands.doctor", "check this machine: packages, weights, data, speed"),
+    "doctor": ("src.commands.doctor", "say what a checkpoint file is, whether it loads, and how to use it"),
 }
 
 
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     module, _ = COMMANDS[words[0]]
     with one_message() as outcome:
-        import_module(module).main(words if module == "src.cli" else words[1:])
+        code = import_module(module).main(words if module == "src.cli" else words[1:])
+        outcome.code = code if isinstance(code, int) else 0
     return outcome.code
 
 

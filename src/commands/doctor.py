@@ -80,6 +80,7 @@ def _yaml(found: Diagnosis) -> str:
         "      init_args:\n"
         f"        name: {found.model}\n"
         f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
+        + (f"        network: {found.network}\n" if found.network != "teacher" else "")
     )
 
 

@@ -94,9 +94,17 @@ def test_no_checkpoint_at_all_is_one_message_and_exit_1(
     assert "DOES NOT LOAD" in captured.out and not captured.err
 
 
+def test_exit_code_reaches_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from src.__main__ import main as command_line
+
+    save_file(official(1), tmp_path / "file.safetensors")
+    assert command_line(["doctor", str(tmp_path / "file.safetensors"), "--model", "tiny_vit"]) == 0
+    assert command_line(["doctor", str(tmp_path / "nothing.safetensors")]) == 1
+
+
 def test_text_report_ends_with_the_lines_to_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(EVERY["DINO"]().content, tmp_path / "file.pth")
     assert main([str(tmp_path / "file.pth"), "--model", "tiny_vit", "--network", "student"]) == 0
     out = capsys.readouterr().out
-    for expected in ("family      DINO", "24 prototypes", "another network", "LOADS", "        name: tiny_vit\n"):
+    for expected in ("family      DINO", "24 prototypes", "another network", "LOADS", "        network: student\n"):
         assert expected in out

@@ -22,6 +22,7 @@ class Diagnosis:
 
     Attributes:
         weights: As asked.
+        network: As asked.
         file: The file or folder.
         size: Bytes, of a folder all its files.
         holds: Part of the file → number of tensors and of values.
@@ -35,6 +36,7 @@ class Diagnosis:
     """
 
     weights: str
+    network: Network = "teacher"
     file: str = ""
     size: int = 0
     holds: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -55,7 +57,7 @@ def diagnose(weights: str, model_name: str | None = None, network: Network = "te
         model_name: The timm model to try it on; None for the one that its geometry fits.
         network: As in `load_weights`.
     """
-    found = Diagnosis(weights, model=model_name or "")
+    found = Diagnosis(weights, network, model=model_name or "")
     try:
         path = find_file(weights)
         found.file = str(path)
