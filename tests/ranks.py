@@ -1,0 +1,64 @@
+"""Run by test_ranks.py in processes of its own: a short fit whose losses, centres and parameters go to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor, distributed
+
+from datamodules.scenes import ScenesDataModule
+from src.models.adapters import UniAdapter
+from src.models.backbone import Backbone
+from src.objectives.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.objectives.reduction import ranks, sum_over_ranks
+from src.objectives.targets import Centring, SinkhornKnopp
+from src.pretraining import ContinualPretraining, Optimisation
+from tests.tiny import TINY, tiny_head
+
+
+class Recorded(ContinualPretraining):
+    """Keeps the loss of each step, averaged over ranks."""
+
+    losses: list[float]
+
+    def training_step(self, *inputs: object) -> Tensor:
+        loss = super().training_step(*inputs)  # type: ignore[arg-type]
+        self.losses.append(float(sum_over_ranks(loss.detach())) / ranks())
+        return loss
+
+
+def main(target: Path, devices: int, kind: str) -> None:
+    """Fit three steps of 8 images, whatever the number of processes, in float64."""
+    torch.set_num_threads(1)
+    seed_everything(0)
+    make = Centring if kind == "centring" else SinkhornKnopp
+    module = Recorded(
+        Backbone(TINY, "none"),
+        UniAdapter(rank=4),
+        tiny_head(),
+        {
+            "global": GlobalConsistency(targets=make()),
+            "regional": RegionalConsistency(targets=make()),
+            "local": LocalConsistency(targets=make(), distorted_only=True, patches=3),
+        },
+        optimisation=Optimisation(lr=1e-2, lr_batch=16, warmup=0.0, head_warmup=0.0, freeze_last_layer=0, momentum=0.5),
+    )
+    module.losses = []
+    data = ScenesDataModule(job="pretrain", batch_size=8 // devices, size=32, train_images=24, side=64, local_views=1, local_size=32, workers=0)
+    trainer = Trainer(
+        max_steps=3, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    if trainer.is_global_zero:
+        state = {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+        torch.save({"losses": torch.tensor(module.losses, dtype=torch.float64), **state}, target)
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
