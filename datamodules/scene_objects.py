@@ -23,6 +23,7 @@ from datamodules.scene_painting import (
     Canvas,
     Floats,
     Parcels,
+    grain,
     lay_parcels,
     new_canvas,
     noise,
@@ -32,8 +33,12 @@ from datamodules.scene_painting import (
     tone,
 )
 
-_ROOFS = np.array([(0.60, 0.30, 0.22), (0.48, 0.28, 0.22), (0.42, 0.38, 0.35), (0.52, 0.52, 0.53), (0.74, 0.73, 0.70)])
-_LEAVES = np.array([(0.10, 0.19, 0.12), (0.13, 0.24, 0.10), (0.20, 0.32, 0.13), (0.33, 0.38, 0.16), (0.44, 0.38, 0.18)])
+_ROOFS = np.array(
+    [(0.60, 0.30, 0.22), (0.48, 0.28, 0.22), (0.42, 0.38, 0.35), (0.52, 0.52, 0.53), (0.74, 0.73, 0.70)], np.float32
+)
+_LEAVES = np.array(
+    [(0.10, 0.19, 0.12), (0.13, 0.24, 0.10), (0.20, 0.32, 0.13), (0.33, 0.38, 0.16), (0.44, 0.38, 0.18)], np.float32
+)
 
 _BUILT = np.isin(np.arange(TREE + 1), (ROAD, WATER, BUILDING))  # class → nothing else may stand there
 
@@ -126,9 +131,9 @@ def paint_trees(canvas: Canvas, parcels: Parcels) -> None:
     shade = cv2.warpAffine(tree.astype(np.float32), move, (side, side))
     _darken(canvas, np.where(tree, 0, shade))
     slope_x, slope_y = cv2.Sobel(height, cv2.CV_32F, 1, 0), cv2.Sobel(height, cv2.CV_32F, 0, 1)
-    sun = canvas.shadow / np.hypot(*canvas.shadow)
+    sun = (canvas.shadow / np.hypot(*canvas.shadow)).tolist()
     light = 0.95 + np.clip(0.09 * (sun[0] * slope_x + sun[1] * slope_y) / scale, -0.45, 0.5)
-    leaves = crowns * (light + 0.09 * draws.standard_normal((side, side), dtype=np.float32))[..., None]
+    leaves = crowns * (light + 0.09 * grain(draws, side, side))[..., None]
     canvas.blend(tree, leaves)
     canvas.classes[tree] = TREE
 
@@ -144,8 +149,7 @@ def photograph(canvas: Canvas) -> NDArray[np.uint8]:
     haze = draws.beta(1.2, 4) * 0.6 * np.clip(1 + 0.25 * noise(draws, side, 1, 2), 0, 1.5)[..., None]
     image += haze.astype(np.float32) * (np.array([0.74, 0.79, 0.86], np.float32) - image)
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), draws.uniform(0.45, 0.8)), np.float32)
-    grain = draws.uniform(0.004, 0.022) * draws.standard_normal(image.shape, dtype=np.float32)
-    image += grain * np.sqrt(image + 0.1)
+    image += draws.uniform(0.004, 0.022) * grain(draws, side, side, 3) * np.sqrt(image + 0.1)
     curve = (np.arange(256) / 255) ** draws.uniform(0.8, 1.2) * 255  # the camera's gamma
     return curve.round().astype(np.uint8)[np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)]
 
@@ -176,7 +180,7 @@ def _paint_roof(canvas: Canvas, corners: NDArray[np.float64], style: float) -> N
     cv2.fillConvexPoly(canvas.classes, np.rint(corners).astype(np.int32), BUILDING)
 
 
-def _fill(canvas: Canvas, corners: NDArray[np.float64], colour: NDArray[np.float64]) -> None:
+def _fill(canvas: Canvas, corners: NDArray[np.float64], colour: Floats) -> None:
     cv2.fillConvexPoly(canvas.colour, np.rint(corners).astype(np.int32), colour.tolist())
 
 
@@ -194,7 +198,7 @@ def _free(canvas: Canvas, points: NDArray[np.float64]) -> bool:
 
 
 def _raise_crown(
-    height: Floats, crowns: Floats, ragged: Floats, at: NDArray[np.float64], radius: float, colour: NDArray[np.float64]
+    height: Floats, crowns: Floats, ragged: Floats, at: NDArray[np.float64], radius: float, colour: Floats
 ) -> None:
     """Raise a dome with a ragged edge where it tops what is there, and colour it."""
     x, y = float(at[0]), float(at[1])
@@ -204,8 +208,9 @@ def _raise_crown(
     here = height[window]
     if here.size == 0:
         return
-    rows, columns = np.ogrid[top : top + here.shape[0], left : left + here.shape[1]]
-    distance = ((rows - y) ** 2 + (columns - x) ** 2).astype(np.float32) / np.float32(radius**2) * ragged[window]
+    rows = np.arange(top - y, top - y + here.shape[0] - 0.5, dtype=np.float32)
+    columns = np.arange(left - x, left - x + here.shape[1] - 0.5, dtype=np.float32)
+    distance = (rows[:, None] ** 2 + columns**2) * (ragged[window] / radius**2)
     dome = np.float32(radius) * np.sqrt(np.clip(1 - distance, 0, None))
     higher = dome > here
     here[higher] = dome[higher]

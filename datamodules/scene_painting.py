@@ -23,10 +23,12 @@ SOIL, FIELD, MEADOW, ROAD, BUILDING, WATER, TREE = range(7)
 FOREST, VILLAGE = 7, 8  # kinds of parcels, not classes: their ground is meadow
 
 _ASPHALT, _DASH, _TRACK = 1, 2, 3
-_SOILS = np.array([(0.47, 0.37, 0.27), (0.53, 0.46, 0.37), (0.56, 0.39, 0.28), (0.67, 0.59, 0.46)])
-_CROPS = np.array([(0.24, 0.40, 0.16), (0.38, 0.50, 0.22), (0.55, 0.56, 0.28), (0.73, 0.64, 0.36), (0.62, 0.53, 0.37)])
-_MEADOWS = np.array([(0.29, 0.42, 0.19), (0.38, 0.46, 0.23), (0.47, 0.48, 0.28), (0.57, 0.53, 0.34)])
-_WATERS = np.array([(0.09, 0.17, 0.21), (0.17, 0.25, 0.17), (0.35, 0.31, 0.23), (0.29, 0.37, 0.43)])
+_SOILS = np.array([(0.47, 0.37, 0.27), (0.53, 0.46, 0.37), (0.56, 0.39, 0.28), (0.67, 0.59, 0.46)], np.float32)
+_CROPS = np.array(
+    [(0.24, 0.40, 0.16), (0.38, 0.50, 0.22), (0.55, 0.56, 0.28), (0.73, 0.64, 0.36), (0.62, 0.53, 0.37)], np.float32
+)
+_MEADOWS = np.array([(0.29, 0.42, 0.19), (0.38, 0.46, 0.23), (0.47, 0.48, 0.28), (0.57, 0.53, 0.34)], np.float32)
+_WATERS = np.array([(0.09, 0.17, 0.21), (0.17, 0.25, 0.17), (0.35, 0.31, 0.23), (0.29, 0.37, 0.43)], np.float32)
 
 
 @dataclass
@@ -116,14 +118,18 @@ def noise(draws: np.random.Generator, side: int, coarsest: int, octaves: int) ->
     return np.asarray(cv2.resize(total, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def tone(
-    draws: np.random.Generator, palette: NDArray[np.float64], position: float | None = None
-) -> NDArray[np.float64]:
+def grain(draws: np.random.Generator, *shape: int) -> Floats:
+    """Noise without memory, of zero mean and unit variance: two dice per value, many times faster than a normal."""
+    dice = np.frombuffer(draws.bytes(2 * math.prod(shape)), np.uint8).reshape(2, *shape)
+    return (np.add(*dice, dtype=np.float32) - np.float32(255)) * np.float32(1 / 104.5)
+
+
+def tone(draws: np.random.Generator, palette: Floats, position: float | None = None) -> Floats:
     """A colour between neighbours of a palette, at a position of 0–1 or anywhere, with a little of its own."""
     place = (draws.random() if position is None else min(max(position, 0.0), 1.0)) * (len(palette) - 1)
     low = min(int(place), len(palette) - 2)
     mixed = palette[low] + (place - low) * (palette[low + 1] - palette[low])
-    return mixed * draws.uniform(0.88, 1.12) + draws.normal(0, 0.012, 3)
+    return (mixed * draws.uniform(0.88, 1.12) + draws.normal(0, 0.012, 3)).astype(np.float32)
 
 
 def lay_parcels(canvas: Canvas) -> Parcels:
@@ -199,7 +205,7 @@ def paint_ground(canvas: Canvas, parcels: Parcels) -> None:
     across += wave[:, 2].astype(np.float32)[ids] + 0.15 * noise(draws, side, 3, 2)
     lines = rows.astype(np.float32)[ids] * np.sin(2 * math.pi * across)
     lines += smooth.astype(np.float32)[ids] * noise(draws, side, 5, 4)
-    lines += fine.astype(np.float32)[ids] * draws.standard_normal((side, side), dtype=np.float32)
+    lines += fine.astype(np.float32)[ids] * grain(draws, side, side)
     weight = np.clip(0.5 + lines + bias.astype(np.float32)[ids], 0, 1)
     weight[(tram[ids] > 0) & (across % 11 < 0.55)] = 0
     first, second = colours.astype(np.float32)
@@ -224,7 +230,7 @@ def paint_water(canvas: Canvas) -> None:
         )
         edge = draws.uniform(10, 26) * canvas.scale / side
     else:
-        centre = draws.uniform(-0.4, 0.4, 2)
+        centre = draws.uniform(-0.4, 0.4, 2).tolist()
         level = np.hypot(x - centre[0], (y - centre[1]) * draws.uniform(0.7, 1.4)) + 0.05 * noise(draws, side, 3, 3)
         edge = draws.uniform(26, 62) * canvas.scale / side
     depth = (edge - level) * side / canvas.scale  # about the distance from the bank
@@ -232,7 +238,7 @@ def paint_water(canvas: Canvas) -> None:
     canvas.blend(0.8 * bank, tone(draws, _SOILS if draws.random() < 0.4 else _MEADOWS[:2] * 0.7))
     canvas.classes[bank > 0.6] = MEADOW
     colour = tone(draws, _WATERS) * (1 + np.clip(0.25 - depth / 40, -0.1, 0.25))[..., None]
-    ripples = cv2.resize(draws.standard_normal((side // 2, side // 5), dtype=np.float32), (side, side))
+    ripples = cv2.resize(grain(draws, side // 2, side // 5), (side, side))
     colour = colour + (0.02 * noise(draws, side, 2, 2) + draws.uniform(0.0, 0.012) * ripples)[..., None]
     canvas.blend(np.clip(depth / 1.5, 0, 1), colour)
     canvas.classes[depth > 0.75] = WATER
@@ -246,11 +252,11 @@ def paint_roads(canvas: Canvas, parcels: Parcels) -> None:
     paved = (roads == _ASPHALT) | (roads == _DASH)
     verge = cv2.GaussianBlur(paved.astype(np.float32), (0, 0), 1.6 * canvas.scale)
     canvas.blend(np.clip(1.6 * verge, 0, 0.7), tone(draws, _SOILS if draws.random() < 0.5 else _MEADOWS))
-    grey = np.full(3, draws.uniform(0.3, 0.6)) + draws.normal(0, 0.012, 3)
-    grain = 0.02 * draws.standard_normal((side, side), dtype=np.float32) + 0.03 * noise(draws, side, 4, 3)
-    canvas.blend(paved, grey + grain[..., None])
-    canvas.blend(0.85 * (roads == _DASH), np.full(3, min(0.95, grey.mean() + 0.35)))
-    canvas.blend(0.85 * (roads == _TRACK), tone(draws, _SOILS[1:]) * 1.1 + grain[..., None])
+    grey = (draws.uniform(0.3, 0.6) + draws.normal(0, 0.012, 3)).astype(np.float32)
+    wear = 0.02 * grain(draws, side, side) + 0.03 * noise(draws, side, 4, 3)
+    canvas.blend(paved, grey + wear[..., None])
+    canvas.blend(0.85 * (roads == _DASH), np.full(3, min(0.95, float(grey.mean()) + 0.35)))
+    canvas.blend(0.85 * (roads == _TRACK), tone(draws, _SOILS[1:]) * 1.1 + wear[..., None])
     canvas.classes[roads > 0] = ROAD
 
 
