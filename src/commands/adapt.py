@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from src.cli import main as run
 from src.commands.adapt_pictures import write_pictures
-from src.commands.adapt_settings import choose
+from src.commands.adapt_settings import choose, cpu_flags
 from src.commands.options import OptionParser
 from src.failures import CommandLineError
 from src.studies.config import Config, override, read, write
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     source = checked_source(options.images, options.on_error)
     log(f"{len(source)} images used")
     gpu = torch.cuda.is_available()
-    settings = choose(len(source), gpu, options.backbone)
+    settings = choose(len(source), gpu, options.backbone, cpu_flags())
     config = override(read(BASE), {**settings.changes(), **chosen_by_user(options)})
     if options.max_steps is None:
         log(settings.sentence(len(source), torch.cuda.get_device_name() if gpu else "the CPU"))

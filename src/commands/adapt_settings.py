@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from src.studies.config import Config
 
@@ -37,7 +38,7 @@ class Settings:
         )
 
 
-def choose(images: int, gpu: bool, backbone: str) -> Settings:
+def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settings:
     """Settings for a number of images.
 
     On a CPU the small-run preset (method, section 9), which 2 cores finish in half an hour, and fewer steps where there
@@ -48,17 +49,26 @@ def choose(images: int, gpu: bool, backbone: str) -> Settings:
         images: how many there are.
         gpu: whether there is one.
         backbone: its timm name, which tells the patch size that views must be a multiple of.
+        cpu_flags: what the processor says it can do; with bfloat16 among it a step takes half the time.
     """
     found = re.search(r"patch(\d+)", backbone)
     patch = int(found[1]) if found else 16
     if not gpu:
         batch = min(16, images)
         steps = min(440, max(150, 20 * images // batch))
-        return Settings(steps, batch, multiple(112, patch), 1024, 1e-3, "32-true")
+        precision = "bf16-mixed" if re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) else "32-true"
+        return Settings(steps, batch, multiple(112, patch), 1024, 1e-3, precision)
     batch = min(64, images)
     steps = min(20_000, max(400, 100 * images // batch))
     prototypes = 1024 if images < 2_000 else 4096 if images < 20_000 else 8192
     return Settings(steps, batch, multiple(224, patch), prototypes, 1e-3 if batch < 32 else 5e-4, "bf16-mixed")
+
+
+def cpu_flags() -> str:
+    """What the processor says it can do; nothing where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    return next((line for line in lines if line.startswith("flags")), "")
 
 
 def multiple(side: int, patch: int) -> int:

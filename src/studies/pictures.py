@@ -47,11 +47,11 @@ def classes_shown(samples: list[Samples]) -> list[tuple[str, tuple[int, int, int
     found: set[int] = set()
     for image in (image for each in samples for image in each.images):
         found |= set(np.unique(image.truth).tolist()) | set(np.unique(image.prediction).tolist())
-    first = samples[0]
+    names, palette = samples[0].class_names, samples[0].palette.tolist()
     return [
-        (first.class_names[index], tuple(int(part) for part in first.palette[index]))
+        (names[index], (palette[index][0], palette[index][1], palette[index][2]))
         for index in sorted(found)
-        if 0 <= index < len(first.palette)
+        if 0 <= index < len(palette)
     ]
 
 

@@ -4,13 +4,13 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from src.studies.cells import Cell, Store
 from src.studies.estimate import Measured, rest, running
 from src.studies.execution import Running
-from src.studies.lock import Held, locked
+from src.studies.lock import EXPIRY, Held, clear_abandoned, locked
 from src.studies.machine import accelerators
 from src.studies.ticker import Ticker
 
@@ -91,6 +91,7 @@ class Runner:
             KeyboardInterrupt: after Ctrl-C, when the running cells have written their checkpoints.
         """
         finished = len(self.cells) - len(self.waiting)
+        self._clear_locks()
         if finished:
             self.ticker.say(f"{finished} of {len(self.cells)} stages are done already")
         try:
@@ -103,6 +104,13 @@ class Runner:
             self._stop()
             self.ticker.clear()
         return self.failed
+
+    def _clear_locks(self) -> None:
+        """Removes the locks of finished cells whose runner was killed before it could."""
+        for lock in (self.store.folder(cell) / "lock" for cell in self.cells if self.store.done(cell)):
+            if lock.exists():
+                with suppress(Held):
+                    clear_abandoned(lock, EXPIRY)
 
     def _look_after(self, slot: Slot) -> None:
         if slot.work is not None and slot.work.ended():

@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
+from src.models.backbone import Backbone
 from src.models.decoders.decoder import resize_scores
 from src.scoring import ScoredSegmentation
 
@@ -20,6 +21,8 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
     loader = data.test_dataloader()
     indices = np.linspace(0, len(loader.dataset) - 1, min(COUNT, len(loader.dataset))).round().astype(int).tolist()
     module.eval()
+    backbone = module.backbone
+    assert isinstance(backbone, Backbone)
     content: dict[str, Any] = {
         "class_names": np.asarray(module.class_names),
         "palette": np.asarray(getattr(data, "palette", []), dtype=np.uint8).reshape(-1, 3),
@@ -34,6 +37,6 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
         content[f"truth{number}"] = truth.cpu().numpy().astype(np.int16)
         scores = resize_scores(module.class_scores(batch), (truth.shape[-2], truth.shape[-1]))
         content[f"prediction{number}"] = scores.argmax(dim=1)[0].cpu().numpy().astype(np.int16)
-        content[f"features{number}"] = module.backbone.feature_maps(batch.images)[-1][0].half().cpu().numpy()
+        content[f"features{number}"] = backbone.feature_maps(batch.images)[-1][0].half().cpu().numpy()
         names.append(batch.names[0])
     np.savez_compressed(path, **{**content, "names": np.asarray(names)})

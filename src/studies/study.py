@@ -93,14 +93,14 @@ class Study:
             name: read_column(f"{where}, column {name}", name, value or {})
             for name, value in content["columns"].items()
         }
-        baseline = content.get("baseline", next(iter(rows)))
+        baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
-            raise ValueError(f"{where}: baseline {baseline!r} is no row{nearest(str(baseline), rows)}")
-        name = content.get("name", path.stem)
+            raise ValueError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
+        name = str(content.get("name", path.stem))
         stages = {stage: content.get(stage) or {} for stage in ("pretrain", "evaluate")}
         allow(f"{where}, pretrain", stages["pretrain"], ("config", "set"))
         allow(f"{where}, evaluate", stages["evaluate"], ("set",))
-        return cls(path, name, content.get("title", name), tuple(seeds), rows, columns, baseline, **stages)
+        return cls(path, name, str(content.get("title", name)), tuple(seeds), rows, columns, baseline, **stages)
 
     @cached_property
     def spots(self) -> dict[Spot, str]:

@@ -18,6 +18,12 @@ def test_a_cpu_gets_the_small_run_preset() -> None:
     assert choose(30_000, gpu=False, backbone=VIT) == found
 
 
+def test_a_processor_with_bfloat16_uses_it() -> None:
+    flags = "flags : fpu sse2 avx512f avx512_bf16 amx_tile"
+    assert choose(400, gpu=False, backbone=VIT, cpu_flags=flags).precision == "bf16-mixed"
+    assert choose(400, gpu=False, backbone=VIT, cpu_flags="flags : fpu avx512f").precision == "32-true"
+
+
 def test_a_few_images_are_not_shown_too_often() -> None:
     few = choose(30, gpu=False, backbone=VIT)
     assert few.steps == 150

@@ -90,7 +90,7 @@ def test_overlays_show_the_classes_in_their_colours(results: Results) -> None:
     sky, tree = pixels[5:12, 5:28].mean((0, 1)), pixels[5:12, 33:].mean((0, 1))
     assert sky.argmax() == 2  # (90, 140, 220)
     assert tree.argmax() == 1  # (60, 150, 60)
-    assert pixels[:2, :2].mean() < 90  # ignored: dark
+    assert pixels[:2, :2].mean() < sky.mean() - 20  # ignored: dark
 
 
 def test_a_study_that_has_not_run_yet_has_a_page_too(tmp_path: Path) -> None:
