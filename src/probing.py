@@ -51,9 +51,8 @@ class NearestNeighbours(ScoredSegmentation):
         seed: int = 0,
         chunk: int = 2**24,
     ) -> None:
-        super().__init__(num_classes, ignore_index, class_names)
+        super().__init__(backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names)
         self.automatic_optimization = False
-        self.backbone = backbone.requires_grad_(False).eval()
         self.neighbours = neighbours
         self.temperature = temperature
         self.chunk = chunk
@@ -77,12 +76,8 @@ class NearestNeighbours(ScoredSegmentation):
             raise ValueError("nearest neighbours have nothing to fit; use `validate` or `test` with several devices")
         self._classifier = None
 
-    def on_train_batch_start(self, batch: LabelledImages, batch_idx: int) -> int:
-        """Skip the epoch (Lightning's meaning of −1): its end, the evaluation, is all there is to do."""
-        return -1
-
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        """Never reached; Lightning asks that there be one."""
+        """Nothing trains; the evaluation fills the bank."""
 
     def on_validation_epoch_start(self) -> None:
         """Fill the bank, begin counting."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.models.backbone import Backbone
 from src.models.decoders.decoder import resize_scores
+from src.models.frozen import check_loaded_keys, trainable_state
 
 
 class LabelledImages(Protocol):
@@ -44,7 +46,7 @@ class Prediction(NamedTuple):
 
 
 class ScoredSegmentation(LightningModule, ABC):
-    """Validates, tests and predicts; a subclass gives the class scores of a batch.
+    """Validates, tests and predicts on a backbone's features; a subclass gives the class scores of a batch.
 
     Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
     of one confusion matrix over the whole set, of all ranks together, each image once. Logged as `val/miou`,
@@ -56,7 +58,10 @@ class ScoredSegmentation(LightningModule, ABC):
       measure), absent classes, class names, number of images;
     - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
 
+    Checkpoints hold no frozen tensor, but the name and the hash of the weights that they belong to.
+
     Args:
+        backbone: Gives the features.
         num_classes: C.
         ignore_index: Id in masks that is no class.
         class_names: One per class; their ids if None.
@@ -65,11 +70,15 @@ class ScoredSegmentation(LightningModule, ABC):
         ValueError: If there are not as many names as classes, or two are the same.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, class_names: list[str] | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, num_classes: int, ignore_index: int = 255, class_names: list[str] | None = None
+    ) -> None:
         super().__init__()
+        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
         names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
         if len(set(names)) != num_classes:
             raise ValueError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
+        self.backbone = backbone
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.class_names = names
@@ -106,6 +115,26 @@ class ScoredSegmentation(LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         """Log and write the scores."""
         self._report("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen tensors out; note whose features these are."""
+        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
+        checkpoint["backbone"] = self._identity
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that does not fit.
+
+        Raises:
+            ValueError: Naming the keys that do not, or both weights.
+        """
+        made_for = checkpoint.get("backbone")
+        if made_for != self._identity:
+            raise ValueError(f"the checkpoint was made for the backbone {made_for}, and this one is {self._identity}")
+        check_loaded_keys(self, checkpoint["state_dict"])
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        return {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
 
     def _predictions(self, batch: LabelledImages) -> Iterator[Tensor]:
         scores = self.class_scores(batch)

@@ -5,7 +5,7 @@ Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,6 @@ from src.models.adapters import AdapterKind
 from src.models.backbone import Backbone
 from src.models.decoders.decoder import Decoder
 from src.models.decoders.linear import LinearDecoder
-from src.models.frozen import check_loaded_keys, trainable_state
 from src.objectives.reduction import ranks, sum_over_ranks
 from src.objectives.schedules import linear, warmup_cosine
 from src.scoring import LabelledImages, ScoredSegmentation
@@ -72,15 +71,13 @@ class SemanticSegmentation(ScoredSegmentation):
         schedule: Literal["poly", "cosine"] = "poly",
         warmup: float = 0.05,
     ) -> None:
-        super().__init__(num_classes, ignore_index, class_names)
-        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        super().__init__(backbone, num_classes, ignore_index, class_names)
         if cache_features and train != "head":
             raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":
             raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
         if adapter is not None and backbone.adapter is None:
             backbone.install(adapter)
-        self.backbone = backbone
         self.decoder = decoder(backbone.width, num_classes)
         self.trains = train
         self.loss_grid = loss_grid
@@ -171,7 +168,7 @@ class SemanticSegmentation(ScoredSegmentation):
             group["lr"] = rate * group["lr_factor"]
         self.log("train/lr", rate)
 
-    # ------------------------------------------------------------------------------------------------------ files
+    # --------------------------------------------------------------------------------------------- cached features
 
     def setup(self, stage: str) -> None:
         """Put the feature cache before the data module.
@@ -194,22 +191,6 @@ class SemanticSegmentation(ScoredSegmentation):
         counts = self.label_counts(batch, self.decoder.eval().classify(maps))  # in eval: running statistics stay
         self.decoder.train(was_training)
         return FeatureBatch(maps, [], counts, batch.indices, batch.names)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen tensors out; note whose features the head was trained on."""
-        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
-        checkpoint["backbone"] = {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint that does not fit.
-
-        Raises:
-            ValueError: Naming the keys that do not, or both weights.
-        """
-        here = {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
-        if checkpoint["backbone"] != here:
-            raise ValueError(f"the checkpoint was trained on {checkpoint['backbone']}, and the backbone here is {here}")
-        check_loaded_keys(self, checkpoint["state_dict"])
 
 
 def rate_factor(step: int, steps: int, warmup: float, schedule: Literal["poly", "cosine"]) -> float:
