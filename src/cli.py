@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.environment import expand_environment
 from src.failures import CommandLineError
-from src.spelling import explain, misspelt
+from src.spelling import accepted_arguments, explain, misspelt
 
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
@@ -73,8 +74,13 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in LINKS:
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+            parser.link_arguments("data", f"model.init_args.{name}", partial(self._told, name), apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def _told(self, name: str, data: LightningDataModule) -> Any:
+        """An attribute of the data, if the model asks for it: images without masks have no classes to tell of."""
+        accepted = accepted_arguments(self.config[self.config.subcommand].model.class_path)
+        return getattr(data, name) if accepted is None or name in accepted else None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = self.arguments

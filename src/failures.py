@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = (str(_ROOT / "src") + os.sep, str(_ROOT / "datamodules") + os.sep)
+_USERS = (ValueError, FileNotFoundError)
 # what torch writes around an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
@@ -54,22 +56,33 @@ def one_message() -> Iterator[Outcome]:
 def user_message(error: BaseException) -> str | None:
     """The message of an error that the user can act on, or None if it is an unexpected one.
 
-    A ValueError or FileNotFoundError is the user's if the line that raised it is ours: then it was written to be read.
-    Those that a DataLoader worker raised count as well. Lightning's MisconfigurationException always does.
+    A ValueError or FileNotFoundError is the user's if its class, or the line that raised it, is ours: then it was
+    written to be read. Those that a DataLoader worker raised count as well. Lightning's MisconfigurationException always does.
     """
-    if type(error).__name__ == "MisconfigurationException":
-        return str(error)
-    if not isinstance(error, ValueError | FileNotFoundError):
-        return None
     worker = _WORKER.search(str(error))
     if worker:
-        *_, last = re.finditer(r'  File "(?P<file>[^"]+)", line \d+.*?\n', worker["trace"])
-        message = re.search(
-            r"^[\w.]+(?:Error|Exception): (.*)", worker["trace"][last.end() :], re.DOTALL | re.MULTILINE
-        )
-        return message[1].strip() if message and os.path.realpath(last["file"]).startswith(_OURS) else None
+        return _worker_message(worker["trace"])
+    if type(error).__name__ == "MisconfigurationException":
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    return str(error) if frames and os.path.realpath(frames[-1].filename).startswith(_OURS) else None
+    own_class = type(error).__module__.partition(".")[0] in ("src", "datamodules")  # ours, whoever raised it again
+    written = own_class or (frames and _is_ours(frames[-1].filename))
+    return str(error) if isinstance(error, _USERS) and written else None
+
+
+def _worker_message(trace: str) -> str | None:
+    """The same of a worker's error, of which only the printed traceback is left."""
+    *_, last = re.finditer(r'  File "([^"]+)", line \d+.*?\n', trace)
+    raised = re.search(r"^([A-Za-z_][\w.]*): (.*)", trace[last.end() :], re.DOTALL | re.MULTILINE)
+    if raised is None or not _is_ours(last[1]):
+        return None
+    module, _, name = raised[1].rpartition(".")
+    kind = getattr(import_module(module or "builtins"), name, None)
+    return raised[2].strip() if isinstance(kind, type) and issubclass(kind, _USERS) else None
+
+
+def _is_ours(file: str) -> bool:
+    return os.path.realpath(file).startswith(_OURS)
 
 
 def _report(message: str, code: int) -> int:

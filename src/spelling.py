@@ -105,7 +105,7 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
             yield f"no key '{where}.{key}'{nearest(str(key), _SUBCLASS_KEYS)}"
         if not _exists(node["class_path"]):
             yield f"{where}.class_path: no class {node['class_path']!r}{nearest(node['class_path'], _class_paths())}"
-        valid = _parameters(node["class_path"])
+        valid = accepted_arguments(node["class_path"])
         for key in (node.get("init_args") or {}).keys() - valid if valid is not None else ():
             yield f"no key '{where}.init_args.{key}'{nearest(str(key), valid or ())}"
     for key, value in node.items():
@@ -128,7 +128,7 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
     node = config
     for depth, name in enumerate(names if "help" not in rest else ()):
         if "class_path" in node:
-            valid = _parameters(node["class_path"])
+            valid = accepted_arguments(node["class_path"])
             if valid is not None and name not in valid:
                 yield f"no flag --{flag}: {node['class_path']} has no {name!r}{nearest(name, valid)}"
             node["init_args"] = node.get("init_args") or {}
@@ -160,7 +160,7 @@ def _exists(class_path: Any) -> bool:
     return True
 
 
-def _parameters(class_path: Any) -> set[str] | None:
+def accepted_arguments(class_path: Any) -> set[str] | None:
     """Names of the arguments, or None where they cannot be known (no such class, or ``**kwargs``)."""
     if not isinstance(class_path, str) or "." not in class_path or not _exists(class_path):
         return None

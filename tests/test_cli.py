@@ -61,7 +61,7 @@ class TestMisspelling:
     ) -> None:
         path = written(tmp_path / "x.yaml", set_key(pretraining(tmp_path), key, value))
         line = self.line(["fit", "--config", path], capsys)
-        assert shown in line and f"did you mean {meant[:4]}" in line and meant in line and path in line
+        assert shown in line and "did you mean '" in line and meant in line and path in line
 
     @pytest.mark.parametrize(
         ("flag", "value", "shown", "meant"),
