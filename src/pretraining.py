@@ -110,7 +110,9 @@ class ContinualPretraining(LightningModule):
         draws = Draws(self.seed, crops.epoch, crops.indices)
         batch = self.patch_augmentation(crops, self.student.backbone.patch_size, draws)
         local_images = None if batch.local_views is None else batch.local_views.images
-        teacher = self.teacher(batch.clean.images, self.teacher_temperature, attention=self._any("needs_attention"))
+        teacher = self.teacher(
+            batch.clean.images, self.teacher_temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
+        )
         student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
         terms = {name: objective(student, teacher, batch, draws) for name, objective in self.objectives.items()}
         loss = sum(self.objectives[name].weight * term.loss for name, term in terms.items())

@@ -23,6 +23,7 @@ class Branch(NamedTuple):
         head: Tokens to scores over prototypes.
         context: Regional cross-attention; None where no objective uses it.
         temperature: Of the softmax over this branch's scores.
+        frozen: Tokens that the frozen backbone, adapters off, makes of the same views; None unless asked for.
     """
 
     features: Features
@@ -30,6 +31,7 @@ class Branch(NamedTuple):
     head: ProjectionHead
     context: RegionalAttention | None
     temperature: float
+    frozen: Features | None = None
 
 
 class Network(nn.Module):
@@ -48,7 +50,12 @@ class Network(nn.Module):
         self.context = context
 
     def forward(
-        self, images: Tensor, temperature: float, attention: bool = False, local_images: Tensor | None = None
+        self,
+        images: Tensor,
+        temperature: float,
+        attention: bool = False,
+        local_images: Tensor | None = None,
+        frozen: bool = False,
     ) -> Branch:
         """Features of a batch of views.
 
@@ -57,9 +64,15 @@ class Network(nn.Module):
             temperature: Of this branch's softmax.
             attention: Also give the class token's attention.
             local_images: Local views `[L, B, 3, s, s]`, or None.
+            frozen: Also give the features with adapters off.
         """
-        features = self.backbone(images.flatten(0, 1), attention).split_views(images.shape[0])
+        views = images.shape[0]
+        features = self.backbone(images.flatten(0, 1), attention).split_views(views)
         local_cls = None
         if local_images is not None:
             local_cls = self.backbone(local_images.flatten(0, 1)).cls.unflatten(0, local_images.shape[:2])
-        return Branch(features, local_cls, self.head, self.context, temperature)
+        original = None
+        if frozen:
+            with self.backbone.adapters_off():
+                original = self.backbone(images.flatten(0, 1)).split_views(views)
+        return Branch(features, local_cls, self.head, self.context, temperature, original)

@@ -52,6 +52,7 @@ class Objective(nn.Module, ABC):
 
     needs_attention = False
     needs_context = False
+    needs_frozen = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
