@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 
 from src.models.checkpoints.families import recognise
-from src.models.checkpoints.fitting import UnfitKeys
+from src.models.checkpoints.fitting import UnfitKeys, meta_model
 from src.models.checkpoints.geometry import Geometry, read_geometry
 from src.models.checkpoints.layouts import Place, find_places, to_plain
 from src.models.checkpoints.loading import LoadedWeights, Network, choose_place, find_file, fit_source
@@ -70,7 +70,7 @@ def diagnose(weights: str, model_name: str | None = None, network: Network = "te
         found.family, found.geometry = _what_it_is(source, place)
         if not found.model:
             found.model = _fitting_name(found.family, found.geometry)
-        found.loaded = fit_source(source, found.model, network, second_class_token=True)
+        found.loaded = fit_source(source, meta_model(found.model), found.model, network, second_class_token=True)
         found.geometry, found.family = found.loaded.geometry, found.loaded.family
     except UnfitKeys as error:
         found.missing, found.unexpected, found.error = error.missing, error.unexpected, str(error)

@@ -148,7 +148,7 @@ def _plain_name(name: str, spelling: str) -> str:
             name = pattern.sub(replacement, name)
         return name
     if ".mlp.up_proj." in name:  # plain MLPs have up and down, gated ones gate, up and down
-        return re.sub(r"^(?:model\.)?layer\.(\d+)\.mlp\.up_proj\.", r"blocks.\1.mlp.up.", name)
+        return re.sub(r"^(?:(?:model|encoder)\.)?layers?\.(\d+)\.mlp\.up_proj\.", r"blocks.\1.mlp.up.", name)
     for pattern, replacement in _HUGGING_FACE:
         name = pattern.sub(replacement, name)
     return name

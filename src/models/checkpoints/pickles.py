@@ -32,7 +32,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: Damaged, no dictionary of tensors, compressed, or a pickle that wants to call something.
     """
-    _refuse_inflation(path)
+    _check_archive(path)
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,19 +45,32 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _refuse_inflation(path: Path) -> None:
-    """torch.save stores its entries plainly; a compressed or overlapping archive can unpack to any size."""
+def _check_archive(path: Path) -> None:
+    """What torch's reader does not check: that nothing is compressed, and that each entry has its checksum.
+
+    torch.save stores its entries plainly, so a compressed or overlapping archive is none of its own, and can unpack to
+    any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.
+
+    Raises:
+        ValueError: Compressed, or damaged.
+    """
     if not zipfile.is_zipfile(path):
         return  # the old format, or cut short: torch reports it
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    size = path.stat().st_size
-    claimed = sum(entry.file_size for entry in entries)
-    if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
+            plain = claimed <= size and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            spoilt = archive.testzip() if plain else None
+    except Exception as error:  # the reader of damaged archives raises many kinds
+        raise ValueError(f"{path} is damaged ({error}); copy or download it again") from None
+    if not plain:
         raise ValueError(
             f"{path} was not read: it is a compressed archive that unpacks from {size:,} to {claimed:,} bytes; "
             "a checkpoint written by torch.save stores its tensors uncompressed. If it is an archive, unpack it first"
         )
+    if spoilt is not None:
+        raise ValueError(f"{path} is damaged: the checksum of its entry {spoilt} differs; copy or download it again")
 
 
 def _reason(path: Path, message: str) -> str:

@@ -40,6 +40,7 @@ def build_trunk(
         ValueError: As `load_weights`; or original positions for a model that has no position table.
     """
     loaded = load_weights(weights, name, network, second_class_token) if isinstance(weights, str) else weights
+    assert loaded.model_name == name, f"weights fitted to {loaded.model_name} were given for {name}"
     trunk = meta_model(name, loaded.options)
     trunk.load_state_dict(loaded.state, strict=True, assign=True)
     _compute_buffers(trunk)
