@@ -54,10 +54,10 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settin
     found = re.search(r"patch(\d+)", backbone)
     patch = int(found[1]) if found else 16
     if not gpu:
-        batch = min(16, images)
+        batch = min(8, images)
         steps = min(440, max(150, 20 * images // batch))
         precision = "bf16-mixed" if re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) else "32-true"
-        return Settings(steps, batch, multiple(112, patch), 1024, 1e-3, precision)
+        return Settings(steps, batch, multiple(168, patch), 1024, 1e-3, precision)
     batch = min(64, images)
     steps = min(20_000, max(400, 100 * images // batch))
     prototypes = 1024 if images < 2_000 else 4096 if images < 20_000 else 8192

@@ -48,8 +48,9 @@ def running(folder: Path, started: float, usual: float | None) -> tuple[float | 
     """
     note = read_json(folder / "progress.json")
     share = note["done"] / note["total"] if note and note["total"] else None
-    if usual is not None:
-        return share, max(1.0, usual - (time.time() - started))
+    spent = time.time() - started
+    if usual is not None and spent < usual:
+        return share, usual - spent
     if note is None or share is None or note["done"] <= note["first"]:
         return share, None
     pace = (note["at"] - note["began"]) / (note["done"] - note["first"])

@@ -14,7 +14,7 @@ VIT = "vit_small_patch14_dinov2"
 
 def test_a_cpu_gets_the_small_run_preset() -> None:
     found = choose(400, gpu=False, backbone=VIT)
-    assert (found.steps, found.batch, found.side, found.prototypes, found.lr) == (440, 16, 112, 1024, 1e-3)
+    assert (found.steps, found.batch, found.side, found.prototypes, found.lr) == (440, 8, 168, 1024, 1e-3)
     assert choose(30_000, gpu=False, backbone=VIT) == found
 
 
@@ -41,7 +41,7 @@ def test_a_gpu_sees_every_image_about_a_hundred_times_within_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "patch", "expected"), [(112, 14, 112), (112, 16, 112), (112, 32, 96), (224, 14, 224), (16, 32, 64)]
+    ("side", "patch", "expected"), [(112, 14, 112), (112, 16, 112), (112, 32, 128), (224, 14, 224), (16, 32, 64)]
 )
 def test_views_are_whole_patches(side: int, patch: int, expected: int) -> None:
     assert multiple(side, patch) == expected
@@ -56,6 +56,6 @@ def test_every_key_that_is_set_exists_in_the_yaml_or_has_a_meaning() -> None:
 def test_the_sentence_says_it_all() -> None:
     text = choose(100, gpu=False, backbone=VIT).sentence(100, "the CPU")
     assert text == (
-        "chosen for 100 images on the CPU: 150 steps of 16 images (24.0 epochs), views of 112 px, 1024 prototypes, "
+        "chosen for 100 images on the CPU: 250 steps of 8 images (20.0 epochs), views of 168 px, 1024 prototypes, "
         "learning rate 0.001, 32-true"
     )
