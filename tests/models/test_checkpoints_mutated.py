@@ -161,3 +161,12 @@ def test_damage_inside_the_trunk_is_never_let_through(mutation: Callable[..., No
 def _first(strategy: Any) -> Any:
     """The simplest value of a strategy, so that the mutations above serve without hypothesis."""
     return strategy.elements[0] if hasattr(strategy, "elements") else 0 if "integers" in repr(strategy) else "y"
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_one_missing_attention_bias_is_not_taken_for_zero(part: str, tmp_path: Path) -> None:
+    content = flat(EVERY["DINOv2, Hugging Face"]().content)
+    del content[f"encoder.layer.0.attention.attention.{part}.bias"]
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=rf"{part}\.bias missing"):
+        build_trunk("tiny_dinov2", str(tmp_path / "file.pth"))

@@ -179,26 +179,28 @@ def _join_attention(state: dict[str, Tensor], names: dict[str, str]) -> None:
         for name in [name for name in state if name.endswith(f".attn.{parts[0]}.weight")]:
             block = name.removesuffix(f"{parts[0]}.weight")
             _join(state, names, [f"{block}{part}.weight" for part in parts], f"{block}qkv.weight")
-            _join(state, names, [f"{block}{part}.bias" for part in parts], f"{block}qkv.bias")
-    for name in [name for name in state if name.endswith(".attn.q_bias")]:  # timm's Eva: the key has none
+            biases = [f"{block}{part}.bias" for part in parts]
+            _join(state, names, biases, f"{block}qkv.bias", keyless=parts[1] == "k_proj")
+    for name in [name for name in state if name.endswith(".attn.q_bias")]:  # timm's Eva
         block = name.removesuffix("q_bias")
-        _join(state, names, [f"{block}q_bias", f"{block}k_bias", f"{block}v_bias"], f"{block}qkv.bias")
+        _join(state, names, [f"{block}{letter}_bias" for letter in "qkv"], f"{block}qkv.bias", keyless=True)
 
 
-def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], whole: str) -> None:
+def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], whole: str, keyless: bool = False) -> None:
+    """Query, key and value become one tensor; none at all is fine, and so is no key bias in `keyless` layouts."""
     present = [part for part in parts if part in state]
     if not present:
         return
+    lacking = [part for part in parts if part not in state]
+    if lacking and (not keyless or lacking != [parts[1]]):
+        raise ValueError(f"{', '.join(lacking)} missing beside {names[present[0]]}")
     shape = state[present[0]].shape
     if not shape or any(state[part].shape != shape for part in present):
         shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)
         raise ValueError(f"query, key and value do not fit together: {shapes}")
-    if len(present) < 3 and whole.endswith("weight"):
-        lacking = next(part for part in parts if part not in state)
-        raise ValueError(f"{lacking} is missing beside {names[present[0]]}")
     zeros = torch.zeros_like(state[present[0]])
-    names[whole] = names[present[0]]
+    own = names[present[0]]
     state[whole] = torch.cat([state.pop(part, zeros) for part in parts])
     for part in present:
-        if part != whole:
-            names.pop(part, None)
+        del names[part]
+    names[whole] = own
