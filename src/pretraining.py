@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,41 +23,7 @@ from src.models.projection import ProjectionHead
 from src.models.regional import RegionalAttention
 from src.models.teacher import Teacher
 from src.objectives.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
-from src.objectives.schedules import auto_momentum, cosine, linear, warmup_cosine
-
-
-@dataclasses.dataclass
-class Optimisation:
-    """Settings of section 9; steps are optimiser steps.
-
-    Attributes:
-        lr: Peak learning rate; 5e-4 is UDI's, for a global batch of `lr_batch`.
-        lr_batch: The rate is scaled by (global batch / this), as UDI does with 256; None takes `lr` as it is.
-        final_lr: Rate at the last step.
-        warmup: Share of the steps in which the rate rises.
-        weight_decay: At the first and at the last step, on a cosine between.
-        clip: Largest norm of the gradient of all parameters.
-        head_warmup: Share of the steps in which only head and context learn. Our choice: published backbones come
-            without their heads, and a random head sends noise into the adapters.
-        freeze_last_layer: Epochs in which the head's prototypes stay as they are (UDI).
-        momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
-        student_temperature: Of the student's softmax.
-        teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
-        temperature_warmup: Share of the steps in which the teacher's temperature rises.
-    """
-
-    lr: float = 5e-4
-    lr_batch: int | None = 256
-    final_lr: float = 1e-6
-    warmup: float = 0.1
-    weight_decay: tuple[float, float] = (0.04, 0.1)
-    clip: float = 3.0
-    head_warmup: float = 0.05
-    freeze_last_layer: int = 1
-    momentum: float | None = None
-    student_temperature: float = 0.1
-    teacher_temperature: tuple[float, float] = (0.04, 0.07)
-    temperature_warmup: float = 0.3
+from src.optimisation import Optimisation
 
 
 class ContinualPretraining(LightningModule):
@@ -94,15 +59,16 @@ class ContinualPretraining(LightningModule):
             "regional": RegionalConsistency(),
             "local": LocalConsistency(),
         }
-        self.objectives = nn.ModuleDict({name: level for name, level in levels.items() if level.weight != 0})
-        if not self.objectives:
+        active = {name: level for name, level in levels.items() if level.weight != 0}
+        self.objectives = nn.ModuleDict(active)
+        if not active:
             raise ValueError("every objective has weight 0: nothing to learn")
         self.adapter_report = backbone.install(adapter)
         projection = head(backbone.width)
         context = RegionalAttention(backbone.width) if self._any("needs_context") else None
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
-        for objective in self.objectives.values():
+        for objective in active.values():
             objective.build(projection.prototypes.weight.shape[0])
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
@@ -110,8 +76,9 @@ class ContinualPretraining(LightningModule):
         draws = Draws(self.seed, crops.epoch, crops.indices)
         batch = self.patch_augmentation(crops, self.student.backbone.patch_size, draws)
         local_images = None if batch.local_views is None else batch.local_views.images
+        temperature = self.optimisation.teacher_temperature_at(self.global_step, self.total_steps)
         teacher = self.teacher(
-            batch.clean.images, self.teacher_temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
+            batch.clean.images, temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
         )
         student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
         terms = {name: objective(student, teacher, batch, draws) for name, objective in self.objectives.items()}
@@ -133,18 +100,16 @@ class ContinualPretraining(LightningModule):
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""
-        settings, steps = self.optimisation, self.total_steps
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
-        peak = settings.lr if settings.lr_batch is None else settings.lr * batch / settings.lr_batch
-        rate = warmup_cosine(self.global_step, steps, round(settings.warmup * steps), peak, settings.final_lr)
-        decay = cosine(self.global_step, steps, *settings.weight_decay)
-        for group in self.optimizers().param_groups:
+        rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
+        decay = self.optimisation.decay(self.global_step, self.total_steps)
+        for group in self.trainer.optimizers[0].param_groups:
             group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
         self.log("train/lr", rate)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
         """Drop the gradients of what does not learn yet, then clip the rest together."""
-        if self.global_step < round(self.optimisation.head_warmup * self.total_steps):
+        if self.optimisation.heads_only(self.global_step, self.total_steps):
             _drop_gradients(self.student.backbone)
         if self.current_epoch < self.optimisation.freeze_last_layer:
             _drop_gradients(self.student.head.prototypes)
@@ -152,7 +117,7 @@ class ContinualPretraining(LightningModule):
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """One step of the student, then one of its moving average."""
-        momentum = self.momentum
+        momentum = self.optimisation.teacher_momentum(self.global_step, self.total_steps)
         super().optimizer_step(*args, **options)
         self.teacher.update(self.student, momentum)
         self.log("train/momentum", momentum)
@@ -161,18 +126,6 @@ class ContinualPretraining(LightningModule):
     def total_steps(self) -> int:
         """Optimiser steps of the whole fit."""
         return int(self.trainer.estimated_stepping_batches)
-
-    @property
-    def momentum(self) -> float:
-        """The teacher's momentum for the step about to be made."""
-        start = auto_momentum(self.total_steps) if self.optimisation.momentum is None else self.optimisation.momentum
-        return cosine(self.global_step, self.total_steps, start, 1.0)
-
-    @property
-    def teacher_temperature(self) -> float:
-        """τ_t at this step."""
-        rise = round(self.optimisation.temperature_warmup * self.total_steps)
-        return linear(self.global_step, rise, *self.optimisation.teacher_temperature)
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""

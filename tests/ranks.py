@@ -15,7 +15,8 @@ from src.models.backbone import Backbone
 from src.objectives.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.objectives.reduction import ranks, sum_over_ranks
 from src.objectives.targets import Centring, SinkhornKnopp
-from src.pretraining import ContinualPretraining, Optimisation
+from src.optimisation import Optimisation
+from src.pretraining import ContinualPretraining
 from tests.tiny import TINY, tiny_head
 
 
@@ -47,7 +48,16 @@ def main(target: Path, devices: int, kind: str) -> None:
         optimisation=Optimisation(lr=1e-2, lr_batch=16, warmup=0.0, head_warmup=0.0, freeze_last_layer=0, momentum=0.5),
     )
     module.losses = []
-    data = ScenesDataModule(job="pretrain", batch_size=8 // devices, size=32, train_images=24, side=64, local_views=1, local_size=32, workers=0)
+    data = ScenesDataModule(
+        job="pretrain",
+        batch_size=8 // devices,
+        size=32,
+        train_images=24,
+        side=64,
+        local_views=1,
+        local_size=32,
+        workers=0,
+    )
     trainer = Trainer(
         max_steps=3, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -42,9 +42,7 @@ def tiny_backbone(monkeypatch, name: str = "vit_tiny_patch16_224", seed: int = 0
 
 def tiny_head(prototypes: int = 16, hidden: int = 24, bottleneck: int = 8, layers: int = 3):
     """A small projection head for any width."""
-    return functools.partial(
-        ProjectionHead, prototypes=prototypes, hidden=hidden, bottleneck=bottleneck, layers=layers
-    )
+    return functools.partial(ProjectionHead, prototypes=prototypes, hidden=hidden, bottleneck=bottleneck, layers=layers)
 
 
 def random_crops(batch: int = 4, side: int = 32, local: int = 0, seed: int = 0, first: int = 0) -> Crops:

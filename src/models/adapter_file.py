@@ -96,7 +96,9 @@ def load_adapter(backbone: Backbone, path: str | Path) -> dict[str, str]:
     kind_class = getattr(adapters, metadata["adapter"], None)
     if metadata["adapter"] not in adapters.__all__ or kind_class is None:
         raise ValueError(f"{path} holds a {metadata['adapter']}, which this version does not know")
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["sizes"]).items()}
+    sizes = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["sizes"]).items()
+    }
     tensors = load_file(path)
     backbone.uninstall()
     backbone.install(kind_class(**sizes))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import apply_rot_embed_cat
@@ -41,8 +41,8 @@ class Features(NamedTuple):
     def split_views(self, views: int) -> Features:
         """Unfold a batch of `views · B` images into leading axes `[views, B]`."""
         attention = None if self.attention is None else self.attention.unflatten(0, (views, -1))
-        tokens = (tensor.unflatten(0, (views, -1)) for tensor in (self.cls, self.extra, self.patches))
-        return Features(*tokens, attention, self.grid)
+        cls, extra, patches = (tensor.unflatten(0, (views, -1)) for tensor in (self.cls, self.extra, self.patches))
+        return Features(cls, extra, patches, attention, self.grid)
 
 
 class Backbone(nn.Module):
@@ -62,6 +62,7 @@ class Backbone(nn.Module):
         FileNotFoundError: If a named file is not there.
     """
 
+    trunk: Any  # timm's VisionTransformer or Eva, which carry no types
     mean: Tensor
     std: Tensor
 
@@ -174,7 +175,8 @@ class Backbone(nn.Module):
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(
                 f"image of {height}×{width} px: {self.name} needs sides that are multiples of its patch size "
-                f"{self.patch_size}; resize to e.g. {_nearest(height, self.patch_size)}×{_nearest(width, self.patch_size)}"
+                f"{self.patch_size}; resize to e.g. "
+                f"{_nearest(height, self.patch_size)}×{_nearest(width, self.patch_size)}"
             )
         embedded = self.trunk._pos_embed(self.trunk.patch_embed(self.normalise(images)))
         tokens, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
@@ -185,11 +187,11 @@ class Backbone(nn.Module):
         return rope[depth] if rope is not None and getattr(self.trunk, "rope_mixed", False) else rope
 
     @staticmethod
-    def _run(block: nn.Module, tokens: Tensor, rope: Tensor | None) -> Tensor:
+    def _run(block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
         return block(tokens) if rope is None else block(tokens, rope=rope)
 
-    def _class_attention(self, block: nn.Module, tokens: Tensor, rope: Tensor | None) -> Tensor:
-        """The row of the class token, from q and k alone, beside the fused attention (method, "Symbols"): `[B, H, N]`."""
+    def _class_attention(self, block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
+        """The class token's row, from q and k alone, beside the fused attention (method, "Symbols"): `[B, H, N]`."""
         block = inner_block(block)
         attention, normed = block.attn, block.norm1(tokens)
         query, key = (
@@ -205,7 +207,7 @@ class Backbone(nn.Module):
         return scores.softmax(dim=-1)[..., self.prefix :]
 
 
-def _query_key(attention: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
+def _query_key(attention: Any) -> list[tuple[Tensor, Tensor | None]]:
     """Weight and bias of the query and of the key projection, for fused and separate projections."""
     if attention.qkv is None:
         return [(attention.q_proj.weight, attention.q_proj.bias), (attention.k_proj.weight, attention.k_proj.bias)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ class ProjectionHead(nn.Module):
             raise ValueError(f"a projection head needs at least 1 layer, got {layers}")
         sizes = [width] + [hidden] * (layers - 1) + [bottleneck]
         steps: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(sizes):
             steps += [nn.Linear(inputs, outputs), nn.GELU()]
         self.mlp = nn.Sequential(*steps[:-1])
         for layer in self.mlp:

@@ -57,7 +57,7 @@ class AttentionAware(RegionSampler):
     """Anchors drawn with probability proportional to one random head's class-token attention (paper)."""
 
     def anchors(self, attention: Tensor, grid: tuple[int, int], draws: Draws) -> Tensor:
-        views, batch, heads, patches = attention.shape
+        views, _batch, heads, patches = attention.shape
         head = draws.integers("region/head", heads, views, self.regions).transpose(0, 1)  # [V, B, R]
         chosen = attention.gather(2, head[..., None].expand(-1, -1, -1, patches))  # [V, B, R, N]
         return draws.choice("region/anchor", chosen.transpose(0, 1)).transpose(0, 1)
@@ -67,7 +67,7 @@ class MostAttended(RegionSampler):
     """Anchors at the patch that one random head attends to most: the option `argmax`."""
 
     def anchors(self, attention: Tensor, grid: tuple[int, int], draws: Draws) -> Tensor:
-        views, batch, heads, _ = attention.shape
+        views, _batch, heads, _ = attention.shape
         head = draws.integers("region/head", heads, views, self.regions).transpose(0, 1)
         return attention.argmax(dim=-1).gather(2, head)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
+
+from src.models.network import Branch, Network
 
 
 class Teacher(nn.Module):
@@ -19,23 +21,24 @@ class Teacher(nn.Module):
         student: The network to follow. Its frozen tensors must already be frozen.
     """
 
-    def __init__(self, student: nn.Module) -> None:
+    def __init__(self, student: Network) -> None:
         super().__init__()
         shared = {id(p): p for p in student.parameters() if not p.requires_grad}
         self._followed = [name for name, p in student.named_parameters() if p.requires_grad]
-        self.network = copy.deepcopy(student, memo=dict(shared)).requires_grad_(False).eval()
+        self.network: Network = copy.deepcopy(student, memo=dict(shared)).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the surrounding module does."""
         return super().train(False)
 
     @torch.no_grad()
-    def update(self, student: nn.Module, momentum: float) -> None:
+    def update(self, student: Network, momentum: float) -> None:
         """Move each followed tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
         for name in self._followed:
             self.network.get_parameter(name).lerp_(student.get_parameter(name), 1 - momentum)
 
-    def forward(self, *args: object, **options: object) -> object:
-        """The network's output, without gradients."""
+    def forward(self, *inputs: Any, **options: Any) -> Branch:
+        """What the network makes of its inputs, without gradients."""
         with torch.no_grad():
-            return self.network(*args, **options)
+            branch: Branch = self.network(*inputs, **options)
+            return branch

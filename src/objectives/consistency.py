@@ -125,8 +125,8 @@ class RegionalConsistency(_WithTargets):
         self.regions = AttentionAware() if regions is None else regions
 
     def forward(self, student: Branch, teacher: Branch, batch: Batch, draws: Draws) -> Term:
-        assert student.context is not None and teacher.context is not None and teacher.features.attention is not None
         seen = teacher.features
+        assert student.context is not None and teacher.context is not None and seen.attention is not None
         masks = self.regions(seen.attention, seen.grid, draws)  # [V, B, R, N]
         regions = region_means(seen.patches, masks)  # [V, B, R, D]
         targets = self.targets(teacher.head(teacher.context(regions, seen.patches)), teacher.temperature)
@@ -145,7 +145,8 @@ class LocalConsistency(_WithTargets):
     Args:
         weight: λ of this term.
         targets: How the teacher's scores become distributions.
-        same_view: Weight of `L_loc1`: the student's distorted patch against the teacher's clean one. 0.5 gives the mean.
+        same_view: Weight of `L_loc1`, the student's distorted patch against the teacher's clean one; 0.5 gives
+            the mean.
         between_views: Weight of `L_loc2`: a student patch against the teacher's prediction at the same ground point of
             the other view, found by back-tracking the crops.
         distorted_only: Take `L_loc1` over the distorted patches alone.

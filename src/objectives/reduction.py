@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch import distributed
+from torch import Tensor, distributed
 
 
 def ranks() -> int:

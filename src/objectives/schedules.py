@@ -1,4 +1,4 @@
-"""Schedules as functions of the step (method, section 9). Steps count from 0; beyond the last step the end value holds."""
+"""Schedules as functions of the step, counted from 0; beyond the last step the end value holds (method, section 9)."""
 
 from __future__ import annotations
 

@@ -11,8 +11,12 @@ STRATEGIES = [Blur, Noise, Grey, Mask, Shuffle]
 
 
 def crops(batch: int = 3, side: int = 32) -> Crops:
-    images = torch.randint(0, 256, (2, batch, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    views = Views(images, torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, batch, 4), torch.zeros(2, batch, dtype=torch.bool))
+    images = torch.randint(0, 256, (2, batch, 3, side, side), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    views = Views(
+        images, torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, batch, 4), torch.zeros(2, batch, dtype=torch.bool)
+    )
     return Crops(views, None, torch.arange(batch), torch.zeros(batch, dtype=torch.int64))
 
 
@@ -36,7 +40,12 @@ def test_a_sample_is_distorted_the_same_way_in_any_batch(strategy):
     given = crops()
     whole = augment(strategy(0.5), given)
     views = given.global_views
-    part = Crops(Views(views.images[:, 1:2], views.boxes[:, 1:2], views.flips[:, 1:2]), None, given.indices[1:2], given.epoch[1:2])
+    part = Crops(
+        Views(views.images[:, 1:2], views.boxes[:, 1:2], views.flips[:, 1:2]),
+        None,
+        given.indices[1:2],
+        given.epoch[1:2],
+    )
     assert torch.allclose(whole.distorted.images[:, 1:2], augment(strategy(0.5), part).distorted.images, atol=1e-6)
 
 
@@ -70,7 +79,9 @@ def test_grey_has_equal_channels_of_the_right_luma_and_mask_the_mean_colour():
     assert torch.allclose(batch.distorted.images[:, :, 0], 0.299 * red + 0.587 * green + 0.114 * blue, atol=1e-6)
     assert torch.equal(batch.distorted.images[:, :, 0], batch.distorted.images[:, :, 2])
     masked = augment(Mask(1.0), crops())
-    assert torch.allclose(masked.distorted.images, masked.clean.images.mean((-1, -2), keepdim=True).expand(2, 3, 3, 32, 32))
+    assert torch.allclose(
+        masked.distorted.images, masked.clean.images.mean((-1, -2), keepdim=True).expand(2, 3, 3, 32, 32)
+    )
 
 
 @pytest.mark.parametrize(

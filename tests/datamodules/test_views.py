@@ -12,7 +12,7 @@ sizes = st.floats(0.2, 0.4)
 
 
 def painted_view(box: torch.Tensor, flip: bool, side: int = 96) -> torch.Tensor:
-    """A crop, resized and mirrored as a loader would, of an image whose pixels hold their own coordinates: [2, S, S]."""
+    """A crop, resized and mirrored, of an image whose pixels hold their own coordinates: [2, S, S]."""
     resolution = 512
     place = (torch.arange(resolution) + 0.5) / resolution
     image = torch.stack(torch.meshgrid(place, place, indexing="ij"))
@@ -46,7 +46,9 @@ def test_matched_patches_see_the_same_coordinates(ya, xa, yb, xb, size, flip_a, 
 
 
 def test_points_outside_the_view_are_not_inside():
-    _, inside = locate(torch.tensor([[0.1, 0.5], [0.5, 0.5]]), torch.tensor([0.4, 0.4, 0.6, 0.6]), torch.tensor(False), (4, 4))
+    _, inside = locate(
+        torch.tensor([[0.1, 0.5], [0.5, 0.5]]), torch.tensor([0.4, 0.4, 0.6, 0.6]), torch.tensor(False), (4, 4)
+    )
     assert inside.tolist() == [False, True]
 
 

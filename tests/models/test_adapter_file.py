@@ -21,7 +21,16 @@ def adapted(monkeypatch, kind, seed: int = 0):
 
 
 @pytest.mark.parametrize(
-    "kind", [UniAdapter(rank=4, norm="layernorm"), AdaptFormer(4), LoRA(2, targets=("q", "fc1")), SLR(2), BitFit(), LastBlocks(1)], ids=str
+    "kind",
+    [
+        UniAdapter(rank=4, norm="layernorm"),
+        AdaptFormer(4),
+        LoRA(2, targets=("q", "fc1")),
+        SLR(2),
+        BitFit(),
+        LastBlocks(1),
+    ],
+    ids=str,
 )
 def test_features_come_back_bit_for_bit_with_the_metadata(kind, monkeypatch, tmp_path):
     backbone = adapted(monkeypatch, kind)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.models.adapters import SLR, AdaptFormer, AdapterKind, BitFit, Full, LastBlocks, LoRA, UniAdapter
+from src.models.adapters import SLR, AdapterKind, AdaptFormer, BitFit, Full, LastBlocks, LoRA, UniAdapter
 from tests.tiny import FAMILIES, tiny_backbone
 
 KINDS: list[AdapterKind] = [

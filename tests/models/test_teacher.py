@@ -48,7 +48,7 @@ def test_an_update_moves_each_tensor_by_one_minus_m_times_the_difference(pair, m
 
 
 def test_the_teacher_never_trains(pair):
-    student, teacher = pair
+    _student, teacher = pair
     teacher.train()
     assert not any(module.training for module in teacher.modules())
     branch = teacher(torch.rand(2, 1, 3, 32, 32), 0.05)

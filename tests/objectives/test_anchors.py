@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from datamodules.patch_augmentation import Blur
 from src.models.adapters import UniAdapter
 from src.objectives.anchors import CosineAnchor, GramAnchor
-from src.pretraining import ContinualPretraining, Optimisation
+from src.optimisation import Optimisation
+from src.pretraining import ContinualPretraining
 from tests.tiny import random_crops, tiny_backbone, tiny_head
 
 

@@ -73,7 +73,9 @@ def test_local_views_are_students_of_both_global_ones(setting):
             for i in range(B):
                 if a != b:
                     token = student.features.cls[b, i] if b < V else student.local_cls[b - V, i]
-                    losses.append(cross_entropy(target_of(teacher.head(teacher.features.cls[a, i])), student.head(token)))
+                    losses.append(
+                        cross_entropy(target_of(teacher.head(teacher.features.cls[a, i])), student.head(token))
+                    )
     term = built(GlobalConsistency())(student, teacher, batch, draws)
     assert term.loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
@@ -160,7 +162,8 @@ def test_a_subset_of_patches_estimates_the_loss_on_all(setting):
     everything = built(LocalConsistency())(student, teacher, batch, setting[3]).loss.item()
     crops = random_crops(B, side=32, seed=3)
     estimates = [
-        built(LocalConsistency(patches=6))(student, teacher, batch, draws_of(crops, seed)).loss.item() for seed in range(60)
+        built(LocalConsistency(patches=6))(student, teacher, batch, draws_of(crops, seed)).loss.item()
+        for seed in range(60)
     ]
     assert sum(estimates) / 60 == pytest.approx(everything, rel=0.03)
     assert len(set(estimates)) == 60
@@ -170,7 +173,9 @@ def test_the_entropy_of_the_targets_is_reported(setting):
     student, teacher, batch, draws = setting
     targets = target_of(teacher.head(teacher.features.cls))
     naive = -sum(float(p) * math.log(p) for p in targets.flatten()) / (V * B)
-    assert built(GlobalConsistency())(student, teacher, batch, draws).target_entropy.item() == pytest.approx(naive, abs=1e-5)
+    assert built(GlobalConsistency())(student, teacher, batch, draws).target_entropy.item() == pytest.approx(
+        naive, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +201,9 @@ def test_every_setting_has_an_effect(one, other, setting):
 def test_the_loss_is_float32_inside_autocast(setting):
     student, teacher, batch, draws = setting
     single = [
-        Branch(Features(*(p.float() for p in b.features[:4]), GRID), None, b.head.float(), b.context.float(), b.temperature)
+        Branch(
+            Features(*(p.float() for p in b.features[:4]), GRID), None, b.head.float(), b.context.float(), b.temperature
+        )
         for b in (student, teacher)
     ]
     for objective in (GlobalConsistency(), RegionalConsistency(), LocalConsistency()):

@@ -10,7 +10,9 @@ def test_linear(step, value):
     assert linear(step, 30, 0.04, 0.07) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("step", "value"), [(0, 0.996), (25, 0.996 + 0.004 * 0.5 * (1 - 2**-0.5)), (50, 0.998), (100, 1.0), (150, 1.0)])
+@pytest.mark.parametrize(
+    ("step", "value"), [(0, 0.996), (25, 0.996 + 0.004 * 0.5 * (1 - 2**-0.5)), (50, 0.998), (100, 1.0), (150, 1.0)]
+)
 def test_cosine(step, value):
     assert cosine(step, 100, 0.996, 1.0) == pytest.approx(value, abs=1e-12)
 

@@ -34,7 +34,9 @@ def test_sinkhorn_equals_the_alternating_normalisation_written_as_loops():
         columns = [sum(row[k] for row in weights) for k in range(4)]
         weights = [[row[k] / columns[k] for k in range(4)] for row in weights]
         weights = [[value / sum(row) for value in row] for row in weights]
-    assert torch.allclose(SinkhornKnopp(3)(scores.view(2, 3, 4), 0.5).view(6, 4), torch.tensor(weights, dtype=torch.float64))
+    assert torch.allclose(
+        SinkhornKnopp(3)(scores.view(2, 3, 4), 0.5).view(6, 4), torch.tensor(weights, dtype=torch.float64)
+    )
 
 
 def test_sinkhorn_uses_all_prototypes_equally_when_it_iterates_enough():

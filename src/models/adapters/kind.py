@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from src.models.backbone import Backbone
@@ -32,7 +30,8 @@ class Report:
 
     def __str__(self) -> str:
         share = 100 * self.trainable / self.total
-        return f"{self.kind}: {self.trainable:,} of {self.total:,} parameters train ({share:.2f} %), in {len(self.places)} places"
+        counts = f"{self.trainable:,} of {self.total:,} parameters train ({share:.2f} %)"
+        return f"{self.kind}: {counts}, in {len(self.places)} places"
 
 
 class AdapterKind(ABC):
@@ -51,7 +50,7 @@ class AdapterKind(ABC):
         return Report(str(self), tuple(places), trainable, sum(p.numel() for p in backbone.parameters()))
 
     @abstractmethod
-    def _install(self, trunk: nn.Module) -> list[str]:
+    def _install(self, trunk: Any) -> list[str]:
         """Change the trunk in place and name the places."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,22 +16,21 @@ if TYPE_CHECKING:
     from src.models.backbone import Backbone
 
 
-
 class _Marking(AdapterKind):
     """Kinds that let some of the trunk's own parameters train, and remember their values for the way back."""
 
     _no_merge = "its values are the weights already"
 
     @abstractmethod
-    def _chosen(self, trunk: nn.Module) -> list[str]:
+    def _chosen(self, trunk: Any) -> list[str]:
         """Names of the parameters to train."""
 
-    def _install(self, trunk: nn.Module) -> list[str]:
+    def _install(self, trunk: Any) -> list[str]:
         chosen = self._chosen(trunk)
         parameters = dict(trunk.named_parameters())
         for name in chosen:
             parameter = parameters[name].requires_grad_(True)
-            parameter.source_value = parameter.detach().clone()  # type: ignore[attr-defined]
+            parameter.source_value = parameter.detach().clone()
         return chosen
 
     def uninstall(self, backbone: Backbone) -> None:
@@ -61,7 +60,7 @@ class _Marking(AdapterKind):
 class BitFit(_Marking):
     """Only the biases of the blocks train (BitFit, arXiv 2106.10199)."""
 
-    def _chosen(self, trunk: nn.Module) -> list[str]:
+    def _chosen(self, trunk: Any) -> list[str]:
         return [name for name, _ in trunk.blocks.named_parameters(prefix="blocks") if name.endswith("bias")]
 
 
@@ -75,7 +74,7 @@ class LastBlocks(_Marking):
 
     count: int = 2
 
-    def _chosen(self, trunk: nn.Module) -> list[str]:
+    def _chosen(self, trunk: Any) -> list[str]:
         first = max(0, len(trunk.blocks) - self.count)
         blocks = [f"blocks.{depth}." for depth in range(first, len(trunk.blocks))]
         return [name for name, _ in trunk.named_parameters() if name.startswith(tuple(blocks))]
@@ -85,5 +84,5 @@ class LastBlocks(_Marking):
 class Full(_Marking):
     """Everything trains: full fine-tuning, the baseline that adapters are measured against."""
 
-    def _chosen(self, trunk: nn.Module) -> list[str]:
+    def _chosen(self, trunk: Any) -> list[str]:
         return [name for name, _ in trunk.named_parameters()]

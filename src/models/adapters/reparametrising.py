@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
 
-def _layer_rows(block: nn.Module, target: Target) -> tuple[nn.Module, int, slice]:
+def _layer_rows(block: Any, target: Target) -> tuple[Any, int, slice]:
     """The linear layer that holds a target, the index of its part and the rows of its weight (q, k, v are fused)."""
     attention, mlp = block.attn, block.mlp
     if target in ("q", "k", "v"):
@@ -84,17 +84,17 @@ class _Reparametrising(AdapterKind):
 
     _scaling = False
 
-    def _install(self, trunk: nn.Module) -> list[str]:
+    def _install(self, trunk: Any) -> list[str]:
         places = []
         for depth, block in enumerate(trunk.blocks):
-            layers: dict[nn.Module, list[tuple[int, slice]]] = {}
+            layers: dict[Any, list[tuple[int, slice]]] = {}
             for target in self.targets:
                 layer, part, rows = _layer_rows(block, target)
                 layers.setdefault(layer, []).append((part, rows))
                 places.append(f"blocks.{depth}.{target}")
             for layer, parts in layers.items():
-                rows = [rows for _, rows in sorted(parts, key=lambda part: part[0])]
-                update = LowRankUpdate(layer.weight, rows, self.rank, self.update_scale, self._scaling)
+                ordered = [rows for _, rows in sorted(parts, key=lambda part: part[0])]
+                update = LowRankUpdate(layer.weight, ordered, self.rank, self.update_scale, self._scaling)
                 parametrize.register_parametrization(layer, "weight", update)
         return places
 
@@ -107,7 +107,8 @@ class _Reparametrising(AdapterKind):
 
     @staticmethod
     def _fold(backbone: Backbone, keep: bool) -> None:
-        for layer in [module for module in backbone.trunk.modules() if parametrize.is_parametrized(module, "weight")]:
+        layers: list[Any] = [m for m in backbone.trunk.modules() if parametrize.is_parametrized(m, "weight")]
+        for layer in layers:
             layer.parametrizations["weight"][0].enabled = keep
             original = layer.parametrizations["weight"].original
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=keep)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from timm.models.eva import EvaBlock
@@ -20,7 +20,6 @@ from src.models.adapters.kind import AdapterKind
 
 if TYPE_CHECKING:
     from src.models.backbone import Backbone
-
 
 
 class Bottleneck(nn.Module):
@@ -63,10 +62,10 @@ class AdaptedBlock(nn.Module):
     """
 
     def __init__(
-        self, block: nn.Module, bottleneck: Bottleneck, placement: Literal["sequential", "parallel", "normed"]
+        self, block: Any, bottleneck: Bottleneck, placement: Literal["sequential", "parallel", "normed"]
     ) -> None:
         super().__init__()
-        self.block = block
+        self.block: Any = block
         self.bottleneck = bottleneck
         self.placement = placement
         self.enabled = True
@@ -87,7 +86,7 @@ class AdaptedBlock(nn.Module):
         return output
 
 
-def _scaled(block: nn.Module, branch: int, values: Tensor) -> Tensor:
+def _scaled(block: Any, branch: int, values: Tensor) -> Tensor:
     """Layer scale as the block has it: a module (`Block`) or a bare vector that may be missing (`EvaBlock`)."""
     if isinstance(block, EvaBlock):
         gamma = getattr(block, f"gamma_{branch}")
@@ -95,7 +94,7 @@ def _scaled(block: nn.Module, branch: int, values: Tensor) -> Tensor:
     return getattr(block, f"ls{branch}")(values)
 
 
-def inner_block(block: nn.Module) -> nn.Module:
+def inner_block(block: Any) -> Any:
     """timm's own block, whether or not an adapter wraps it."""
     return block.block if isinstance(block, AdaptedBlock) else block
 
@@ -103,7 +102,7 @@ def inner_block(block: nn.Module) -> nn.Module:
 class _Wrapping(AdapterKind):
     """Kinds that wrap every block in an `AdaptedBlock`."""
 
-    def _install(self, trunk: nn.Module) -> list[str]:
+    def _install(self, trunk: Any) -> list[str]:
         for depth, block in enumerate(trunk.blocks):
             if type(block) not in (Block, EvaBlock):
                 raise ValueError(
@@ -115,7 +114,7 @@ class _Wrapping(AdapterKind):
         return [f"blocks.{depth}" for depth in range(len(trunk.blocks))]
 
     @abstractmethod
-    def _wrap(self, block: nn.Module, width: int) -> AdaptedBlock: ...
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock: ...
 
     def uninstall(self, backbone: Backbone) -> None:
         for depth, block in enumerate(backbone.trunk.blocks):
@@ -151,7 +150,7 @@ class UniAdapter(_Wrapping):
     norm: Literal["none", "layernorm"] = "none"
     init: Literal["kaiming", "normal"] = "kaiming"
 
-    def _wrap(self, block: nn.Module, width: int) -> AdaptedBlock:
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock:
         bottleneck = Bottleneck(width, self.rank, self.scale, self.norm == "layernorm", self.init)
         return AdaptedBlock(block, bottleneck, self.placement)
 
@@ -168,5 +167,5 @@ class AdaptFormer(_Wrapping):
     rank: int = 64
     scale: float = 0.1
 
-    def _wrap(self, block: nn.Module, width: int) -> AdaptedBlock:
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock:
         return AdaptedBlock(block, Bottleneck(width, self.rank, self.scale, False, "kaiming"), "normed")
