@@ -101,7 +101,8 @@ class SemanticSegmentation(ScoredSegmentation):
         else:
             logits = self.decoder.classify(maps)
             counts = self.label_counts(batch, logits)
-            total = -(counts * logits.to(counts.dtype).log_softmax(dim=1)).sum()
+            logits = logits.to(torch.promote_types(logits.dtype, counts.dtype))  # float32 at least
+            total = -(counts * logits.log_softmax(dim=1)).sum()
             count = counts.sum()
         loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)

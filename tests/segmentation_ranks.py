@@ -1,0 +1,54 @@
+"""Run by test_segmentation_ranks.py in processes of its own: short fits and evaluations, written to a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+from torch import distributed
+
+from src.models.backbone import Backbone
+from src.models.decoders.linear import LinearDecoder
+from src.probing import NearestNeighbours
+from src.segmentation import SemanticSegmentation
+from tests.coloured_blocks import BlocksDataModule, trainer
+from tests.tiny import TINY
+
+
+def plain_linear(width: int, classes: int) -> LinearDecoder:
+    """Without batch norm, whose statistics are each rank's own."""
+    return LinearDecoder(width, classes, batch_norm=False)
+
+
+def two_of(folder: Path, devices: int, **options: object) -> Trainer:
+    """A float64 trainer on this many processes."""
+    strategy = "ddp" if devices > 1 else "auto"
+    return trainer(folder, devices=devices, strategy=strategy, precision="64-true", **options)
+
+
+def main(folder: Path, devices: int) -> None:
+    """Three steps of 2 images, whatever the number of processes, cached or not; neighbours; 5 images tested."""
+    torch.set_num_threads(1)
+    for name, cached, grid in (("pixels", False, "pixels"), ("cached", True, "decoder")):
+        torch.manual_seed(0)
+        model = SemanticSegmentation(
+            Backbone(TINY, "none"), 3, decoder=plain_linear, loss_grid=grid, cache_features=cached, lr=3e-2
+        )
+        run = two_of(folder / name, devices, max_epochs=1)
+        run.fit(model, datamodule=BlocksDataModule(2 // devices))
+        if run.is_global_zero:
+            torch.save(model.decoder.state_dict(), folder / f"{name}.pt")
+    neighbours = NearestNeighbours(Backbone(TINY, "none"), 3, neighbours=5, max_patches=100)
+    two_of(folder / "neighbours", devices).test(neighbours, datamodule=BlocksDataModule(), verbose=False)
+    if distributed.is_initialized():
+        try:
+            two_of(folder / "refused", devices, max_epochs=1).fit(neighbours, datamodule=BlocksDataModule())
+        except ValueError as error:
+            (folder / "refused.txt").write_text(str(error), encoding="utf-8")
+        distributed.barrier()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,214 @@
+"""SemanticSegmentation by value, on a tiny random ViT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from src.models.adapters import UniAdapter
+from src.models.backbone import Backbone
+from src.models.decoders.linear import LinearDecoder
+from src.segmentation import SemanticSegmentation, rate_factor
+from tests.coloured_blocks import BlocksDataModule, trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode.*", "ignore:.*isinstance.treespec.*")
+
+
+def tiny(**options: object) -> SemanticSegmentation:
+    torch.manual_seed(0)
+    settings: dict = {"lr": 3e-2, "ignore_index": 255, "class_names": ["red", "green", "blue"]} | options
+    return SemanticSegmentation(Backbone("test_vit", "none"), 3, **settings)
+
+
+def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def first_batch(data: BlocksDataModule) -> object:
+    return next(iter(data.train_dataloader()))
+
+
+class TestLoss:
+    def test_pixels_is_the_cross_entropy_of_upsampled_logits(self, tmp_path: Path) -> None:
+        model, batch = tiny(decoder=lambda w, c: LinearDecoder(w, c, batch_norm=False)), first_batch(BlocksDataModule())
+        logits = model.decoder.classify(model.backbone.feature_maps(batch.images))
+        expected = F.cross_entropy(F.interpolate(logits, (80, 112), mode="bilinear"), batch.masks, ignore_index=255)
+        torch.testing.assert_close(model.training_step(batch, 0), expected)
+
+    def test_decoder_grid_is_the_cross_entropy_of_logits_upsampled_by_nearest_neighbour(self) -> None:
+        model, batch = tiny(loss_grid="decoder"), first_batch(BlocksDataModule())
+        logits = model.decoder.eval().classify(model.backbone.feature_maps(batch.images))
+        expected = F.cross_entropy(
+            F.interpolate(logits, (80, 112), mode="nearest-exact"), batch.masks, ignore_index=255
+        )
+        torch.testing.assert_close(model.training_step(batch, 0), expected)
+
+    def test_a_batch_without_a_label_costs_nothing(self) -> None:
+        for grid in ("pixels", "decoder"):
+            model, batch = tiny(loss_grid=grid), first_batch(BlocksDataModule())
+            batch = batch._replace(masks=torch.full_like(batch.masks, 255))
+            assert model.training_step(batch, 0).item() == 0
+
+
+class TestWhatTrains:
+    @pytest.mark.parametrize("train", ["head", "head+adapters", "everything"])
+    def test_exactly_the_chosen_parameters_move(self, tmp_path: Path, train: str) -> None:
+        model = tiny(train=train, adapter=None if train == "head" else UniAdapter(rank=4), backbone_lr=1.0)
+        before = state(model)
+        trainer(tmp_path, max_steps=3, limit_val_batches=0).fit(model, datamodule=BlocksDataModule())
+        for name, parameter in model.named_parameters():
+            moved = not torch.equal(parameter, before[name])
+            expected = (
+                name.startswith("decoder.") or train == "everything" or (train != "head" and "block." not in name)
+            )
+            if train == "head+adapters" and name.startswith("backbone.") and expected:
+                expected = any(name.endswith(adapter) for adapter, _ in model.backbone.trainable())
+            assert moved == expected, name
+
+    @pytest.mark.parametrize("train", ["head", "head+adapters", "everything"])
+    def test_each_trainable_parameter_is_in_one_group(self, train: str) -> None:
+        model = tiny(train=train, adapter=None if train == "head" else UniAdapter(rank=4), weight_decay=0.3)
+        groups = model.parameter_groups()
+        grouped = [id(parameter) for group in groups for parameter in group["params"]]
+        assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+        for group in groups:
+            assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
+            in_head = {id(p) for p in model.decoder.parameters()}
+            assert {id(p) in in_head for p in group["params"]} == {group["lr_factor"] == 1.0}
+
+    def test_a_fresh_adapter_is_the_identity(self) -> None:
+        images = torch.rand(2, 3, 32, 32)
+        adapted = tiny(train="head+adapters", adapter=UniAdapter(rank=4)).backbone.feature_maps(images)[0]
+        assert torch.equal(adapted, tiny().backbone.feature_maps(images)[0])
+
+    def test_an_adapter_that_is_there_stays(self) -> None:
+        backbone = Backbone("test_vit", "none")
+        backbone.install(UniAdapter(rank=4))
+        model = SemanticSegmentation(backbone, 3, train="head+adapters", adapter=UniAdapter(rank=8))
+        assert model.backbone.adapter == UniAdapter(rank=4)
+
+    def test_a_frozen_backbone_stays_in_evaluation_mode(self) -> None:
+        model = tiny().train()
+        assert model.decoder.training and not any(child.training for child in model.backbone.modules())
+        assert tiny(train="everything").train().backbone.training
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"train": "head+adapters"}, "no adapter of the backbone trains"),
+            ({"adapter": UniAdapter(rank=4)}, "it would stay the identity"),
+            ({"train": "everything", "cache_features": True}, "cache_features keeps features as they are"),
+            ({"class_names": ["red", "red", "blue"]}, "expected one name per class"),
+        ],
+    )
+    def test_contradictions_are_refused(self, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            tiny(**options)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("schedule", "step", "factor"),
+        [
+            ("poly", 0, 1 / 20),
+            ("poly", 19, 1.0),
+            ("poly", 20, 1.0),
+            ("poly", 60, 0.5),
+            ("poly", 99, 1 / 80),
+            ("poly", 100, 0.0),
+            ("poly", 500, 0.0),
+            ("cosine", 0, 1 / 20),
+            ("cosine", 20, 1.0),
+            ("cosine", 40, 0.5 + 0.5 * 0.5**0.5),
+            ("cosine", 60, 0.5),
+            ("cosine", 500, 0.0),
+        ],
+    )
+    def test_the_rate_is_a_function_of_the_step(self, schedule: str, step: int, factor: float) -> None:
+        assert rate_factor(step, 100, 0.2, schedule) == pytest.approx(factor)
+
+    def test_rates_reach_the_optimiser(self, tmp_path: Path) -> None:
+        model = tiny(train="everything", lr=0.01, backbone_lr=0.2, warmup=0.0)
+        fit = trainer(tmp_path, max_steps=4, limit_val_batches=0)
+        fit.fit(model, datamodule=BlocksDataModule())
+        assert {round(group["lr"], 9) for group in fit.optimizers[0].param_groups} == {0.0025, 0.0005}  # a quarter left
+
+
+class TestCache:
+    @pytest.mark.parametrize("loss_grid", ["pixels", "decoder"])
+    def test_cached_training_is_the_same_and_reads_each_image_once(self, tmp_path: Path, loss_grid: str) -> None:
+        heads, scores = [], []
+        for cached in (False, True):
+            model, data = tiny(loss_grid=loss_grid, cache_features=cached), BlocksDataModule()
+            fit = trainer(tmp_path, max_epochs=5, precision="64-true")  # in batches of other images, bits may differ
+            fit.fit(model, datamodule=data)
+            heads.append(state(model.decoder))
+            scores.append(fit.callback_metrics["val/miou"])
+        torch.testing.assert_close(heads[1], heads[0], rtol=0, atol=1e-9)
+        assert scores[0] == scores[1] > 0.2
+        assert data.sets["train"].reads == 7 and data.sets["val"].reads == 5
+
+    def test_a_data_module_that_augments_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="BlocksDataModule augments"):
+            trainer(tmp_path, max_steps=1).fit(tiny(cache_features=True), datamodule=BlocksDataModule(augment=True))
+
+    def test_loaders_alone_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="needs a data module"):
+            trainer(tmp_path, max_steps=1).fit(tiny(cache_features=True), BlocksDataModule().train_dataloader())
+
+    def test_a_cached_fit_resumes_where_it_was_left(self, tmp_path: Path) -> None:
+        whole, part, rest = (tiny(cache_features=True, schedule="cosine") for _ in range(3))
+        trainer(tmp_path, max_epochs=4).fit(whole, datamodule=BlocksDataModule())
+        first = trainer(tmp_path, max_epochs=4, limit_val_batches=0)
+        first.fit_loop.max_epochs = 4
+        part.on_train_epoch_end = lambda: setattr(first, "should_stop", first.current_epoch == 1)  # type: ignore
+        first.fit(part, datamodule=BlocksDataModule())
+        first.save_checkpoint(tmp_path / "half.ckpt")
+        resumed = trainer(tmp_path, max_epochs=4)
+        resumed.fit(rest, datamodule=BlocksDataModule(), ckpt_path=tmp_path / "half.ckpt")
+        assert first.global_step == 4 and resumed.global_step == 8
+        assert all(torch.equal(value, rest.decoder.state_dict()[name]) for name, value in state(whole.decoder).items())
+
+
+class TestCheckpoint:
+    def test_it_holds_no_frozen_tensor_and_brings_the_head_back(self, tmp_path: Path) -> None:
+        model = tiny()
+        fit = trainer(tmp_path, max_steps=2, limit_val_batches=0)
+        fit.fit(model, datamodule=BlocksDataModule())
+        fit.save_checkpoint(tmp_path / "head.ckpt")
+        saved = torch.load(tmp_path / "head.ckpt", weights_only=False)["state_dict"]
+        assert set(saved) == {f"decoder.{name}" for name in model.decoder.state_dict()}
+        other = tiny()
+        trainer(tmp_path).test(other, datamodule=BlocksDataModule(), ckpt_path=tmp_path / "head.ckpt", verbose=False)
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in saved.items())
+
+    def test_other_weights_and_other_heads_are_refused(self, tmp_path: Path) -> None:
+        fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+        fit.fit(tiny(), datamodule=BlocksDataModule())
+        fit.save_checkpoint(tmp_path / "head.ckpt")
+        checkpoint = torch.load(tmp_path / "head.ckpt", weights_only=False)
+        with pytest.raises(ValueError, match="does not fit this configuration"):
+            tiny(decoder=lambda w, c: LinearDecoder(w, c, blocks=[0, 1])).on_load_checkpoint(checkpoint)
+        other = tiny()
+        other.backbone.weight_hash = "0123"
+        with pytest.raises(ValueError, match=r"made for the backbone .*test_vit.* and this one is .*0123"):
+            other.on_load_checkpoint(checkpoint)
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    model = tiny(train="head+adapters", adapter=UniAdapter(rank=4))
+    fit = trainer(tmp_path, max_epochs=15, precision="bf16-mixed")
+    fit.fit(model, datamodule=BlocksDataModule())
+    assert fit.callback_metrics["val/miou"] > 0.4  # by chance 0.2
+
+
+def test_several_blocks_reach_the_head(tmp_path: Path) -> None:
+    model = tiny(decoder=lambda w, c: LinearDecoder(w, c, blocks=[1, 5]), cache_features=True)
+    fit = trainer(tmp_path, max_epochs=2)
+    fit.fit(model, datamodule=BlocksDataModule())
+    maps = model.backbone.feature_maps(torch.rand(1, 3, 32, 32), [1, 5])
+    assert model.decoder.linear.weight.shape[1] == sum(level.shape[1] for level in maps)
+    assert fit.callback_metrics["val/miou"] > 0
