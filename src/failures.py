@@ -57,7 +57,7 @@ def user_message(error: BaseException) -> str | None:
     """The message of an error that the user can act on, or None if it is an unexpected one.
 
     A ValueError or FileNotFoundError is the user's if its class, or the line that raised it, is ours: then it was
-    written to be read. Those that a DataLoader worker raised count as well. Lightning's MisconfigurationException always does.
+    written to be read. Those that a DataLoader worker raised count as well, and all of Lightning's refusals.
     """
     worker = _WORKER.search(str(error))
     if worker:
