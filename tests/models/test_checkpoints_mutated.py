@@ -170,3 +170,13 @@ def test_one_missing_attention_bias_is_not_taken_for_zero(part: str, tmp_path: P
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(ValueError, match=rf"{part}\.bias missing"):
         build_trunk("tiny_dinov2", str(tmp_path / "file.pth"))
+
+
+def test_a_part_of_another_type_is_not_rounded_into_the_whole(tmp_path: Path) -> None:
+    """Joining an integer key bias with float query and value would promote it in silence."""
+    content = flat(EVERY["DINOv2, Hugging Face"]().content)
+    name = "encoder.layer.0.attention.attention.key.bias"
+    content[name] = content[name].long()
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=r"key\.bias is torch\.int64"):
+        build_trunk("tiny_dinov2", str(tmp_path / "file.pth"))

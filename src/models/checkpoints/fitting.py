@@ -31,9 +31,6 @@ class UnfitKeys(ValueError):
         self.missing, self.unexpected = missing, unexpected
 
 
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-
 def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
     """The timm model on the meta device: no memory, no random numbers.
 
@@ -112,7 +109,7 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tenso
         what: The file, for messages.
 
     Raises:
-        ValueError: Tensors missing, unexpected, of another shape, not floating point, or not finite.
+        ValueError: Tensors missing, unexpected, of another shape, or not finite.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     state = plain.state
@@ -192,12 +189,10 @@ def _tidy(value: Tensor, shape: torch.Size, what: str) -> Tensor:
     """fp32, contiguous and in memory of its own.
 
     Raises:
-        ValueError: Another shape or type than expected, or NaN or infinity.
+        ValueError: Another shape than expected, or NaN or infinity.
     """
     if value.shape != shape:
         raise ValueError(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
-    if value.dtype not in _FLOATS:
-        raise ValueError(f"{what} is {value.dtype}, expected plain floating point")
     whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
     value = (
         value.to(torch.float32)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # DINOv2 in training: blocks.CHUNK.BLOCK
 _RENAMED = (
     (re.compile(r"^(?:register_tokens|storage_tokens)$"), "reg_token"),
@@ -133,7 +134,7 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
 
 def _require_ordinary(name: str, value: Tensor) -> None:
     """Before anything is computed with a tensor: a few bytes must not look like many, nor be of an exotic kind."""
-    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.element_size() < 2:
+    if value.layout != torch.strided or value.dtype not in _FLOATS:
         kind = value.layout if value.layout != torch.strided else value.dtype
         raise ValueError(f"{name} is {kind}, expected plain floating point")
     claimed, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
