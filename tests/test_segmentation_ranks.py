@@ -13,12 +13,13 @@ import torch
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1300)
 def test_two_ranks_train_and_count_as_one_process_with_twice_the_batch(tmp_path: Path) -> None:
     for devices in (1, 2):
         (tmp_path / str(devices)).mkdir()
         command = [sys.executable, "-m", "tests.segmentation_ranks", str(tmp_path / str(devices)), str(devices)]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            command, capture_output=True, text=True, timeout=1200, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = tmp_path / "1", tmp_path / "2"
