@@ -56,11 +56,16 @@ def pretraining(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 
 def segmentation(folder: Path, **trainer: Any) -> dict[str, Any]:
-    """A linear head on eight scenes."""
+    """A linear head on eight scenes, without batch normalisation, whose statistics each process has for itself."""
+    head = {"class_path": "src.models.decoders.linear.LinearDecoder", "init_args": {"batch_norm": False}}
+    model = {
+        "class_path": "src.segmentation.SemanticSegmentation",
+        "init_args": {"backbone": BACKBONE, "decoder": head},
+    }
     return {
         "seed_everything": 0,
         "trainer": {**TRAINER, "default_root_dir": str(folder), **trainer},
-        "model": {"class_path": "src.segmentation.SemanticSegmentation", "init_args": {"backbone": BACKBONE}},
+        "model": model,
         "data": with_arguments(SCENES, job="segment"),
     }
 
