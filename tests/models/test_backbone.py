@@ -62,3 +62,11 @@ def test_wrong_sides_and_blocks_are_refused_with_a_way_out(monkeypatch):
 def test_everything_is_frozen_until_something_is_installed():
     backbone = Backbone(TINY, "none")
     assert backbone.trainable() == [] and not backbone.trunk.training
+
+
+def test_what_to_take_from_a_checkpoint_reaches_the_loader(monkeypatch):
+    asked = []
+    plain = tiny_backbone(monkeypatch).trunk
+    monkeypatch.setattr("src.models.backbone.build_trunk", lambda *wishes: asked.append(wishes) or plain)
+    Backbone("vit", "file.pth", network="student", second_class_token=False, positions="original")
+    assert asked == [("vit", "file.pth", "student", False, "original")]
