@@ -27,8 +27,15 @@ def _completed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if isinstance(value.get("class_path"), str):
-        value = {**value, "init_args": {**defaults(value["class_path"]), **(value.get("init_args") or {})}}
+        unsaid, said = defaults(value["class_path"]), value.get("init_args") or {}
+        value = {**value, "init_args": {**unsaid, **{name: _laid_over(unsaid.get(name), said[name]) for name in said}}}
     return {key: _completed(item) for key, item in value.items()}
+
+
+def _laid_over(default: Any, given: Any) -> Any:
+    """A given value; where it is some fields of a dataclass of ours, with the defaults of the others."""
+    fields = default.get("with") if isinstance(default, dict) else None
+    return {**fields, **given} if fields and isinstance(given, dict) and "class_path" not in given else given
 
 
 @cache

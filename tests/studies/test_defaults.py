@@ -49,6 +49,12 @@ def test_what_the_yaml_says_stays_and_the_rest_is_filled_in_at_any_depth() -> No
     assert found["c"] == {"class_path": "torch.optim.SGD", "init_args": {}}
 
 
+def test_fields_that_a_yaml_does_not_name_keep_their_defaults() -> None:
+    model = {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"optimisation": {"lr": 1.0}}}
+    found = completed({"model": model})["model"]["init_args"]["optimisation"]
+    assert (found["lr"], found["clip"]) == (1.0, "default: 3.0")
+
+
 def test_a_class_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match=r"src\.pretraining has no class Continual"):
         defaults("src.pretraining.Continual")
