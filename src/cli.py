@@ -31,13 +31,11 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
 }
 
-# Warnings of Lightning's that are no news here: its own use of torch, a frozen backbone in evaluation mode, and a
-# pre-training without validation.
+# Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
 NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
 
 USAGE = """python -m src {command} --config X.yaml [--key value ...]
 
-examples:
   python -m src {command} --config X.yaml --trainer.max_steps 100 --trainer.default_root_dir runs/mine
   python -m src {command} --config X.yaml --model.init_args.objectives.local.init_args.weight 0
   python -m src {command} --model.help src.pretraining.ContinualPretraining
@@ -118,7 +116,7 @@ class CLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         # Lightning refuses a callback whose job was switched off
-        if not config["enable_checkpointing"] and config["enable_checkpointing"] is not None:
+        if config["enable_checkpointing"] is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, Progress()]
@@ -129,13 +127,10 @@ class CLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except (SystemExit, RuntimeError) as error:
             # Lightning exits with 1 after Ctrl-C; a DataLoader whose workers got the same Ctrl-C raises RuntimeError
-            if isinstance(error, SystemExit) or any(c.interrupted for c in self.checkpoints()):
+            stopped = any(getattr(callback, "interrupted", False) for callback in self.trainer.checkpoint_callbacks)
+            if isinstance(error, SystemExit) or stopped:
                 raise KeyboardInterrupt from error
             raise
-
-    def checkpoints(self) -> list[RunCheckpoint]:
-        """The callbacks that keep this run's checkpoint: one, or none where checkpoints are switched off."""
-        return [callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
 
 
 def main(arguments: Sequence[str]) -> CLI:
@@ -153,6 +148,6 @@ def main(arguments: Sequence[str]) -> CLI:
     """
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=noise)
-    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
     return CLI(arguments)
