@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from src.callbacks import loggers
 from src.callbacks.loggers import MetricsFile, Wandb
@@ -101,6 +101,8 @@ class TestWandb:
         assert done.returncode == 0, done.stderr[-2000:]
         (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
         assert folder.name.endswith((tmp_path / "run" / "wandb_id.txt").read_text())
-        logged = yaml.safe_load((folder / "files" / "config.yaml").read_text())
-        assert set(logged) == {"config", "_wandb"}
-        assert logged["config"]["value"]["trainer"]["max_steps"] == 2
+        (record,) = folder.glob("*.wandb")  # what `wandb sync` sends; not every version writes config.yaml offline
+        logged = re.findall(
+            rb"config[^{]{1,12}(\{\"seed_everything\".*?\"max_steps\":2,)", record.read_bytes(), re.DOTALL
+        )
+        assert len(logged) == 1
