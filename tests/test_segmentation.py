@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from datamodules.camvid import CamVidDataModule
+from src.evaluation.confusion import ImageConfusions
 from src.models.adapters import UniAdapter
 from src.models.backbone import Backbone
 from src.models.decoders.linear import LinearDecoder
@@ -212,3 +215,15 @@ def test_several_blocks_reach_the_head(tmp_path: Path) -> None:
     maps = model.backbone.feature_maps(torch.rand(1, 3, 32, 32), [1, 5])
     assert model.decoder.linear.weight.shape[1] == sum(level.shape[1] for level in maps)
     assert fit.callback_metrics["val/miou"] > 0
+
+
+@pytest.mark.skipif("DATA_ROOT" not in os.environ, reason="DATA_ROOT is not set: no real CamVid to segment")
+def test_camvid_trains_and_is_scored_at_its_native_size(tmp_path: Path) -> None:
+    data = CamVidDataModule(
+        Path(os.environ["DATA_ROOT"], "camvid"), job="segment", batch_size=2, size=(64, 96), workers=0, cache=False
+    )
+    model = SemanticSegmentation(Backbone("test_vit", "none"), data.num_classes, class_names=data.class_names)
+    trainer(tmp_path, max_epochs=1, limit_train_batches=2, limit_val_batches=2).fit(model, datamodule=data)
+    images = ImageConfusions.load(tmp_path / "confusion.npz")
+    labelled = images.matrices.sum((1, 2))
+    assert len(images.names) == 4 and (labelled <= 360 * 480).all() and (labelled > 0.8 * 360 * 480).all()
