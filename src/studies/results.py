@@ -67,9 +67,16 @@ class Results:
         return None if value is None else POINTS * float(value)
 
     def difference(self, row: str, column: str) -> float | None:
-        """Mean of the row minus mean of the baseline."""
-        ours, theirs = self.entries[row, column].mean, self.entries[self.study.baseline, column].mean
-        return None if ours is None or theirs is None or row == self.study.baseline else ours - theirs
+        """Mean over the seeds that both have of the row minus the baseline, as the verdict takes it."""
+        if row == self.study.baseline:
+            return None
+        measured = self.study.columns[column]
+        pairs = [
+            [self._value(self.cell(name, column, seed), measured) for name in (row, self.study.baseline)]
+            for seed in self.study.seeds
+        ]
+        found = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+        return fmean(found) if found else None
 
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], Verdict]:

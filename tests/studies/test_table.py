@@ -69,6 +69,16 @@ def test_what_has_not_run_shows_as_dots_and_no_verdict_is_made_up(tmp_path: Path
     assert line(markdown(Results(study, store)), "Frozen")[1] == f"{miou(50):.1f} (1) …"
 
 
+def test_the_difference_is_over_the_seeds_that_both_rows_have(tmp_path: Path, store: Store) -> None:
+    study = Study.read(study_file(tmp_path))
+    fill(study, store)
+    late = next(cell for cell in study.cells.values() if cell.label == "GLARE, Linear" and cell.needs.seed == 1)
+    (store.folder(late) / "metrics.json").unlink()
+    results = Results(study, store)
+    assert results.difference("glare", "linear") == pytest.approx(miou(58) - miou(50))
+    assert results.verdicts["glare", "linear"].miou.difference == pytest.approx(miou(58) - miou(50))
+
+
 def test_the_footer_has_the_end_of_a_failed_log(tmp_path: Path, store: Store) -> None:
     study = Study.read(study_file(tmp_path))
     fill(study, store)
