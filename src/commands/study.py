@@ -9,7 +9,7 @@ from src.commands.options import OptionParser
 from src.failures import CommandLineError
 from src.studies.cells import Cell, Store, write_json
 from src.studies.estimate import Measured, clock
-from src.studies.lock import EXPIRY, gone, owner
+from src.studies.lock import EXPIRY, abandoned
 from src.studies.report import html
 from src.studies.results import Results
 from src.studies.runner import Runner, default_jobs
@@ -87,7 +87,7 @@ def plan(store: Store, cells: Sequence[Cell]) -> str:
             state = "done"
         else:
             lock = store.folder(cell) / "lock"
-            running = bool(owner(lock)) and not gone(lock, owner(lock), EXPIRY)
+            running = lock.exists() and not abandoned(lock, EXPIRY)
             state = "another process runs it" if running else "would run"
             seconds += needed or 0.0
             unknown += needed is None

@@ -7,9 +7,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 EXPIRY = 120.0  # seconds without a sign of life after which an owner on another machine counts as gone [C]
 BEAT = 10.0  # seconds between two signs of life [C]
@@ -75,12 +77,17 @@ def take(lock: Lock, expiry: float) -> None:
     complete = lock.path.with_name(f".{lock.path.name}.{lock.token}")
     complete.write_text(lock.text(), encoding="utf-8")
     try:
-        for _ in range(2):
+        for _ in range(2):  # a second time, should the owner let go between the two looks
             try:
                 os.link(complete, lock.path)  # appears with its content or not at all, and never over another
                 return
             except FileExistsError:
-                clear_abandoned(lock.path, expiry)
+                if not abandoned(lock.path, expiry):
+                    continue
+            with takeover(lock.path):
+                if abandoned(lock.path, expiry):  # still: another may have taken it meanwhile
+                    os.replace(complete, lock.path)  # at no moment is there no lock, so nobody can slip in
+                    return
         raise Held(str(lock.path))
     finally:
         complete.unlink(missing_ok=True)
@@ -88,20 +95,21 @@ def take(lock: Lock, expiry: float) -> None:
 
 def clear_abandoned(path: Path, expiry: float) -> None:
     """Removes a lock whose owner is gone, or raises `Held`."""
-    found = owner(path)
-    if found and not gone(path, found, expiry):
-        raise Held(str(path))
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        os.rename(path, aside)  # of several that see the same abandoned lock, one gets it
-    except FileNotFoundError:
-        return
-    if owner(aside).get("token") != found.get("token"):  # … and it may have been a new owner's by then: give it back
-        with suppress(FileExistsError):
-            os.link(aside, path)
-        aside.unlink()
-        raise Held(str(path))
-    aside.unlink()
+    with takeover(path):
+        if abandoned(path, expiry):
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            raise Held(str(path))
+
+
+def takeover(path: Path) -> FileLock:
+    """Only within this context may a lock be taken from its owner: several that see it abandoned take turns to look."""
+    return FileLock(path.with_name(".takeover"))
+
+
+def abandoned(path: Path, expiry: float) -> bool:
+    """Whether there is a lock whose owner is gone."""
+    return path.exists() and gone(path, owner(path), expiry)
 
 
 def gone(path: Path, found: dict[str, Any], expiry: float) -> bool:
