@@ -69,7 +69,7 @@ class ContinualPretraining(LightningModule):
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
         for objective in active.values():
-            objective.build(projection.prototypes.weight.shape[0])
+            objective.build(projection.prototypes.weight.shape[0], backbone.width)
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Sections 3 to 8."""

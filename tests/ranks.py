@@ -41,7 +41,7 @@ def main(target: Path, devices: int, kind: str) -> None:
         UniAdapter(rank=4),
         tiny_head(),
         {
-            "global": GlobalConsistency(targets=make()),
+            "global": GlobalConsistency(targets=make(temperature=0.02), centre_tokens=True),
             "regional": RegionalConsistency(targets=make()),
             "local": LocalConsistency(targets=make(), distorted_only=True, patches=3),
         },

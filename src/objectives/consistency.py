@@ -17,7 +17,7 @@ from datamodules.views import Batch, locate, patch_centres, sample_bilinear
 from src.models.network import Branch
 from src.models.regional import AttentionAware, RegionSampler, region_means
 from src.objectives.reduction import masked_mean
-from src.objectives.targets import Centring, Targets
+from src.objectives.targets import Centring, Targets, TokenMean
 
 
 class Term(NamedTuple):
@@ -58,8 +58,8 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.weight = weight
 
-    def build(self, prototypes: int) -> None:
-        """Make what depends on the head's K; called once, and only where the weight is not 0."""
+    def build(self, prototypes: int, width: int) -> None:
+        """Make what depends on the head's K and the tokens' D; called once, and only where the weight is not 0."""
 
     @abstractmethod
     def forward(self, student: Branch, teacher: Branch, batch: Batch, draws: Draws) -> Term:
@@ -78,7 +78,7 @@ class _WithTargets(Objective):
         super().__init__(weight)
         self.targets = Centring() if targets is None else targets
 
-    def build(self, prototypes: int) -> None:
+    def build(self, prototypes: int, width: int) -> None:
         self.targets.build(prototypes)
 
 
@@ -86,13 +86,31 @@ class GlobalConsistency(_WithTargets):
     """`L_glob`: class token of teacher view a against that of student view b ≠ a (paper; method, section 5).
 
     Local views, where there are any, are students of both global ones.
+
+    Args:
+        weight: λ of this term.
+        targets: How the teacher's scores become distributions.
+        centre_tokens: Take the teacher's mean class token (`TokenMean`) out of both networks' before the head. Ours,
+            for small batches of one domain, whose class tokens are alike (docs/small-runs.md).
     """
 
+    def __init__(self, weight: float = 1.0, targets: Targets | None = None, centre_tokens: bool = False) -> None:
+        super().__init__(weight, targets)
+        self.centre_tokens = centre_tokens
+
+    def build(self, prototypes: int, width: int) -> None:
+        super().build(prototypes, width)
+        if self.centre_tokens:
+            self.mean = TokenMean(width)
+
     def forward(self, student: Branch, teacher: Branch, batch: Batch, draws: Draws) -> Term:
-        targets = self.targets(teacher.head(teacher.features.cls), teacher.temperature)  # [V, B, K]
-        tokens = student.features.cls
+        seen, tokens = teacher.features.cls, student.features.cls  # [V, B, D]
         if student.local_cls is not None:
-            tokens = torch.cat((tokens, student.local_cls))
+            tokens = torch.cat((tokens, student.local_cls))  # [V + L, B, D]
+        if self.centre_tokens:
+            mean = self.mean(seen)
+            seen, tokens = seen - mean, tokens - mean
+        targets = self.targets(teacher.head(seen), teacher.temperature)  # [V, B, K]
         scores = student.head(tokens)  # [V + L, B, K]
         losses = [
             cross_entropy(targets[a], scores[b], student.temperature).mean()

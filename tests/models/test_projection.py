@@ -30,6 +30,12 @@ def test_every_size_has_an_effect(change):
     assert shapes[0] != shapes[1]
 
 
+@pytest.mark.parametrize(("initialisation", "orthogonal"), [("normal", False), ("orthogonal", True)])
+def test_the_mlp_starts_as_it_is_told(initialisation, orthogonal):
+    weight = ProjectionHead(6, hidden=12, bottleneck=4, initialisation=initialisation).mlp[2].weight
+    assert torch.allclose(weight @ weight.T, 2 * torch.eye(12), atol=1e-5) == orthogonal
+
+
 def test_no_layers_are_refused():
     with pytest.raises(ValueError, match="at least 1 layer"):
         ProjectionHead(6, layers=0)

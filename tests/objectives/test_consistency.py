@@ -36,7 +36,7 @@ def setting():
 
 
 def built(objective):
-    objective.build(K)
+    objective.build(K, D)
     objective.double()
     return objective
 
@@ -77,6 +77,20 @@ def test_local_views_are_students_of_both_global_ones(setting):
                         cross_entropy(target_of(teacher.head(teacher.features.cls[a, i])), student.head(token))
                     )
     term = built(GlobalConsistency())(student, teacher, batch, draws)
+    assert term.loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+def test_centred_class_tokens_lose_the_teachers_mean_on_both_sides(setting):
+    student, teacher, batch, draws = setting
+    mean = teacher.features.cls.flatten(0, 1).mean(0)  # of the first batch: the average has no other start
+    losses = []
+    for a in range(V):
+        for b in range(V):
+            for i in range(B):
+                if a != b:
+                    target = target_of(teacher.head(teacher.features.cls[a, i] - mean))
+                    losses.append(cross_entropy(target, student.head(student.features.cls[b, i] - mean)))
+    term = built(GlobalConsistency(centre_tokens=True))(student, teacher, batch, draws)
     assert term.loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
@@ -182,6 +196,8 @@ def test_the_entropy_of_the_targets_is_reported(setting):
     ("one", "other"),
     [
         (GlobalConsistency(targets=Centring()), GlobalConsistency(targets=SinkhornKnopp())),
+        (GlobalConsistency(), GlobalConsistency(centre_tokens=True)),
+        (GlobalConsistency(), GlobalConsistency(targets=Centring(temperature=0.02))),
         (RegionalConsistency(targets=Centring()), RegionalConsistency(targets=SinkhornKnopp())),
         (RegionalConsistency(regions=Uniform(4)), RegionalConsistency(regions=Grid(4))),
         (RegionalConsistency(regions=Uniform(4)), RegionalConsistency(regions=Uniform(2))),
@@ -207,7 +223,7 @@ def test_the_loss_is_float32_inside_autocast(setting):
         for b in (student, teacher)
     ]
     for objective in (GlobalConsistency(), RegionalConsistency(), LocalConsistency()):
-        objective.build(K)
+        objective.build(K, D)
         with torch.autocast("cpu", torch.bfloat16):
             loss = objective(*single, batch, draws).loss
         assert loss.dtype == torch.float32

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.objectives.targets import Centring, SinkhornKnopp
+from src.objectives.targets import Centring, SinkhornKnopp, TokenMean
 
 
 def test_centring_subtracts_the_centre_and_then_moves_it_by_the_batch_mean():
@@ -50,3 +50,21 @@ def test_targets_carry_no_gradient():
     centring = Centring()
     centring.build(4)
     assert not centring(scores, 0.1).requires_grad and not SinkhornKnopp()(scores, 0.1).requires_grad
+
+
+@pytest.mark.parametrize("kind", [Centring, SinkhornKnopp])
+def test_a_level_with_a_temperature_of_its_own_ignores_the_schedules(kind):
+    scores = torch.randn(6, 4)
+    outcomes = []
+    for own, schedule in ((0.2, 0.9), (None, 0.2), (None, 0.9)):
+        targets = kind(temperature=own)
+        targets.build(4)
+        outcomes.append(targets(scores, schedule))
+    assert torch.equal(outcomes[0], outcomes[1]) and not torch.equal(outcomes[0], outcomes[2])
+
+
+def test_the_mean_token_is_a_weighted_mean_of_the_batches_without_a_start_at_zero():
+    mean, (first, second) = TokenMean(3, momentum=0.9), torch.randn(2, 2, 4, 3)
+    assert torch.allclose(mean(first), first.flatten(0, 1).mean(0), atol=1e-6)
+    expected = (0.9 * first.flatten(0, 1).mean(0) + second.flatten(0, 1).mean(0)) / 1.9
+    assert torch.allclose(mean(second), expected, atol=1e-6)
