@@ -63,6 +63,8 @@ class ContinualPretraining(LightningModule):
         self.objectives = nn.ModuleDict(active)
         if not active:
             raise ValueError("every objective has weight 0: nothing to learn")
+        if self._any("needs_second_class_token") and not backbone.second_class_token:
+            raise ValueError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
         projection = head(backbone.width)
         context = RegionalAttention(backbone.width) if self._any("needs_context") else None

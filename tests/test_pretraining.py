@@ -13,6 +13,7 @@ from datamodules.patch_augmentation import Blur, Mask
 from src.models.adapters import BitFit, Full, LoRA, UniAdapter
 from src.models.frozen import check_loaded_keys, frozen_names, trainable_state
 from src.objectives.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.objectives.udi import SecondClassConsistency
 from src.optimisation import Optimisation
 from src.pretraining import ContinualPretraining
 from tests.tiny import random_crops, tiny_backbone, tiny_head
@@ -198,3 +199,10 @@ def test_frozen_names_and_loaded_keys(monkeypatch):
         check_loaded_keys(module, {**state, "student.extra": torch.zeros(1)})
     with pytest.raises(ValueError, match="in the file"):
         check_loaded_keys(module, {**state, name: torch.zeros(1, 2, 3)})
+
+
+def test_a_backbone_without_a_second_class_token_is_refused_where_one_is_asked_for(monkeypatch):
+    with pytest.raises(ValueError, match="has no second class token"):
+        model(monkeypatch, objectives={"second_class": SecondClassConsistency()})
+    kept = {"global": GlobalConsistency(), "second_class": SecondClassConsistency(0.0)}
+    assert list(model(monkeypatch, objectives=kept).objectives) == ["global"]

@@ -89,6 +89,7 @@ class Backbone(nn.Module):
         self.depth = len(self.trunk.blocks)
         self.heads = int(self.trunk.blocks[-1].attn.num_heads)
         self.prefix = int(self.trunk.num_prefix_tokens)
+        self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))  # UDI's: the first of `extra`
         self.adapter: AdapterKind | None = None
         self.adapter_names: tuple[str, ...] = ()
         for key in ("mean", "std"):

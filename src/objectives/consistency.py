@@ -53,6 +53,7 @@ class Objective(nn.Module, ABC):
     needs_attention = False
     needs_context = False
     needs_frozen = False
+    needs_second_class_token = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class Objective(nn.Module, ABC):
         """Compare the student's with the teacher's view of a batch."""
 
 
-class _WithTargets(Objective):
+class WithTargets(Objective):
     """Objectives whose teacher makes distributions over prototypes.
 
     Args:
@@ -82,7 +83,7 @@ class _WithTargets(Objective):
         self.targets.build(prototypes)
 
 
-class GlobalConsistency(_WithTargets):
+class GlobalConsistency(WithTargets):
     """`L_glob`: class token of teacher view a against that of student view b ≠ a (paper; method, section 5).
 
     Local views, where there are any, are students of both global ones.
@@ -121,7 +122,7 @@ class GlobalConsistency(_WithTargets):
         return Term(torch.stack(losses).mean(), entropy(targets))
 
 
-class RegionalConsistency(_WithTargets):
+class RegionalConsistency(WithTargets):
     """`L_reg`: a teacher region in its own view against the same region's meaning in the student's other view.
 
     Paper, Eqs. 5–7; method, section 6: `mean_r H(h'(CA'(r', Z'_a)), h(CA(r', Z_b)))`, a ≠ b, r' without gradient.
@@ -157,7 +158,7 @@ class RegionalConsistency(_WithTargets):
         return Term(torch.stack(losses).mean(), entropy(targets))
 
 
-class LocalConsistency(_WithTargets):
+class LocalConsistency(WithTargets):
     """`L_loc`: mean of patch consistency within a view and between views (paper, Section 4.3; method, section 7).
 
     Args:
