@@ -7,17 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from src.models.adapter_file import load_adapter
     from src.models.backbone import Backbone, Features, load_backbone
     from src.pretraining import ContinualPretraining
     from src.segmentation import SemanticSegmentation
 
-__all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation", "load_backbone"]
+__all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation", "load_adapter", "load_backbone"]
 
 _HOME = {
     "Backbone": "src.models.backbone",
     "ContinualPretraining": "src.pretraining",
     "Features": "src.models.backbone",
     "SemanticSegmentation": "src.segmentation",
+    "load_adapter": "src.models.adapter_file",
     "load_backbone": "src.models.backbone",
 }
 

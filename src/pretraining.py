@@ -37,7 +37,13 @@ class ContinualPretraining(LightningModule):
         patch_augmentation: How the student's input is distorted.
         optimisation: Learning rate, momentum and temperatures.
         seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
+
+    Raises:
+        ValueError: If nothing would learn, or the backbone lacks what an argument asks for.
     """
+
+    config_hash = ""  # of the run's configuration, which the command line fills in
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class ContinualPretraining(LightningModule):
         patch_augmentation: PatchAugmentation = Blur(),
         optimisation: Optimisation = Optimisation(),
         seed: int = 0,
+        init_head: bool = False,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
@@ -67,6 +74,8 @@ class ContinualPretraining(LightningModule):
             raise ValueError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
         projection = head(backbone.width)
+        if init_head:
+            projection.load_published(backbone.published_head())
         context = RegionalAttention(backbone.width) if self._any("needs_context") else None
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
@@ -131,7 +140,7 @@ class ContinualPretraining(LightningModule):
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
-        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher")
+        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher", self.config_hash)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen tensors out."""

@@ -1,13 +1,22 @@
 """The run folder's start: the resolved configuration, and whatever an earlier run left there."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+
+# of the trainer's arguments, those that decide what is learned
+_LEARNING = ("max_steps", "max_epochs", "limit_train_batches", "accumulate_grad_batches", "precision")
+
+# of the data's arguments, those that say where and by how many processes it is read
+_WITHOUT_EFFECT = ("root", "workers")
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors")
@@ -32,10 +41,26 @@ class RunFolder(SaveConfigCallback):
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
         text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        if hasattr(pl_module, "config_hash"):
+            pl_module.config_hash = config_hash(yaml.safe_load(text))  # type: ignore[assignment]
         (folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml")).write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({"config": yaml.safe_load(text)})
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """A hash of what decides a run's result, wherever its data lies and whatever hardware it runs on."""
+    data = config.get("data") or {}
+    arguments = {key: value for key, value in (data.get("init_args") or {}).items() if key not in _WITHOUT_EFFECT}
+    trainer = config.get("trainer") or {}
+    kept = {
+        "seed": config.get("seed_everything"),
+        "trainer": {key: trainer.get(key) for key in _LEARNING},
+        "model": config.get("model"),
+        "data": {**data, "init_args": arguments},
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _keep_earlier(folder: Path) -> None:

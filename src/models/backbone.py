@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from src.models.adapter_file import load_adapter
 from src.models.adapters.kind import AdapterKind, Report
 from src.models.adapters.wrapping import inner_block
-from src.models.checkpoints import build_trunk, weight_hash
+from src.models.checkpoints import build_trunk, load_weights, projection_head_state, weight_hash
 
 
 class Features(NamedTuple):
@@ -81,6 +81,8 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
+        self.weights = weights
+        self.network = network
         trunk = build_trunk(name, weights, network, second_class_token, positions)
         self.trunk = trunk.requires_grad_(False).eval()
         self.weight_hash = weight_hash(self.trunk.state_dict())
@@ -129,6 +131,17 @@ class Backbone(nn.Module):
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters that the adapters brought, or marked, for training."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def published_head(self) -> dict[str, Tensor]:
+        """The projection head that the checkpoint still holds, under `ProjectionHead`'s names; reads the file again.
+
+        Raises:
+            ValueError: If it holds none.
+        """
+        try:
+            return projection_head_state(load_weights(self.weights, self.name, self.network).head)
+        except ValueError as error:
+            raise ValueError(f"init_head: {self.weights}: {error}") from None
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB `[B, 3, H, W]`, uint8 or float in [0, 1], to what the trunk was trained on."""

@@ -60,3 +60,20 @@ class ProjectionHead(nn.Module):
         with torch.autocast(code.device.type, enabled=False):
             code = code if code.dtype == torch.float64 else code.float()
             return self.prototypes(F.normalize(code, dim=-1))
+
+    def load_published(self, state: dict[str, Tensor]) -> None:
+        """Take the values of a published head.
+
+        Raises:
+            ValueError: If its sizes are others, with those to set.
+        """
+        ours = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        if ours != {name: tuple(value.shape) for name, value in state.items()}:
+            prototypes, bottleneck = state["prototypes.parametrizations.weight.original1"].shape
+            layers = sum(name.endswith(".weight") for name in state if name.startswith("mlp."))
+            raise ValueError(
+                f"the published head has {prototypes} prototypes, hidden {len(state['mlp.0.weight'])}, bottleneck "
+                f"{bottleneck} and {layers} layers, this one {len(self.prototypes.weight)}, {ours['mlp.0.weight'][0]}, "
+                f"{self.prototypes.weight.shape[1]} and {(len(self.mlp) + 1) // 2}; set head.init_args to the former"
+            )
+        self.load_state_dict(state)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from src.callbacks.run_folder import config_hash
 from src.cli import main as run
+from src.models.adapter_file import read_metadata
 from tests.command_line import losses, pretraining, written
 
 
@@ -34,3 +36,19 @@ def test_a_resumed_fit_appends(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith(before)
     assert len(losses(tmp_path / "run")) == 4
     assert not (tmp_path / "run" / "earlier").exists()
+
+
+def test_the_adapter_carries_the_hash_of_what_it_learnt_from(tmp_path: Path) -> None:
+    hashes = []
+    for name, changes in {"one": [], "two": [], "three": ["--seed_everything", "1"]}.items():
+        path = written(tmp_path / f"{name}.yaml", pretraining(tmp_path / name))
+        run(["fit", "--config", path, *changes])
+        hashes.append(read_metadata(tmp_path / name / "adapter.safetensors")["config_hash"])
+    assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 16
+
+
+def test_where_data_lies_is_no_part_of_the_hash_but_its_size_is() -> None:
+    def of(**arguments: object) -> str:
+        return config_hash({"model": {"class_path": "m"}, "data": {"class_path": "d", "init_args": arguments}})
+
+    assert of(root="a", workers=1, size=224) == of(root="b", workers=2, size=224) != of(root="a", size=112)

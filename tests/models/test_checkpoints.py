@@ -1,5 +1,6 @@
 """Parity by value: every family's file, through the public path, against a forward written from its definition."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from src.models.backbone import Backbone
 from src.models.checkpoints import build_trunk, load_weights, projection_head_state, read_weights, weight_hash
+from src.models.projection import ProjectionHead
+from src.pretraining import ContinualPretraining
 from tests.models import published_layouts, tiny_timm  # noqa: F401
-from tests.models.published_layouts import EVERY, Published, official, official_reference, under
+from tests.models.published_layouts import EVERY, Published, dino_head, official, official_reference, under
 
 NATIVE, OTHER = (32, 32), (40, 56)
 
@@ -132,8 +136,6 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DINO", "iBOT", "UDI full"])
 def test_published_head_gives_the_published_scores(name: str, tmp_path: Path) -> None:
-    from src.models.projection import ProjectionHead
-
     loaded = load_weights(str(save(EVERY[name]().content, tmp_path / "file.pth")), "tiny_vit")
     seed = {"DINO": 4, "iBOT": 8, "UDI full": 12}[name]
     raw = published_layouts.dino_head(seed)
@@ -148,6 +150,24 @@ def test_published_head_gives_the_published_scores(name: str, tmp_path: Path) ->
     direction = raw["last_layer.weight_v"]
     expected = code @ (raw["last_layer.weight_g"] * direction / direction.norm(dim=1, keepdim=True)).T
     assert (head(x) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["DINO", "UDI full"])
+def test_init_head_starts_both_networks_from_the_published_head(name: str, tmp_path: Path) -> None:
+    path = str(save(EVERY[name]().content, tmp_path / "file.pth"))
+    sizes = {"prototypes": 24, "hidden": 20, "bottleneck": 12}
+    module = ContinualPretraining(
+        Backbone("tiny_vit", path), head=functools.partial(ProjectionHead, **sizes), init_head=True
+    )
+    published = dino_head({"DINO": 4, "UDI full": 12}[name])
+    for network in (module.student, module.teacher.network):
+        for key, value in projection_head_state(published).items():
+            assert torch.equal(network.head.state_dict()[key], value), key
+    with pytest.raises(ValueError, match="24 prototypes, hidden 20, bottleneck 12 and 3 layers"):
+        ContinualPretraining(Backbone("tiny_vit", path), init_head=True)
+    bare = str(save(official(1), tmp_path / "bare.pth"))
+    with pytest.raises(ValueError, match=r"init_head: .*bare\.pth: .*no projection head"):
+        ContinualPretraining(Backbone("tiny_vit", bare), init_head=True)
 
 
 def test_a_backbone_without_a_head_says_so(tmp_path: Path) -> None:
