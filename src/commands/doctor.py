@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from src.evaluation.rank import effective_rank
-from src.models.checkpoints import build_trunk, weight_hash
+from src.models.checkpoints import build_trunk, projection_head_state, weight_hash
 from src.models.checkpoints.diagnosis import Diagnosis, diagnose
 
 _COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
@@ -81,6 +81,27 @@ def _yaml(found: Diagnosis) -> str:
         f"        name: {found.model}\n"
         f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
         + (f"        network: {found.network}\n" if found.network != "teacher" else "")
+        + _head_yaml(found)
+    )
+
+
+def _head_yaml(found: Diagnosis) -> str:
+    """The lines by which pre-training starts from the file's own projection head, if it has one that fits."""
+    assert found.loaded is not None
+    try:
+        state = projection_head_state(found.loaded.head)
+    except ValueError:
+        return ""
+    prototypes, bottleneck = state["prototypes.parametrizations.weight.original1"].shape
+    layers = sum(name.startswith("mlp.") and name.endswith(".weight") for name in state)
+    sizes = (
+        f"prototypes: {prototypes}, hidden: {len(state['mlp.0.weight'])}, bottleneck: {bottleneck}, layers: {layers}"
+    )
+    return (
+        "    init_head: true  # pre-training only: start from this file's projection head\n"
+        "    head:\n"
+        "      class_path: src.models.projection.ProjectionHead\n"
+        f"      init_args: {{{sizes}}}\n"
     )
 
 

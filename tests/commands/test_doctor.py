@@ -1,5 +1,6 @@
 """The doctor tells what a file is, exits 0 only if it loads, and its yaml lines are those that work."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import yaml
 from safetensors.torch import save_file
 
 from src.commands.doctor import main
+from src.models.backbone import Backbone
 from src.models.checkpoints import build_trunk, load_weights, weight_hash
+from src.models.projection import ProjectionHead
+from src.pretraining import ContinualPretraining
 from tests.models import tiny_timm  # noqa: F401
-from tests.models.published_layouts import EVERY, official
+from tests.models.published_layouts import EVERY, dino_head, official
 
 
 def examine(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict[str, Any]]:
@@ -40,6 +44,18 @@ def test_yaml_lines_build_the_same_backbone(tmp_path: Path, capsys: pytest.Captu
     _, report = examine(capsys, str(path), "--model", "tiny_vit")
     arguments = yaml.safe_load(report["yaml"])["model"]["init_args"]["backbone"]["init_args"]
     assert weight_hash(build_trunk(**arguments).state_dict()) == report["weight_hash"]
+
+
+def test_yaml_lines_start_pretraining_from_the_files_own_head(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(EVERY["DINO"]().content, tmp_path / "file.pth")
+    _, report = examine(capsys, str(tmp_path / "file.pth"), "--model", "tiny_vit")
+    arguments = yaml.safe_load(report["yaml"])["model"]["init_args"]
+    head = functools.partial(ProjectionHead, **arguments["head"]["init_args"])
+    backbone = Backbone(**arguments["backbone"]["init_args"])
+    module = ContinualPretraining(backbone, head=head, init_head=arguments["init_head"])
+    assert torch.equal(module.student.head.mlp[0].weight, dino_head(4)["mlp.0.weight"])
 
 
 def test_without_a_model_the_geometry_names_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
