@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from src.evaluation.patch_labels import label_counts
 from src.feature_cache import CachedFeatures, FeatureBatch
+from src.fine_tuning import freeze_unreached, install_drop_path, parameter_groups
 from src.models.adapters import AdapterKind
 from src.models.backbone import Backbone
 from src.models.decoders.decoder import Decoder
@@ -46,7 +47,10 @@ class SemanticSegmentation(ScoredSegmentation):
             In memory, on every rank; needs a data module that does not augment, and `train: head`.
         lr: Peak learning rate of the head.
         backbone_lr: Factor on it for adapters and backbone.
-        weight_decay: Of matrices; none on biases, norms and scales.
+        layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
+        drop_path: Share of images that skip a residual branch of the last block in training; falls linearly to 0 at
+            the first block.
+        weight_decay: Of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
 
@@ -67,6 +71,8 @@ class SemanticSegmentation(ScoredSegmentation):
         cache_features: bool = False,
         lr: float = 1e-3,
         backbone_lr: float = 0.1,
+        layer_decay: float = 1.0,
+        drop_path: float = 0.0,
         weight_decay: float = 0.01,
         schedule: Literal["poly", "cosine"] = "poly",
         warmup: float = 0.05,
@@ -76,6 +82,8 @@ class SemanticSegmentation(ScoredSegmentation):
             raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":
             raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
+        if train == "head" and (layer_decay != 1 or drop_path):
+            raise ValueError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
         if adapter is not None and backbone.adapter is None:
             backbone.install(adapter)
         self.decoder = decoder(backbone.width, num_classes)
@@ -84,9 +92,12 @@ class SemanticSegmentation(ScoredSegmentation):
         self.cache_features = cache_features
         self.lr = lr
         self.backbone_lr = backbone_lr
+        self.layer_decay = layer_decay
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.warmup = warmup
+        if drop_path:
+            install_drop_path(backbone, drop_path)
         self._choose_what_trains()
 
     # ------------------------------------------------------------------------------------------ the training step
@@ -137,6 +148,7 @@ class SemanticSegmentation(ScoredSegmentation):
                 "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
                 "(backbone.init_args.adapter), or the model an adapter to start from the identity"
             )
+        freeze_unreached(self.backbone, self.decoder.blocks)
 
     def train(self, mode: bool = True) -> SemanticSegmentation:
         """A backbone that does not train stays in evaluation mode."""
@@ -147,18 +159,8 @@ class SemanticSegmentation(ScoredSegmentation):
 
     def configure_optimizers(self) -> Optimizer:
         """AdamW; rates are set at each step."""
-        return torch.optim.AdamW(self.parameter_groups(), lr=0.0)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every trainable parameter in one group: head or backbone, with weight decay (matrices) or without."""
-        groups = []
-        for part, factor in ((self.decoder, 1.0), (self.backbone, self.backbone_lr)):
-            trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
-            for matrices, decay in ((True, self.weight_decay), (False, 0.0)):
-                chosen = [parameter for parameter in trainable if (parameter.ndim > 1) == matrices]
-                if chosen:
-                    groups.append({"params": chosen, "weight_decay": decay, "lr_factor": factor})
-        return groups
+        groups = parameter_groups(self.decoder, self.backbone, self.backbone_lr, self.layer_decay, self.weight_decay)
+        return torch.optim.AdamW(groups, lr=0.0)
 
     def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
         """Set this step's learning rate."""

@@ -20,7 +20,7 @@ LAYERS = (
     ("src.studies",),
     ("src.cli",),
     ("src.pretraining", "src.segmentation", "src.probing", "src.callbacks"),
-    ("src.scoring", "src.feature_cache", "src.one_pass", "src.optimisation"),
+    ("src.scoring", "src.feature_cache", "src.one_pass", "src.optimisation", "src.fine_tuning"),
     ("src.evaluation", "src.objectives", "src.models"),
     ("src.environment", "src.spelling", "src.failures"),
 )

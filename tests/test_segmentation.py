@@ -71,16 +71,30 @@ class TestWhatTrains:
                 expected = any(name.endswith(adapter) for adapter, _ in model.backbone.trainable())
             assert moved == expected, name
 
-    @pytest.mark.parametrize("train", ["head", "head+adapters", "everything"])
-    def test_each_trainable_parameter_is_in_one_group(self, train: str) -> None:
-        model = tiny(train=train, adapter=None if train == "head" else UniAdapter(rank=4), weight_decay=0.3)
-        groups = model.parameter_groups()
-        grouped = [id(parameter) for group in groups for parameter in group["params"]]
-        assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
-        for group in groups:
-            assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
-            in_head = {id(p) for p in model.decoder.parameters()}
-            assert {id(p) in in_head for p in group["params"]} == {group["lr_factor"] == 1.0}
+    def test_rates_fall_with_depth_in_the_optimiser(self) -> None:
+        model = tiny(train="everything", backbone_lr=0.5, layer_decay=0.8, weight_decay=0.3)
+        groups = model.configure_optimizers().param_groups
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+        assert {group["weight_decay"] for group in groups} == {0.0, 0.3}
+        expected = {1.0, *(0.5 * 0.8**down for down in range(8))}  # head; norm, six blocks, embeddings
+        assert {group["lr_factor"] for group in groups} == expected
+
+    def test_everything_is_what_the_head_reaches(self) -> None:
+        model = tiny(train="everything", decoder=lambda w, c: LinearDecoder(w, c, blocks=[1, 3]))
+        model.training_step(first_batch(BlocksDataModule()), 0).backward()
+        learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert learns == {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert "backbone.trunk.blocks.3.mlp.fc2.weight" in learns and "backbone.trunk.pos_embed" in learns
+        assert not [name for name in learns if name.startswith(("backbone.trunk.blocks.4", "backbone.trunk.norm."))]
+
+    def test_drop_path_acts_in_training_only(self) -> None:
+        torch.manual_seed(1)
+        images = torch.rand(4, 3, 32, 32)
+        model, plain = tiny(train="everything", drop_path=0.9), tiny(train="everything")
+        trained, untouched = (m.train().backbone.feature_maps(images)[0] for m in (model, plain))
+        assert not torch.equal(trained, untouched)
+        evaluated, untouched = (m.eval().backbone.feature_maps(images)[0] for m in (model, plain))
+        assert torch.equal(evaluated, untouched)
 
     def test_a_fresh_adapter_is_the_identity(self) -> None:
         images = torch.rand(2, 3, 32, 32)
@@ -103,6 +117,8 @@ class TestWhatTrains:
         [
             ({"train": "head+adapters"}, "no adapter of the backbone trains"),
             ({"adapter": UniAdapter(rank=4)}, "it would stay the identity"),
+            ({"layer_decay": 0.9}, "act on a backbone that trains"),
+            ({"drop_path": 0.1}, "act on a backbone that trains"),
             ({"train": "everything", "cache_features": True}, "cache_features keeps features as they are"),
             ({"class_names": ["red", "red", "blue"]}, "expected one name per class"),
         ],
