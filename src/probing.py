@@ -37,6 +37,7 @@ class NearestNeighbours(ScoredSegmentation):
         max_patches: Bound on the bank, beyond which a seeded random subset stays (see `MemoryBank`).
         seed: Of the subset.
         chunk: Similarities held at a time (see `DenseKNN`).
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class NearestNeighbours(ScoredSegmentation):
         max_patches: int = 2**18,
         seed: int = 0,
         chunk: int = 2**24,
+        boundary: float | None = None,
     ) -> None:
-        super().__init__(backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names)
+        super().__init__(backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names, boundary)
         self.automatic_optimization = False
         self.neighbours = neighbours
         self.temperature = temperature

@@ -15,10 +15,13 @@ from typing import Any, NamedTuple, Protocol
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
 from src.models.backbone import Backbone
 from src.models.decoders.decoder import resize_scores
 from src.models.frozen import check_loaded_keys, trainable_state
+
+MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
 
 
 class LabelledImages(Protocol):
@@ -50,12 +53,12 @@ class ScoredSegmentation(LightningModule, ABC):
 
     Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
     of one confusion matrix over the whole set, of all ranks together, each image once. Logged as `val/miou`,
-    `val/accuracy`, `val/iou/<class>` (`test/…` in a test; a class in neither truth nor prediction is left out), and
-    written to the run folder (`trainer.default_root_dir`) after each evaluation, so that the files there are those of
-    the last one:
+    `val/accuracy`, `val/mean_accuracy`, `val/mean_dice`, `val/boundary_miou` if asked for, `val/iou/<class>`
+    (`test/…` in a test; a class in neither truth nor prediction is left out), and written to the run folder
+    (`trainer.default_root_dir`) after each evaluation, so that the files there are those of the last one:
 
-    - `evaluation.json`: stage, step, mIoU, accuracy, IoU and accuracy per class (null where there is nothing to
-      measure), absent classes, class names, number of images;
+    - `evaluation.json`: stage, step, these means; IoU, accuracy, Dice and boundary IoU per class (null where there is
+      nothing to measure), absent classes, class names, number of images;
     - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
 
     Checkpoints hold no frozen tensor, but the name and the hash of the weights that they belong to.
@@ -65,13 +68,19 @@ class ScoredSegmentation(LightningModule, ABC):
         num_classes: C.
         ignore_index: Id in masks that is no class.
         class_names: One per class; their ids if None.
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
 
     Raises:
         ValueError: If there are not as many names as classes, or two are the same.
     """
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, ignore_index: int = 255, class_names: list[str] | None = None
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        ignore_index: int = 255,
+        class_names: list[str] | None = None,
+        boundary: float | None = None,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
@@ -83,6 +92,7 @@ class ScoredSegmentation(LightningModule, ABC):
         self.ignore_index = ignore_index
         self.class_names = names
         self.confusion = ConfusionPerImage(num_classes, ignore_index)
+        self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
 
     @abstractmethod
     def class_scores(self, batch: LabelledImages) -> Tensor:
@@ -102,11 +112,11 @@ class ScoredSegmentation(LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting."""
-        self.confusion.reset()
+        self._reset()
 
     def on_test_epoch_start(self) -> None:
         """Begin counting."""
-        self.confusion.reset()
+        self._reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log and write the scores."""
@@ -141,39 +151,55 @@ class ScoredSegmentation(LightningModule, ABC):
         for image, mask in enumerate(batch.masks):  # one at a time: sizes differ, and full-size scores are large
             yield resize_scores(scores[image : image + 1], tuple(mask.shape)).argmax(dim=1)[0]
 
+    def _reset(self) -> None:
+        self.confusion.reset()
+        if self.boundary is not None:
+            self.boundary.reset()
+
     def _count(self, batch: LabelledImages) -> None:
         images = zip(batch.indices.tolist(), batch.names, self._predictions(batch), batch.masks, strict=True)
         for index, name, prediction, mask in images:
             self.confusion.update(index, name, prediction, mask)
+            if self.boundary is not None:
+                self.boundary.update(index, prediction, mask)
 
     def _report(self, stage: str) -> None:
         if self.trainer.sanity_checking:
             return
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
-        values = {
-            f"{stage}/iou/{name}": value for name, value in zip(self.class_names, scores.iou.tolist(), strict=True)
-        }
-        values |= {f"{stage}/miou": scores.miou, f"{stage}/accuracy": scores.accuracy}
-        for name, value in values.items():
-            if not math.isnan(value):  # equal on all ranks already; sync_dist only keeps Lightning from warning
-                self.log(name, value, prog_bar=name == f"{stage}/miou", sync_dist=True)
+        evaluation = self._evaluation(stage, scores, images)
+        means = {name: value for name, value in evaluation.items() if name in MEANS}
+        for name, value in {**means, **{f"iou/{name}": value for name, value in evaluation["iou"].items()}}.items():
+            if value is not None:  # equal on all ranks already; sync_dist only keeps Lightning from warning
+                self.log(f"{stage}/{name}", value, prog_bar=name == "miou", sync_dist=True)
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
             images.save(folder / "confusion.npz")
-            evaluation = self._evaluation(stage, scores, images)
             (folder / "evaluation.json").write_text(
                 json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
             )
 
     def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+        outlines: dict[str, Any] = {}
+        if self.boundary is not None:
+            iou = boundary_iou(self.boundary.gathered())  # on every rank
+            outlines = {
+                "boundary_miou": _number(float(iou.nanmean())),
+                "boundary_iou": self._by_class(iou),
+                "boundary_share": self.boundary.share,
+            }
         return {
             "stage": stage,
             "step": self.global_step,
             "miou": _number(scores.miou),
             "accuracy": _number(scores.accuracy),
+            "mean_accuracy": _number(scores.mean_accuracy),
+            "mean_dice": _number(scores.mean_dice),
             "iou": self._by_class(scores.iou),
             "class_accuracy": self._by_class(scores.class_accuracy),
+            "dice": self._by_class(scores.dice),
+            **outlines,
             "absent": [self.class_names[index] for index in scores.absent],
             "class_names": self.class_names,
             "images": len(images.names),

@@ -53,6 +53,7 @@ class SemanticSegmentation(ScoredSegmentation):
         weight_decay: Of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
 
     Raises:
         ValueError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
@@ -76,8 +77,9 @@ class SemanticSegmentation(ScoredSegmentation):
         weight_decay: float = 0.01,
         schedule: Literal["poly", "cosine"] = "poly",
         warmup: float = 0.05,
+        boundary: float | None = None,
     ) -> None:
-        super().__init__(backbone, num_classes, ignore_index, class_names)
+        super().__init__(backbone, num_classes, ignore_index, class_names, boundary)
         if cache_features and train != "head":
             raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":

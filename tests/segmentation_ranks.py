@@ -34,7 +34,13 @@ def main(folder: Path, devices: int) -> None:
     for name, cached, grid in (("pixels", False, "pixels"), ("cached", True, "decoder")):
         torch.manual_seed(0)
         model = SemanticSegmentation(
-            Backbone(TINY, "none"), 3, decoder=plain_linear, loss_grid=grid, cache_features=cached, lr=3e-2
+            Backbone(TINY, "none"),
+            3,
+            decoder=plain_linear,
+            loss_grid=grid,
+            cache_features=cached,
+            lr=3e-2,
+            boundary=0.02,
         )
         run = two_of(folder / name, devices, max_epochs=1)
         run.fit(model, datamodule=BlocksDataModule(2 // devices))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.models.backbone import Backbone
 from src.scoring import LabelledImages, ScoredSegmentation
 from tests.coloured_blocks import BlocksDataModule, trainer
@@ -26,8 +27,8 @@ class BrightestChannel(ScoredSegmentation):
         return scores
 
 
-def model() -> BrightestChannel:
-    return BrightestChannel(Backbone("test_vit", "none"), 3, 255, ["red", "green", "blue"])
+def model(boundary: float | None = None) -> BrightestChannel:
+    return BrightestChannel(Backbone("test_vit", "none"), 3, 255, ["red", "green", "blue"], boundary)
 
 
 def expected_matrices(predictions: list, data: BlocksDataModule) -> np.ndarray:
@@ -64,6 +65,12 @@ def test_files_and_log_hold_the_scores_of_the_predictions_at_native_size(tmp_pat
     assert logged[f"{prefix}/miou"] == pytest.approx(iou.mean())
     assert logged[f"{prefix}/iou/blue"] == pytest.approx(iou[2])
     assert logged[f"{prefix}/accuracy"] == pytest.approx(written["accuracy"])
+    dice = 2 * np.diag(total) / (total.sum(0) + total.sum(1))
+    assert list(written["dice"].values()) == pytest.approx(dice.tolist(), abs=1e-12)
+    assert written["mean_dice"] == pytest.approx(dice.mean(), abs=1e-12)
+    assert logged[f"{prefix}/mean_dice"] == pytest.approx(dice.mean())
+    assert logged[f"{prefix}/mean_accuracy"] == pytest.approx((np.diag(total) / total.sum(1)).mean())
+    assert not [name for name in (*written, *logged) if "boundary" in name]
 
 
 def test_a_class_in_neither_truth_nor_prediction_is_named_and_not_averaged(tmp_path: Path) -> None:
@@ -83,8 +90,21 @@ def test_a_class_in_neither_truth_nor_prediction_is_named_and_not_averaged(tmp_p
     assert four["miou"] == three["miou"]
 
 
+def test_boundary_iou_is_that_of_all_predictions_together(tmp_path: Path) -> None:
+    data, counter = BlocksDataModule(batch_size=2), BoundaryPerImage(3, 255, 0.03)
+    logged = trainer(tmp_path).validate(model(boundary=0.03), datamodule=data, verbose=False)[0]
+    batches = trainer(tmp_path).predict(model(), datamodule=data)
+    for image, prediction in enumerate(prediction for batch in batches for prediction in batch):
+        counter.update(image, prediction.mask, torch.from_numpy(data.sets["val"].mask(image)))
+    expected = boundary_iou(counter.gathered())
+    written = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert list(written["boundary_iou"].values()) == expected.tolist() and written["boundary_share"] == 0.03
+    assert written["boundary_miou"] == pytest.approx(float(expected.mean()), abs=1e-12)
+    assert logged["val/boundary_miou"] == pytest.approx(written["boundary_miou"])
+
+
 def test_each_evaluation_counts_afresh(tmp_path: Path) -> None:
-    scorer, run = model(), trainer(tmp_path)
+    scorer, run = model(boundary=0.03), trainer(tmp_path)
     first = run.validate(scorer, datamodule=BlocksDataModule(), verbose=False)
     run.limit_val_batches = 1
     run.validate(scorer, datamodule=BlocksDataModule(batch_size=1), verbose=False)

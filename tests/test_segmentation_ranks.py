@@ -29,4 +29,5 @@ def test_two_ranks_train_and_count_as_one_process_with_twice_the_batch(tmp_path:
         with np.load(one / name / "confusion.npz") as alone, np.load(two / name / "confusion.npz") as shared:
             assert shared["names"].tolist() == [f"block-{image}.png" for image in range(5)]
             np.testing.assert_array_equal(shared["matrices"], alone["matrices"])
+        assert (two / name / "evaluation.json").read_text() == (one / name / "evaluation.json").read_text()
     assert "use `validate` or `test` with several devices" in (two / "refused.txt").read_text(encoding="utf-8")

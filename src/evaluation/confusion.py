@@ -24,6 +24,9 @@ class Scores(NamedTuple):
         iou: Per class `[C]`; NaN where a class is in neither.
         accuracy: Share of labelled pixels that are right (aAcc); NaN without a labelled pixel.
         class_accuracy: Recall per class `[C]`; NaN where truth has none of it.
+        mean_accuracy: Mean of those (mAcc).
+        dice: Per class `[C]`, 2 · intersection / (truth + prediction); NaN where a class is in neither.
+        mean_dice: Mean over the classes that truth or prediction hold.
         absent: Classes in neither truth nor prediction: left out of `miou`.
     """
 
@@ -31,6 +34,9 @@ class Scores(NamedTuple):
     iou: Tensor
     accuracy: float
     class_accuracy: Tensor
+    mean_accuracy: float
+    dice: Tensor
+    mean_dice: float
     absent: list[int]
 
 
@@ -45,11 +51,15 @@ def scores_from_confusion(confusion: Tensor) -> Scores:
     """Scores over everything that `[C, C]` counts, not a mean of per-image scores."""
     counts = confusion.double()
     iou, right = iou_from_confusion(counts), counts.diagonal()
+    class_accuracy, dice = right / counts.sum(-1), 2 * right / (counts.sum(-1) + counts.sum(-2))
     return Scores(
         miou=float(iou.nanmean()),
         iou=iou,
         accuracy=float(right.sum() / counts.sum()),
-        class_accuracy=right / counts.sum(-1),
+        class_accuracy=class_accuracy,
+        mean_accuracy=float(class_accuracy.nanmean()),
+        dice=dice,
+        mean_dice=float(dice.nanmean()),
         absent=iou.isnan().nonzero().flatten().tolist(),
     )
 

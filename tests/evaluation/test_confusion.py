@@ -12,18 +12,19 @@ from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, iou_fro
 
 
 def reference(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int, ignore: int) -> tuple:
-    """IoU, mIoU, accuracy and class accuracy from sets of pixels, class by class."""
+    """IoU, mIoU, accuracy, class accuracy and Dice from sets of pixels, class by class."""
     prediction, truth = (np.concatenate([array.ravel() for array in arrays]) for arrays in (predictions, truths))
     prediction, truth = prediction[truth != ignore], truth[truth != ignore]
-    iou, recall = np.full(classes, np.nan), np.full(classes, np.nan)
+    iou, recall, dice = (np.full(classes, np.nan) for _ in range(3))
     for c in range(classes):
         both, either = np.sum((prediction == c) & (truth == c)), np.sum((prediction == c) | (truth == c))
         if either:
             iou[c] = both / either
+            dice[c] = 2 * both / (np.sum(truth == c) + np.sum(prediction == c))
         if np.any(truth == c):
             recall[c] = both / np.sum(truth == c)
     present = ~np.isnan(iou)
-    return iou, iou[present].mean() if present.any() else np.nan, np.mean(prediction == truth), recall
+    return iou, iou[present].mean() if present.any() else np.nan, np.mean(prediction == truth), recall, dice
 
 
 def check_against_reference(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int, ignore: int) -> None:
@@ -33,11 +34,14 @@ def check_against_reference(predictions: list[np.ndarray], truths: list[np.ndarr
     gathered = counter.gathered()
     assert gathered.matrices.dtype == torch.int64 and len(gathered.names) == len(truths)
     scores = scores_from_confusion(gathered.matrices.sum(0))
-    iou, miou, accuracy, recall = reference(predictions, truths, classes, ignore)
+    iou, miou, accuracy, recall, dice = reference(predictions, truths, classes, ignore)
     np.testing.assert_allclose(scores.iou.numpy(), iou, rtol=0, atol=1e-9)
     np.testing.assert_allclose(scores.miou, miou, rtol=0, atol=1e-9)
     np.testing.assert_allclose(scores.accuracy, accuracy, rtol=0, atol=1e-9)
     np.testing.assert_allclose(scores.class_accuracy.numpy(), recall, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(scores.mean_accuracy, recall[~np.isnan(recall)].mean(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(scores.dice.numpy(), dice, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(scores.mean_dice, dice[~np.isnan(dice)].mean(), rtol=0, atol=1e-9)
     assert scores.absent == np.flatnonzero(np.isnan(iou)).tolist()
 
 
