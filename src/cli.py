@@ -120,6 +120,10 @@ class CLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, Progress()]
+        from src.callbacks.pictures import SegmentationPictures  # imports timm, which --help need not wait for
+
+        if not any(isinstance(callback, SegmentationPictures) for callback in callbacks):
+            callbacks = [*callbacks, SegmentationPictures()]
         return super()._instantiate_trainer(config, [*callbacks, Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:

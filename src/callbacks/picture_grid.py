@@ -1,0 +1,119 @@
+"""A picture of segmented images: each with its truth, prediction and error, over a legend of the classes."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+TILE = 320  # longer side of one picture, pixels [C]
+OPACITY = 0.6  # of classes and errors over the image [C]
+GAP, LINE, MARGIN = 6, 22, 10  # pixels
+IGNORED, RIGHT, WRONG = (30, 30, 30), (225, 225, 225), (215, 25, 60)  # colours of pixels
+COLUMNS = ("image", "truth", "prediction", "error")
+
+Colour = tuple[int, int, int]
+
+
+class Segmented(NamedTuple):
+    """One image and its classes, all of one size.
+
+    Attributes:
+        name: Of the image.
+        image: RGB, uint8 `[h, w, 3]`.
+        truth: Class ids `[h, w]`.
+        prediction: Class ids `[h, w]`.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.int64]
+    prediction: NDArray[np.int64]
+
+
+def picture_grid(
+    images: Sequence[Segmented], class_names: Sequence[str], palette: Sequence[Colour], ignore_index: int
+) -> NDArray[np.uint8]:
+    """Draw a row for each image under the titles of the columns, and below them the classes that occur.
+
+    Truth and prediction are classes over the image; an error is red where the prediction is wrong and pale where it is
+    right; what the truth ignores is dark in both.
+
+    Args:
+        images: One or more.
+        class_names: By class id.
+        palette: Colour by class id.
+        ignore_index: Id in the truth that is no class.
+
+    Returns:
+        RGB, uint8 `[H, W, 3]`.
+    """
+    rows = [[Image.fromarray(tile) for tile in tiles(image, palette, ignore_index)] for image in images]
+    for row in rows:
+        for tile in row:
+            tile.thumbnail((TILE, TILE))
+    width = len(COLUMNS) * (TILE + GAP) - GAP + 2 * MARGIN
+    entries = legend(images, class_names, palette, ignore_index)
+    per_line = max(1, (width - 2 * MARGIN) // (LINE + 12 + max(round(_font().getlength(name)) for name, _ in entries)))
+    lines = -(-len(entries) // per_line)
+    height = LINE + sum(row[0].height + LINE + GAP for row in rows) + LINE * lines + 2 * MARGIN
+    sheet = Image.new("RGB", (width, height), "white")
+    pen, top = ImageDraw.Draw(sheet), MARGIN
+    for column, title in enumerate(COLUMNS):
+        pen.text((MARGIN + column * (TILE + GAP), top), title, fill="black", font=_font())
+    top += LINE
+    for segmented, row in zip(images, rows, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (MARGIN + column * (TILE + GAP), top))
+        top += row[0].height
+        pen.text((MARGIN, top + 2), segmented.name, fill=(110, 110, 110), font=_font())
+        top += LINE + GAP
+    step = (width - 2 * MARGIN) // per_line
+    for number, (name, colour) in enumerate(entries):
+        left, line = MARGIN + number % per_line * step, top + number // per_line * LINE
+        pen.rectangle((left, line + 2, left + LINE - 8, line + LINE - 6), fill=colour)
+        pen.text((left + LINE - 2, line), name, fill="black", font=_font())
+    return np.asarray(sheet)
+
+
+def tiles(segmented: Segmented, palette: Sequence[Colour], ignore_index: int) -> list[NDArray[np.uint8]]:
+    """The four pictures `[h, w, 3]` of one image, in the order of `COLUMNS`."""
+    image, ignored = segmented.image, segmented.truth == ignore_index
+    colours = np.array([*palette, IGNORED], dtype=np.uint8)
+    truth = np.where(ignored, len(palette), segmented.truth)
+    wrong = np.where(segmented.prediction == segmented.truth, 0, 1)
+    errors = np.array([RIGHT, WRONG, IGNORED], dtype=np.uint8)[np.where(ignored, 2, wrong)]
+    return [image, *(_over(image, layer) for layer in (colours[truth], colours[segmented.prediction], errors))]
+
+
+def legend(
+    images: Sequence[Segmented], class_names: Sequence[str], palette: Sequence[Colour], ignore_index: int
+) -> list[tuple[str, Colour]]:
+    """Name and colour of each class in truth or prediction, by id, then of ignored pixels and errors if there are any.
+
+    Colours are those of the classes alone, as they are before they are laid over an image.
+    """
+    truths = np.unique(np.concatenate([image.truth.ravel() for image in images]))
+    predictions = np.unique(np.concatenate([image.prediction.ravel() for image in images]))
+    shown = sorted((set(truths.tolist()) | set(predictions.tolist())) - {ignore_index})
+    entries = [(class_names[index], palette[index]) for index in shown]
+    entries += [("(ignored)", IGNORED)] if ignore_index in truths else []
+    return [*entries, ("(wrong)", WRONG), ("(right)", RIGHT)]
+
+
+def distinct_colours(count: int) -> list[Colour]:
+    """Colours for classes that have none: hues a golden angle apart, so that neighbours in id differ."""
+    hues = [colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9) for index in range(count)]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
+
+
+def _over(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return (OPACITY * layer + (1 - OPACITY) * image).round().astype(np.uint8)
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(13)

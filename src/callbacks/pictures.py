@@ -1,0 +1,88 @@
+"""Pictures of what a segmentation sees, at each validation: in the run folder, and in every logger that shows any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from src.callbacks.picture_grid import Segmented, distinct_colours, picture_grid
+from src.feature_cache import CachedFeatures
+from src.scoring import ScoredSegmentation
+
+
+class SegmentationPictures(Callback):
+    """Draws the first validation images, their truth, prediction and error; always the same images.
+
+    Writes `pictures/val-<step>.png` into the run folder, and logs it as `val/pictures` to TensorBoard and Weights &
+    Biases. The images are predicted once more, by the first rank, as `predict` would. Modules that do not segment are
+    left alone.
+
+    Args:
+        count: Number of images; our choice [C].
+    """
+
+    def __init__(self, count: int = 4) -> None:
+        if count < 1:
+            raise ValueError(f"SegmentationPictures: expected a count of at least 1, found {count}")
+        self.count = count
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Predict, draw, write, log.
+
+        Raises:
+            ValueError: If there is no data module to take the images from.
+        """
+        if trainer.sanity_checking or not isinstance(pl_module, ScoredSegmentation):
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data is None:
+            raise ValueError("SegmentationPictures needs a data module; a loader alone does not name single images")
+        if isinstance(data, CachedFeatures):
+            data = data.inner  # which still has the images
+        loader = data.val_dataloader()
+        images = [
+            segmented(pl_module, loader.collate_fn([loader.dataset[index]]))
+            for index in range(min(self.count, len(loader.dataset)))
+        ]
+        palette = getattr(data, "palette", None) or distinct_colours(pl_module.num_classes)
+        show(trainer, "val", picture_grid(images, pl_module.class_names, palette, pl_module.ignore_index))
+
+
+@torch.no_grad()
+def segmented(module: ScoredSegmentation, batch: Any) -> Segmented:
+    """One image, a batch of its own, with its prediction, at the size of its mask."""
+    moved = move_data_to_device(batch, module.device)
+    with module.trainer.precision_plugin.forward_context():
+        (prediction,) = module.predict_step(moved, 0)
+    truth: Tensor = batch.masks[0]
+    height, width = truth.shape
+    image = Image.fromarray(batch.images[0].permute(1, 2, 0).numpy())
+    return Segmented(
+        prediction.name,
+        np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)),
+        truth.numpy(),
+        prediction.mask.cpu().numpy(),
+    )
+
+
+def show(trainer: Trainer, stage: str, picture: NDArray[np.uint8]) -> None:
+    """Write a picture `[H, W, 3]` of this step, and log it."""
+    path = Path(trainer.default_root_dir) / "pictures" / f"{stage}-{trainer.global_step:06d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(f"{stage}/pictures", picture, trainer.global_step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(f"{stage}/pictures", [Image.fromarray(picture)], step=trainer.global_step)
