@@ -19,7 +19,7 @@ _LEARNING = ("max_steps", "max_epochs", "limit_train_batches", "accumulate_grad_
 _WITHOUT_EFFECT = ("root", "workers")
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
-_OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors")
+_OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors", "pictures")
 
 
 class RunFolder(SaveConfigCallback):

@@ -7,7 +7,7 @@ from pathlib import Path
 from src.callbacks.run_folder import config_hash
 from src.cli import main as run
 from src.models.adapter_file import read_metadata
-from tests.command_line import losses, pretraining, written
+from tests.command_line import losses, pretraining, segmentation, written
 
 
 def test_a_fresh_fit_keeps_the_files_of_the_one_before(tmp_path: Path) -> None:
@@ -26,6 +26,16 @@ def test_a_fresh_fit_keeps_the_files_of_the_one_before(tmp_path: Path) -> None:
             "adapter.safetensors",
         }
     assert len(losses(tmp_path / "run")) == 2
+
+
+def test_a_segmentation_draws_pictures_unasked_and_keeps_those_of_the_fit_before(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))
+    drawn = []
+    for seed in ("0", "1"):
+        run(["fit", "--config", path, "--seed_everything", seed])
+        (picture,) = (tmp_path / "run" / "pictures").iterdir()
+        drawn.append(picture.read_bytes())
+    assert (tmp_path / "run" / "earlier" / "1" / "pictures" / picture.name).read_bytes() == drawn[0] != drawn[1]
 
 
 def test_a_resumed_fit_appends(tmp_path: Path) -> None:
