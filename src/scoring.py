@@ -169,8 +169,9 @@ class ScoredSegmentation(LightningModule, ABC):
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
         evaluation = self._evaluation(stage, scores, images)
-        means = {name: value for name, value in evaluation.items() if name in MEANS}
-        for name, value in {**means, **{f"iou/{name}": value for name, value in evaluation["iou"].items()}}.items():
+        values = {name: evaluation[name] for name in MEANS if name in evaluation}
+        values |= {f"iou/{name}": value for name, value in evaluation["iou"].items()}
+        for name, value in values.items():
             if value is not None:  # equal on all ranks already; sync_dist only keeps Lightning from warning
                 self.log(f"{stage}/{name}", value, prog_bar=name == "miou", sync_dist=True)
         if self.trainer.is_global_zero:
