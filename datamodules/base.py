@@ -25,6 +25,7 @@ from datamodules.datasets import (
 from datamodules.images import IGNORE
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Part, Source, cache
+from datamodules.training_transforms import TrainingTransforms
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class DomainDataModule(LightningDataModule):
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
-        augment: Crop, mirror and change colours of training images (`segment`).
+        transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
         evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
             Settings are chosen on the latter.
         workers: Loader processes; 0 loads in the main process.
@@ -70,7 +71,7 @@ class DomainDataModule(LightningDataModule):
         size: int | tuple[int, int] = 224,
         local_views: int = 0,
         local_size: int = 96,
-        augment: bool = False,
+        transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
         workers: int = 2,
         seed: int = 0,
@@ -86,7 +87,7 @@ class DomainDataModule(LightningDataModule):
         self.size = size
         self.local_views = local_views
         self.local_size = local_size
-        self.augment = augment
+        self.transforms = transforms
         self.evaluate_on = evaluate_on
         self.workers = workers
         self.seed = seed
@@ -150,7 +151,7 @@ class DomainDataModule(LightningDataModule):
             crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed)
             self._train = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
         else:
-            pairs = LabelledPairs(source, self._input_size, training=True, augment=self.augment, seed=self.seed)
+            pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
             self._train = self._loader(pairs, batch, sampler, collate_training)
         if self.trainer is not None:
             limit = self.trainer.limit_train_batches

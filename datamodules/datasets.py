@@ -5,12 +5,10 @@ Shapes: V views · B images · S side of a view · h, w native size · H, W size
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import albumentations
 import cv2
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch.utils.data import Dataset
 
 from datamodules.cropping import MultiViewCrop, View, resize_crop
 from datamodules.sources import Source
+from datamodules.training_transforms import TrainingTransforms
 from datamodules.views import Crops, Views
 
 
@@ -94,19 +93,23 @@ class LabelledPairs(Dataset[PairSample]):
         source: Images and masks.
         size: (H, W) of the network's input: images are resized to it, bicubic.
         training: Masks follow to (H, W), nearest; for evaluation they keep their native size.
-        augment: Cut a quarter to all of the area at the image's own aspect, mirror and change colours [our choice];
-            training only.
+        transforms: What training images and masks go through instead of being resized; training only.
         seed: The run's seed.
     """
 
     def __init__(
-        self, source: Source, size: tuple[int, int], training: bool, augment: bool = False, seed: int = 0
+        self,
+        source: Source,
+        size: tuple[int, int],
+        training: bool,
+        transforms: TrainingTransforms | None = None,
+        seed: int = 0,
     ) -> None:
-        assert training or not augment
+        assert training or transforms is None
         self.source = source
         self.size = size
         self.training = training
-        self.photometric = albumentations.Compose([albumentations.ColorJitter(p=0.5)]) if augment else None
+        self.transforms = transforms
         self.seed = seed
 
     def __len__(self) -> int:
@@ -115,32 +118,14 @@ class LabelledPairs(Dataset[PairSample]):
     def __getitem__(self, key: tuple[int, int] | int) -> PairSample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, mask = self.source.pair(index)
-        if self.photometric is not None:
-            image, mask = self._augmented(image, mask, np.random.default_rng([self.seed, epoch, index]))
+        if self.transforms is not None:
+            image, mask = self.transforms(image, mask, np.random.default_rng([self.seed, epoch, index]))
         else:
             image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), self.size)
             mask = resize_mask(mask, self.size) if self.training else mask
         return PairSample(
             _channels_first(image), torch.from_numpy(mask.astype(np.int64)), index, self.source.name(index)
         )
-
-    def _augmented(
-        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], draws: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        assert self.photometric is not None
-        height, width = mask.shape
-        side = math.sqrt(draws.uniform(0.25, 1.0))
-        h, w = (
-            max(1, round(height * side)),
-            max(1, round(width * side)),
-        )  # whole pixels: the mask is cut at the same ones
-        y, x = int(draws.integers(height - h + 1)), int(draws.integers(width - w + 1))
-        image = resize_crop(Image.fromarray(image), (y, x, y + h, x + w), self.size)
-        mask = resize_mask(mask[y : y + h, x : x + w], self.size)
-        if draws.random() < 0.5:
-            image, mask = image[:, ::-1], mask[:, ::-1]
-        self.photometric.set_random_seed(int(draws.integers(2**31)))
-        return self.photometric(image=np.ascontiguousarray(image))["image"], mask
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from datamodules.checking import OnError, readable
 from datamodules.images import ImageError, list_images, mask_ids
 from datamodules.paired import pair_masks
 from datamodules.sources import Files, Source
+from datamodules.training_transforms import TrainingTransforms
 
 
 class FolderDataModule(DomainDataModule):
@@ -37,7 +38,7 @@ class FolderDataModule(DomainDataModule):
         size: Side of the views, or (height, width) of the segmentation network's input.
         local_views: Number of local views.
         local_size: Side of the local views.
-        augment: Change training images.
+        transforms: What training images and masks go through.
         evaluate_on: `val` or `holdout`.
         workers: Loader processes.
         seed: Seed of all draws.
@@ -55,13 +56,13 @@ class FolderDataModule(DomainDataModule):
         size: int | tuple[int, int] = 224,
         local_views: int = 0,
         local_size: int = 96,
-        augment: bool = False,
+        transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, augment, evaluate_on, workers, seed, cache)
+        super().__init__(job, batch_size, size, local_views, local_size, transforms, evaluate_on, workers, seed, cache)
         self.root = Path(root)
         self.given_names = class_names
         self.ignored_ids = ignored_ids

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.images import ImageError, list_images
 from datamodules.sources import Files, Source
+from datamodules.training_transforms import TrainingTransforms
 
 
 class PairedFolders(DomainDataModule):
@@ -20,7 +21,7 @@ class PairedFolders(DomainDataModule):
         size: Side of the views, or (height, width) of the segmentation network's input.
         local_views: Number of local views.
         local_size: Side of the local views.
-        augment: Change training images.
+        transforms: What training images and masks go through.
         evaluate_on: `val` or `holdout`.
         workers: Loader processes.
         seed: Seed of all draws.
@@ -40,13 +41,13 @@ class PairedFolders(DomainDataModule):
         size: int | tuple[int, int] = 224,
         local_views: int = 0,
         local_size: int = 96,
-        augment: bool = False,
+        transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, augment, evaluate_on, workers, seed, cache)
+        super().__init__(job, batch_size, size, local_views, local_size, transforms, evaluate_on, workers, seed, cache)
         self.root = Path(root)
 
     @property

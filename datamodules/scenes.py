@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.scene_objects import paint_scene
 from datamodules.sources import Source
+from datamodules.training_transforms import TrainingTransforms
 
 CLASSES: dict[str, Colour] = {
     "soil": (178, 140, 100),
@@ -64,7 +65,7 @@ class ScenesDataModule(DomainDataModule):
         size: Side of the views, or (height, width) of the segmentation network's input.
         local_views: Number of local views.
         local_size: Side of the local views.
-        augment: Change training images.
+        transforms: What training images and masks go through.
         evaluate_on: `val` or `holdout`.
         workers: Loader processes.
         seed: Seed of all draws but the scenes'.
@@ -82,13 +83,13 @@ class ScenesDataModule(DomainDataModule):
         size: int | tuple[int, int] = 224,
         local_views: int = 0,
         local_size: int = 96,
-        augment: bool = False,
+        transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, augment, evaluate_on, workers, seed, cache)
+        super().__init__(job, batch_size, size, local_views, local_size, transforms, evaluate_on, workers, seed, cache)
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

@@ -46,17 +46,17 @@ class CachedFeatures(LightningDataModule):
             module would compute itself.
 
     Raises:
-        ValueError: If the data module augments its training images.
+        ValueError: If the data module transforms its training images at random.
     """
 
     def __init__(
         self, inner: LightningDataModule, module: LightningModule, features: Callable[[Any, bool], FeatureBatch]
     ) -> None:
         super().__init__()
-        if getattr(inner, "augment", False):
+        if getattr(inner, "transforms", None) is not None:
             raise ValueError(
-                f"cache_features keeps one feature map per image, but {type(inner).__name__} augments its training "
-                "images; set the data module's augment to false, or the model's cache_features"
+                f"cache_features keeps one feature map per image, but {type(inner).__name__} transforms its training "
+                "images at random; set the data module's transforms to null, or the model's cache_features to false"
             )
         self.inner = inner
         self.module = module

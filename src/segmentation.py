@@ -44,7 +44,7 @@ class SemanticSegmentation(ScoredSegmentation):
             grid, against the label counts of each cell. The latter is the cross-entropy of logits upsampled by nearest
             neighbour, at a hundredth of its cost.
         cache_features: Compute the frozen features of each image once and train on them: epochs then cost seconds.
-            In memory, on every rank; needs a data module that does not augment, and `train: head`.
+            In memory, on every rank; needs a data module without random transforms, and `train: head`.
         lr: Peak learning rate of the head.
         backbone_lr: Factor on it for adapters and backbone.
         layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
@@ -179,13 +179,15 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            ValueError: If features shall be cached and the data module is none, or augments.
+            ValueError: If features shall be cached and the data module is none, or has random transforms.
         """
         if stage != "fit" or not self.cache_features:
             return
         inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if inner is None:
-            raise ValueError("cache_features needs a data module; loaders alone do not say whether they augment")
+            raise ValueError(
+                "cache_features needs a data module; loaders alone do not say whether they transform at random"
+            )
         self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
 
     def _cached(self, batch: Any, training: bool) -> FeatureBatch:

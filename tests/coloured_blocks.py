@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.sources import Source
+from datamodules.training_transforms import TrainingTransforms
 
 COLOURS: list[Colour] = [(210, 40, 40), (40, 210, 40), (40, 40, 210)]
 
@@ -44,9 +45,9 @@ class ColouredBlocks:
 class BlocksDataModule(DomainDataModule):
     """Seven training and five validation images, resized to 80×112: 5×7 patches of 16 pixels."""
 
-    def __init__(self, batch_size: int = 3, augment: bool = False) -> None:
+    def __init__(self, batch_size: int = 3, transforms: TrainingTransforms | None = None) -> None:
         super().__init__(
-            job="segment", batch_size=batch_size, size=(80, 112), augment=augment, workers=0, seed=0, cache=False
+            job="segment", batch_size=batch_size, size=(80, 112), transforms=transforms, workers=0, seed=0, cache=False
         )
         self.sets: dict[Split, ColouredBlocks] = {"train": ColouredBlocks(7, 0), "val": ColouredBlocks(5, 1)}
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from datamodules.camvid import CamVidDataModule
+from datamodules.training_transforms import TrainingTransforms
 from src.evaluation.confusion import ImageConfusions
 from src.models.adapters import UniAdapter
 from src.models.backbone import Backbone
@@ -170,9 +171,11 @@ class TestCache:
         assert scores[0] == scores[1] > 0.2
         assert data.sets["train"].reads == 7 and data.sets["val"].reads == 5
 
-    def test_a_data_module_that_augments_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="BlocksDataModule augments"):
-            trainer(tmp_path, max_steps=1).fit(tiny(cache_features=True), datamodule=BlocksDataModule(augment=True))
+    def test_a_data_module_with_random_transforms_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="BlocksDataModule transforms its training images"):
+            trainer(tmp_path, max_steps=1).fit(
+                tiny(cache_features=True), datamodule=BlocksDataModule(transforms=TrainingTransforms(80))
+            )
 
     def test_loaders_alone_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="needs a data module"):

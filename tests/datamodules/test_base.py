@@ -19,8 +19,9 @@ from datamodules.datasets import SegmentationBatch
 from datamodules.images import ImageError
 from datamodules.paired import PairedFolders
 from datamodules.sources import Cached, Source
+from datamodules.training_transforms import TrainingTransforms
 from datamodules.views import Crops
-from tests.datamodules.pictures import labelled_folder, save
+from tests.datamodules.pictures import labelled_folder
 
 
 class Thirds(PairedFolders):
@@ -167,23 +168,18 @@ def test_training_pairs_have_one_size_and_evaluation_keeps_native_masks(tmp_path
     assert evaluation.images[:, 2].float().mean((1, 2)).round().tolist() == [0, 1, 2]  # blue says which image it is
 
 
-def test_augmented_masks_stay_with_their_pixels(tmp_path: Path) -> None:
-    root = tmp_path
-    x = np.arange(60)[None].repeat(60, 0)
-    for split in ("train", "val"):
-        save(root / "images" / split / "a.png", np.stack([(x >= 30) * 200 + 20] * 3, -1).astype(np.uint8))
-        save(root / "masks" / split / "a.png", (x >= 30).astype(np.uint8))
-    dataset = Thirds(root, job="segment", size=40, augment=True, workers=0).train_dataloader().dataset
-    shares = set()
-    for epoch in range(40):
-        sample = dataset[(epoch, 0)]
-        bright = sample.image.float().mean(0)
-        shares.add(round(float(sample.mask.float().mean()), 2))
-        if 0 < sample.mask.sum() < sample.mask.numel():
-            light, dark = bright[sample.mask == 1], bright[sample.mask == 0]
-            assert (light > dark.max()).float().mean() > 0.9  # all but the blurred column at the border
-    assert len(shares) > 10
-    assert torch.equal(dataset[(3, 0)].image, dataset[(3, 0)].image)
+def test_training_images_go_through_the_transforms_and_evaluation_does_not(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path, train=3)
+    data = Thirds(root, job="segment", size=(8, 12), transforms=TrainingTransforms((10, 16)), workers=0, seed=3)
+    dataset = data.train_dataloader().dataset
+    for epoch, index in ((0, 0), (5, 2)):
+        sample = dataset[(epoch, index)]
+        image, mask = data.source("train").pair(index)
+        expected = TrainingTransforms((10, 16))(image, mask, np.random.default_rng([3, epoch, index]))
+        np.testing.assert_array_equal(sample.image.permute(1, 2, 0), expected[0])
+        np.testing.assert_array_equal(sample.mask, expected[1])
+    (batch,) = data.val_dataloader()
+    assert batch.images.shape[-2:] == (8, 12)
 
 
 def test_the_holdout_is_a_fixed_fifth_that_is_not_trained_on(tmp_path: Path) -> None:
