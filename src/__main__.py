@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("src.cli", "evaluate on the validation split"),
     "test": ("src.cli", "evaluate on the test split and write evaluation.json"),
     "predict": ("src.cli", "predict masks for images"),
+    "prepare": ("src.commands.prepare", "download, convert and verify a data set, or say how to get it"),
     "doctor": ("src.commands.doctor", "say what a checkpoint file is, whether it loads, and how to use it"),
 }
 

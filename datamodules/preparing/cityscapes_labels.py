@@ -1,0 +1,36 @@
+"""Cityscapes' 34 label ids → the 19 train ids that the field evaluates."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from datamodules.images import IGNORE, read_mask
+
+# label id of each train id, in their order: road, sidewalk, building, wall, fence, pole, traffic light, traffic sign,
+# vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle (cityscapesScripts, labels.py)
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+TRAIN_IDS = dict.fromkeys(range(34), IGNORE) | {label: train for train, label in enumerate(LABEL_IDS)}
+
+
+def write_train_ids(work: Path, root: Path) -> None:
+    """Write `*_gtFine_labelTrainIds.png` beside each `*_gtFine_labelIds.png`, as cityscapesScripts name them.
+
+    Args:
+        work: Not needed.
+        root: Holds `gtFine`.
+
+    Raises:
+        ImageError: If a mask is unreadable or holds an id that is none of the 34.
+    """
+    files = sorted((root / "gtFine").rglob("*_gtFine_labelIds.png"))
+    with ThreadPoolExecutor() as threads:
+        list(tqdm(threads.map(_convert, files), "train ids", len(files), unit="mask", delay=1))
+
+
+def _convert(path: Path) -> None:
+    target = path.with_name(path.name.replace("_labelIds", "_labelTrainIds"))
+    Image.fromarray(read_mask(path, TRAIN_IDS)).save(target)

@@ -1,0 +1,49 @@
+"""CWFID's coloured annotation and its published split → `images/{train,val}` and `masks/{train,val}`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from datamodules.images import ImageError, read_image
+
+COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
+
+
+def write_cwfid(work: Path, root: Path) -> None:
+    """Sort images and masks into the two splits.
+
+    The split file names image 28 on both sides; it trains, and is not evaluated.
+
+    Args:
+        work: Holds the unpacked repository as `raw`.
+        root: Where `images` and `masks` go.
+
+    Raises:
+        ImageError: If an annotation has another colour, or a file of the split is not there.
+    """
+    raw = work / "raw"
+    split = yaml.safe_load((raw / "train_test_split.yaml").read_text())
+    numbers = {"train": set(split["train"]), "val": set(split["test"]) - set(split["train"])}
+    for name, members in numbers.items():
+        for number in sorted(members):
+            image = raw / "images" / f"{number:03d}_image.png"
+            mask = _mask(raw / "annotations" / f"{number:03d}_annotation.png")
+            for kind, pixels in (("images", read_image(image)), ("masks", mask)):
+                target = root / kind / name / f"{number:03d}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(target)
+
+
+def _mask(path: Path) -> np.ndarray:
+    colours = read_image(path)
+    mask = np.full(colours.shape[:2], 255, np.uint8)
+    for colour, index in COLOURS.items():
+        mask[(colours == colour).all(-1)] = index
+    if (mask == 255).any():
+        found = tuple(int(value) for value in colours[mask == 255][0])
+        raise ImageError(f"{path}: expected the colours {', '.join(map(str, COLOURS))}, found {found}")
+    return mask

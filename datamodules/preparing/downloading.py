@@ -1,0 +1,161 @@
+"""Downloads that go on where they were interrupted, and bear their name only when they are whole and right."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+_TRIES = 5  # in a row without a single new byte
+_PAUSE = 1.0  # seconds before the second try; doubled for each one after it
+_TIMEOUT = 60.0  # seconds without an answer
+_BLOCK = 2**20
+_NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, broken answers
+
+
+class DownloadError(ValueError):
+    """A file that could not be fetched, or is not the one that was expected."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file on the network.
+
+    Attributes:
+        name: What it is called on disk.
+        urls: Where it can be had, the official place first; none where a person has to fetch it.
+        digest: `algorithm:hex`; None where no checksum is published, or the server does not promise its bytes.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    digest: str | None = None
+
+
+def fetch(download: Download, folder: Path) -> Path:
+    """Download a file, or what is missing of it.
+
+    Until it is complete and its checksum is right it is called `NAME.part`, which a later call goes on with. A file
+    with a wrong checksum is removed.
+
+    Returns:
+        The file.
+
+    Raises:
+        DownloadError: If no place has it, the network fails, or the checksum is another.
+    """
+    path = folder / download.name
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    failures = []
+    for url in download.urls:
+        try:
+            _transfer(url, part, resumable=download.digest is not None)
+        except _NETWORK as error:
+            failures.append(f"{url}: {error}")
+            continue
+        _validator(part).unlink(missing_ok=True)
+        try:
+            check(part, download)
+        except DownloadError:
+            part.unlink()
+            raise
+        os.replace(part, path)
+        return path
+    raise DownloadError(
+        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to go on where it "
+        f"stopped, or put the file there by hand"
+    )
+
+
+def check(path: Path, download: Download) -> None:
+    """Compare a file with its published checksum, where there is one.
+
+    Raises:
+        DownloadError: If it is another.
+    """
+    if download.digest is None:
+        return
+    algorithm, expected = download.digest.split(":")
+    if (found := digest(path, algorithm)) != expected:
+        raise DownloadError(f"{path}: expected {algorithm} {expected}, found {found}; download it again")
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Checksum of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _transfer(url: str, part: Path, resumable: bool) -> None:
+    """Append to `part` until it is whole, through as many interruptions as bring new bytes."""
+    failed = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            if _once(url, part, resumable):
+                return
+            error: Exception = ConnectionError("the connection ended before the file did")
+        except urllib.error.HTTPError as answer:
+            if 400 <= answer.code < 500:
+                raise  # asking again gives the same answer
+            error = answer
+        except _NETWORK as problem:
+            error = problem
+        after = part.stat().st_size if part.exists() else 0
+        failed = 0 if after > before else failed + 1
+        if failed == _TRIES:
+            raise error
+        time.sleep(_PAUSE * 2**failed if failed else 0)
+
+
+def _once(url: str, part: Path, resumable: bool) -> bool:
+    """One request; returns whether the file is whole now.
+
+    Without a checksum at the end, what is there is only gone on with if the server says that it is of the same version.
+    """
+    validator = _validator(part)
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "glare-lightning", "Accept-Encoding": "identity"}
+    if start and validator.exists():
+        headers |= {"Range": f"bytes={start}-", "If-Range": validator.read_text()}
+    elif start and resumable:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            return True  # nothing is missing
+        part.unlink()
+        return False
+    with answer:
+        if answer.status != 206:
+            start = 0  # the server sends all of it again
+        if (tag := answer.headers.get("ETag")) and not tag.startswith("W/"):
+            validator.write_text(tag)
+        else:
+            validator.unlink(missing_ok=True)
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        bar = tqdm(total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, unit_divisor=1024, delay=1)
+        with bar, part.open("ab" if start else "wb") as file:
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    return total is None or part.stat().st_size == total
+
+
+def _validator(part: Path) -> Path:
+    """Beside an unfinished file: the server's name for its version (ETag)."""
+    return part.with_name(part.name + ".etag")

@@ -1,0 +1,80 @@
+"""Pascal Context's annotation file → masks of 59 classes and background, and the lists of its two splits."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from datamodules.images import ImageError
+
+# ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
+# which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them
+CATEGORIES = (
+    2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159,
+    162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397,
+    415, 416, 420, 424, 427, 440, 445, 454, 458,
+)  # fmt: skip
+
+
+def write_pascal_context(work: Path, root: Path) -> None:
+    """Write `SegmentationClassContext/*.png` and `ImageSets/SegmentationContext/{train,val}.txt`.
+
+    Args:
+        work: Holds `trainval_merged.json`.
+        root: The folder of `JPEGImages`.
+
+    Raises:
+        ImageError: If the annotation is not what it should be.
+        ValueError: If pycocotools is not installed.
+    """
+    path = work / "trainval_merged.json"
+    try:
+        content = json.loads(path.read_bytes())
+        images, annotations = content["images"], content["annos_segmentation"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{path}: expected images and annos_segmentation, found {error!r}; remove the file") from error
+    of_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in annotations:
+        of_image[annotation["image_id"]].append(annotation)
+    masks, lists = root / "SegmentationClassContext", root / "ImageSets" / "SegmentationContext"
+    masks.mkdir(parents=True, exist_ok=True)
+    lists.mkdir(parents=True, exist_ok=True)
+    names: dict[str, list[str]] = {"train": [], "val": []}
+    for image in tqdm(images, "masks", unit="image", delay=1):
+        if image["phase"] not in names:
+            continue  # test: published without annotation
+        stem = Path(image["file_name"]).stem
+        names[image["phase"]].append(stem)
+        mask = semantic_mask(of_image[image["image_id"]], image["height"], image["width"])
+        Image.fromarray(mask).save(masks / f"{stem}.png")
+    for split, stems in names.items():
+        (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in sorted(stems)))
+
+
+def semantic_mask(annotations: list[dict[str, Any]], height: int, width: int) -> NDArray[np.uint8]:
+    """Paint the segments of one image, the later over the earlier.
+
+    Args:
+        annotations: Each with `category_id` and, run-length encoded as COCO does, `segmentation`.
+        height: Of the image.
+        width: Of the image.
+
+    Returns:
+        uint8 `[height, width]`, 0 for background and all categories beyond the 59.
+    """
+    try:
+        from pycocotools import mask as runs
+    except ImportError as error:
+        raise ValueError("Pascal Context's masks need pycocotools: pip install -e '.[prepare]'") from error
+    ids = {category: place for place, category in enumerate(CATEGORIES, start=1)}
+    mask = np.zeros((height, width), np.uint8)
+    for annotation in annotations:
+        mask[runs.decode(annotation["segmentation"]).astype(bool)] = ids.get(annotation["category_id"], 0)
+    return mask

@@ -1,0 +1,125 @@
+"""From a name to a data set that is whole: download, unpack, convert, verify, and write down what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from datamodules.images import ImageError
+from datamodules.preparing.catalogue import CATALOGUE, WORK, Archive, Preparation
+from datamodules.preparing.downloading import check, digest, fetch
+from datamodules.preparing.unpacking import unpack
+from datamodules.preparing.verification import Verified, shortfalls, verify
+
+MANIFEST = ".manifest.json"
+"""In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
+
+_MAX_FILES = 200_000  # taken of one archive; four times what the largest holds
+
+
+def prepare(name: str, root: Path, verify_only: bool = False) -> str:
+    """Make a data set ready, or say what is wrong with it.
+
+    What is whole already is not downloaded again. Archives lie in `.preparing` below the root until all is verified, so
+    that an interrupted preparation goes on where it was.
+
+    Args:
+        name: In `CATALOGUE`.
+        root: The data set's folder.
+        verify_only: Write nothing, and compare with the manifest if there is one.
+
+    Returns:
+        A summary for people.
+
+    Raises:
+        FileNotFoundError: If the folder, or an archive that a person has to fetch, is not there.
+        ValueError: If a download fails, an archive is refused, or the data are not what they should be.
+    """
+    preparation = CATALOGUE[name]
+    if verify_only:
+        found = verify(root, preparation)
+        return summary(name, root, found) + compared(root, found)
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".prepare.lock"):
+        archives = _installed(root, preparation) if shortfalls(root, preparation) else known_archives(root)
+        found = verify(root, preparation)
+        content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
+        written = root / f"{MANIFEST}.new"
+        written.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(written, root / MANIFEST)
+        shutil.rmtree(root / WORK, ignore_errors=True)
+    return f"{summary(name, root, found)}\n{root / MANIFEST} written"
+
+
+def summary(name: str, root: Path, found: dict[str, Verified]) -> str:
+    """A line per split."""
+    lines = [f"{name} in {root}: complete"]
+    for split, one in found.items():
+        sizes = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((one.smallest, one.largest)))
+        ids = f"ids {', '.join(map(str, one.ids))}" if one.labelled else "no masks"
+        lines.append(f"  {split:<6} {one.images:>7,} images, {sizes}, {ids}")
+    return "\n".join(lines)
+
+
+def compared(root: Path, found: dict[str, Verified]) -> str:
+    """What the manifest says to what was found.
+
+    Raises:
+        ImageError: If a file has changed since the manifest was written.
+    """
+    if not (root / MANIFEST).is_file():
+        return "\nno manifest to compare with; it is written without --verify-only"
+    known = _manifest(root)["splits"]
+    if changed := [split for split, one in found.items() if known.get(split, {}).get("sha256") != one.sha256]:
+        raise ImageError(
+            f"{root / MANIFEST}: expected the files that it was written for, found others in {', '.join(changed)}; "
+            "restore them, or prepare again to accept them"
+        )
+    return "\nevery byte is as the manifest says"
+
+
+def known_archives(root: Path) -> dict[str, Any]:
+    """The archives of an earlier preparation; none where the data came otherwise."""
+    return dict(_manifest(root)["archives"]) if (root / MANIFEST).is_file() else {}
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((root / MANIFEST).read_bytes())
+        return {key: dict(content[key]) for key in ("archives", "splits")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{root / MANIFEST}: expected a manifest, found {error!r}; remove it") from error
+
+
+def _installed(root: Path, preparation: Preparation) -> dict[str, Any]:
+    """Download, unpack and convert; returns size and sha256 of each archive."""
+    for leftover in root.glob(".unpacking-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
+    work = root / WORK
+    paths = {archive: _obtained(archive, root, work, preparation) for archive in preparation.archives}
+    for archive, path in paths.items():
+        if archive.place is not None:
+            unpack(path, root, archive.place, _MAX_FILES, preparation.max_bytes)
+    if preparation.convert is not None:
+        preparation.convert(work, root)
+    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
+
+
+def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:
+    """The archive's file: as a person put it into the root, or downloaded."""
+    by_hand = root / archive.download.name
+    if by_hand.is_file():
+        check(by_hand, archive.download)
+        return by_hand
+    if not archive.download.urls:
+        raise FileNotFoundError(
+            f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing; to get it:\n"
+            f"{preparation.steps.format(root=root)}"
+        )
+    return fetch(archive.download, work)

@@ -1,0 +1,129 @@
+"""Unpacking archives that might have been made by anyone: no path leaves the folder, size and count are bounded."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from tqdm import tqdm
+
+# what the decoders raise on broken, cut off or encrypted archives
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+
+
+class ArchiveError(ValueError):
+    """An archive that is broken, or that will not be unpacked."""
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    plain: bool  # a regular file: no link, no device
+    read: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_files: int, max_bytes: int) -> list[Path]:
+    """Unpack some files of a zip or tar archive.
+
+    Everything is checked before anything is written, then written to a hidden folder, and moved to its place when all
+    of it is there: whatever goes wrong before leaves nothing behind.
+
+    Args:
+        archive: The file.
+        root: Where to; below it files of the same names are replaced.
+        place: From the path of a file in the archive to its path below `root`; None leaves it out.
+        max_files: Most files that are taken.
+        max_bytes: Most bytes that they may have together, unpacked.
+
+    Returns:
+        The files, in the archive's order.
+
+    Raises:
+        ArchiveError: If it is no such archive or broken, a path leads out of the folder, a file that is taken is a link
+            or a device or comes twice, or there is more than the bounds allow.
+    """
+    try:
+        with _members(archive) as members:
+            taken = _checked(archive, members, place, max_files, max_bytes)
+            with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as staging:
+                for target, member in tqdm(taken.items(), archive.name, unit="file", delay=1):
+                    path = Path(staging, target)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with member.read() as source, path.open("wb") as file:
+                        shutil.copyfileobj(source, file, 2**20)
+                    if path.stat().st_size != member.size:
+                        raise ArchiveError(f"{archive}: expected {member.size} bytes of {member.name}, found fewer")
+                for target in taken:
+                    (root / target).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(Path(staging, target), root / target)
+    except _BROKEN as error:
+        raise ArchiveError(f"{archive}: expected a whole archive, found: {error}; remove it and run again") from error
+    return [root / target for target in taken]
+
+
+def _checked(
+    archive: Path, members: Iterator[_Member], place: Callable[[str], str | None], max_files: int, max_bytes: int
+) -> dict[str, _Member]:
+    """Path below the root → member, if all is well."""
+    taken: dict[str, _Member] = {}
+    size = 0
+    for member in members:
+        if not is_inside(member.name):
+            raise ArchiveError(f"{archive}: expected paths inside of the archive, found {member.name!r}; don't use it")
+        target = place(member.name)
+        if target is None:
+            continue
+        assert is_inside(target), target
+        if not member.plain:
+            raise ArchiveError(f"{archive}: expected files, found the link or device {member.name!r}; don't use it")
+        if target in taken:
+            raise ArchiveError(f"{archive}: expected each file once, found {member.name!r} twice; don't use it")
+        taken[target] = member
+        size += member.size
+        if len(taken) > max_files or size > max_bytes:
+            raise ArchiveError(
+                f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more; don't use it"
+            )
+    return taken
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path of an archive stays in the folder that it is unpacked to, on any system."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts and ":" not in name
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    """Everything in an archive but its folders."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            yield (_of_zip(file, info) for info in file.infolist() if not info.is_dir())
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tar:
+            yield (_of_tar(tar, entry) for entry in tar if not entry.isdir())
+    else:
+        raise ArchiveError(f"{archive}: expected a zip or tar archive, found something else; remove it and run again")
+
+
+def _of_zip(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    kind = info.external_attr >> 28  # the upper bits of a Unix mode: 8 is a regular file, 0 a system without modes
+    return _Member(info.filename, info.file_size, kind in (0, 8), lambda: file.open(info))
+
+
+def _of_tar(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> _Member:
+    def read() -> IO[bytes]:
+        content = tar.extractfile(entry)
+        assert content is not None
+        return content
+
+    return _Member(entry.name, entry.size, entry.isreg(), read)

