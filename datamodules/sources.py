@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datamodules.images import IGNORE, ImageError, read_image, read_mask
+from datamodules.listing import Listing
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class Files:
     ) -> None:
         assert masks is None or (len(masks) == len(images) and labels is not None)
         self.root = root
-        self.images = images
-        self.masks = masks
+        self.images = Listing(root, images)
+        self.masks = None if masks is None else Listing(root, masks)
         self.labels = labels or {}
 
     def __len__(self) -> int:
@@ -100,7 +101,9 @@ class Part:
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
         self.source = source
-        self.indices = [int(i) for i in indices]
+        self.indices = np.asarray(
+            indices, np.int64
+        )  # 8 bytes each, and no reference counts that workers would write to
 
     def __len__(self) -> int:
         return len(self.indices)
