@@ -1,0 +1,169 @@
+"""Pre-training on sets that are larger than a disk: images in chunks, streamed from a folder or an object store.
+
+    python -m datamodules.streaming FOLDER TARGET      # once: any folder of images → chunks, locally or at s3://…
+
+Chunks are litdata's (extra `streaming`); an image's file is kept byte for byte. The order is shuffled by chunk
+and within chunks, which is what makes streaming fast; views depend on (seed, epoch, image) alone, as everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from datamodules.cropping import MultiViewCrop
+from datamodules.datasets import ViewSample, collate_views
+from datamodules.images import ImageError, list_images, read_image
+
+try:
+    import litdata
+except ImportError as error:
+    raise ImportError("datamodules.streaming needs litdata: pip install -e '.[streaming]'") from error
+
+
+class StreamingDataModule(LightningDataModule):
+    """Unlabelled views of images in chunks, for pre-training.
+
+    Several processes share the chunks; batches are of whole size, what is left over at an epoch's end is dropped. A
+    resumed fit goes on with the next image, in the middle of an epoch if need be: the loader's state is in checkpoints.
+
+    Args:
+        chunks: Folder or address (s3://, gs://, …; local:FOLDER for a slow shared disk) that `write_chunks` filled.
+        batch_size: Images per batch and process.
+        size: Side of the global views.
+        local_views: Number of local views.
+        local_size: Side of the local views.
+        workers: Loader processes.
+        seed: Seed of order and views.
+        cache_folder: Where chunks from an address are kept; None: litdata's default.
+        cache_bytes: Most that are kept there; the oldest go first.
+    """
+
+    def __init__(
+        self,
+        chunks: str,
+        batch_size: int = 16,
+        size: int = 224,
+        local_views: int = 0,
+        local_size: int = 96,
+        workers: int = 2,
+        seed: int = 0,
+        cache_folder: str | None = None,
+        cache_bytes: str = "25GB",
+    ) -> None:
+        super().__init__()
+        self.chunks = chunks
+        self.batch_size = batch_size
+        self.crop = MultiViewCrop(size, local_views, local_size, seed)
+        self.workers = workers
+        self.seed = seed
+        self.cache_folder = cache_folder
+        self.cache_bytes = cache_bytes
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of `Crops`.
+
+        Raises:
+            FileNotFoundError: If a local folder has no chunks.
+        """
+        if ":" not in self.chunks.split("/")[0] and not Path(self.chunks, "index.json").is_file():
+            raise FileNotFoundError(
+                f"{self.chunks}: expected chunks with an index.json, found none; "
+                "python -m datamodules.streaming FOLDER TARGET writes them"
+            )
+        views = StreamedViews(
+            input_dir=self.chunks,
+            cache_dir=self.cache_folder,
+            shuffle=True,
+            drop_last=True,
+            seed=self.seed,
+            max_cache_size=self.cache_bytes,
+        )
+        views.crop = self.crop
+        loader: DataLoader[Any] = litdata.StreamingDataLoader(
+            views,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            collate_fn=collate_views,
+            pin_memory=torch.cuda.is_available(),
+        )
+        return loader
+
+
+class StreamedViews(litdata.StreamingDataset):
+    """Views of the images of some chunks.
+
+    Attributes:
+        crop: Cuts the views.
+    """
+
+    crop: MultiViewCrop
+
+    def __getitem__(self, index: Any) -> ViewSample:
+        item = super().__getitem__(index)
+        epoch = self.current_epoch - 1  # litdata counts from 1
+        image = _decoded(item["name"], item["file"])
+        return ViewSample(*self.crop(image, epoch, item["index"]), sample=item["index"], epoch=epoch)
+
+
+def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", workers: int = 1) -> int:
+    """Packs the images of a folder, found recursively, into chunks.
+
+    Args:
+        folder: Of images.
+        target: Folder or address of the chunks.
+        chunk_bytes: Size of a chunk; a reader holds a few of them.
+        workers: Processes.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ImageError: If it holds no image.
+    """
+    files = list_images(folder)
+    inputs = [(i, str(file)) for i, file in enumerate(files)]
+    litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=workers)
+    return len(files)
+
+
+def _packed(folder: Path, item: tuple[int, str]) -> dict[str, Any]:
+    index, file = item
+    return {"index": index, "name": Path(file).relative_to(folder).as_posix(), "file": Path(file).read_bytes()}
+
+
+def _decoded(name: str, content: bytes) -> NDArray[np.uint8]:
+    """Reads an image as from a folder: the decoders want a file, for which the system's memory is enough."""
+    with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
+        file.write(content)
+        file.flush()
+        try:
+            return read_image(Path(file.name))
+        except ImageError as error:
+            raise ImageError(str(error).replace(file.name, name)) from error
+
+
+def main() -> None:
+    """Packs the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, found recursively")
+    parser.add_argument("target", metavar="TARGET", help="folder or address of the chunks")
+    parser.add_argument("--chunk-bytes", default="64MB", help="size of a chunk (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    options = parser.parse_args()
+    count = write_chunks(options.folder, options.target, options.chunk_bytes, options.workers)
+    print(f"{count:,} images of {options.folder} packed into {options.target}")
+
+
+if __name__ == "__main__":
+    main()
