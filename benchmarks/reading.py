@@ -84,7 +84,6 @@ def torchvision_v2(images: list[Path], masks: list[Path]) -> Callable[[int], obj
     """The same steps with torchvision's functions, in the order and manner of its segmentation reference."""
     photometric = v2.RandomPhotometricDistort(hue=(-0.1, 0.1))
     flip = v2.RandomHorizontalFlip(0.5)
-    fill = {tv_tensors.Image: PAD, tv_tensors.Mask: IGNORE}
 
     def read(i: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(i)
@@ -97,7 +96,7 @@ def torchvision_v2(images: list[Path], masks: list[Path]) -> Callable[[int], obj
         image = F.resize(image, size, antialias=True)
         mask = F.resize(mask[None], size, interpolation=v2.InterpolationMode.NEAREST)[0]
         below, beside = max(0, CROP - size[0]), max(0, CROP - size[1])
-        image = F.pad(image, [0, 0, beside, below], fill=list(map(float, fill[tv_tensors.Image])))
+        image = F.pad(image, [0, 0, beside, below], fill=[float(channel) for channel in PAD])
         mask = F.pad(mask[None], [0, 0, beside, below], fill=IGNORE)[0]
         for _ in range(10):
             y = int(torch.randint(mask.shape[-2] - CROP + 1, (1,)))
