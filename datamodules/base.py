@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader
 
+from datamodules.checking import OnError, usable
 from datamodules.cropping import MultiViewCrop
 from datamodules.datasets import (
     LabelledPairs,
@@ -22,14 +23,15 @@ from datamodules.datasets import (
     collate_training,
     collate_views,
 )
-from datamodules.images import IGNORE
+from datamodules.images import IGNORE, list_images
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
-from datamodules.sources import Part, Source, cache
+from datamodules.sources import Files, Joined, Part, Source, cache
+from datamodules.subsets import held_out, nested_share
 from datamodules.training_transforms import TrainingTransforms
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split", "held_out"]
+__all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split"]
 
 Split = Literal["train", "val"]
 Colour = tuple[int, int, int]
@@ -57,6 +59,12 @@ class DomainDataModule(LightningDataModule):
         transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
         evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
             Settings are chosen on the latter.
+        label_fraction: Share of the training images that `segment` trains on, drawn by `seed`; for one seed the 1 % lie
+            inside the 10 %.
+        extra: Further folders of images without labels, searched recursively, that `pretrain` sees besides the
+            training images.
+        on_error: What a file that cannot be used does: `raise`, at the first use; or `skip`, after one pass over all
+            files at the start, which names and counts them.
         workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
@@ -73,6 +81,9 @@ class DomainDataModule(LightningDataModule):
         local_size: int = 96,
         transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
+        label_fraction: float = 1.0,
+        extra: list[Path] | None = None,
+        on_error: OnError = "raise",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
@@ -82,6 +93,8 @@ class DomainDataModule(LightningDataModule):
             raise ValueError(f"size: expected the side of a square view for pre-training, found {size}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+        if not 0 < label_fraction <= 1:
+            raise ValueError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
         self.job = job
         self.batch_size = batch_size
         self.size = size
@@ -89,6 +102,9 @@ class DomainDataModule(LightningDataModule):
         self.local_size = local_size
         self.transforms = transforms
         self.evaluate_on = evaluate_on
+        self.label_fraction = label_fraction
+        self.extra = [Path(folder) for folder in extra or ()]
+        self.on_error = on_error
         self.workers = workers
         self.seed = seed
         self.cache = cache
@@ -175,7 +191,8 @@ class DomainDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every image to predict once; masks give the native sizes, ignored everywhere if there are none."""
-        return self._evaluation(self.read_predict())
+        source = self.read_predict()
+        return self._evaluation(usable(source, labelled=True) if self.on_error == "skip" else source)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
@@ -208,15 +225,27 @@ class DomainDataModule(LightningDataModule):
         return samples + (self._trained_batches - batches) * self._train.batch_size * sampler.num_replicas
 
     def _prepared(self, split: Split) -> Source:
-        if self.evaluate_on == "holdout" and self.job == "segment":
+        source = self._labelled(split) if self.job == "segment" else self._unlabelled(split)
+        if self.on_error == "skip":
+            source = usable(source, labelled=self.job == "segment")
+        if not self.cache:
+            return source
+        return cache(source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None)
+
+    def _labelled(self, split: Split) -> Source:
+        if self.evaluate_on == "holdout":
             train = self.read("train")
             kept = held_out(len(train))
             source: Source = Part(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
         else:
             source = self.read(split)
-        if not self.cache:
+        if split == "val" or self.label_fraction == 1:
             return source
-        return cache(source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None)
+        return Part(source, nested_share(len(source), self.label_fraction, self.seed))
+
+    def _unlabelled(self, split: Split) -> Source:
+        extra = [Files(folder, list_images(folder)) for folder in self.extra]
+        return Joined([self.read(split), *extra]) if extra else self.read(split)
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         pairs = LabelledPairs(source, self._input_size, training=False)
@@ -233,11 +262,6 @@ class DomainDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
-
-
-def held_out(size: int) -> list[int]:
-    """The fixed fifth of the training images that settings are chosen on; it never depends on a run's seed."""
-    return sorted(int(i) for i in np.random.default_rng(2509_17816).permutation(size)[: size // 5])
 
 
 def _one_thread(worker: int) -> None:

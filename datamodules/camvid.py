@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from datamodules.images import IGNORE
 from datamodules.paired import PairedFolders
 
 
@@ -23,4 +24,4 @@ class CamVidDataModule(PairedFolders):
         "pedestrian": (230, 50, 50),
         "bicyclist": (20, 190, 190),
     }
-    IGNORED_IDS: ClassVar = (11,)
+    LABELS: ClassVar = {i: i for i in range(11)} | {11: IGNORE}

@@ -8,31 +8,41 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from tqdm import tqdm
 
-from datamodules.base import Colour, DomainDataModule, Split, held_out
-from datamodules.checking import OnError, readable
-from datamodules.images import ImageError, list_images, mask_ids
-from datamodules.paired import pair_masks
+from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.checking import OnError
+from datamodules.colour_masks import ColourFiles
+from datamodules.first_look import first_look
+from datamodules.folder_classes import FolderClasses, read_classes
+from datamodules.folder_layout import FolderLayout
+from datamodules.images import ImageError, mask_ids
+from datamodules.on_disk import pair_masks
 from datamodules.sources import Files, Source
 from datamodules.training_transforms import TrainingTransforms
+
+REPORT = "data.txt"  # in the run folder
 
 
 class FolderDataModule(DomainDataModule):
     """Images of any folder, found recursively.
 
     Layout: images lie in `root/images` if there is such a folder, else in `root`. A folder `root/masks` beside them
-    holds a mask of class ids for each image, at the same relative path, with any suffix. If the folder of images has
-    the subfolders `train` and `val` (or `root/train/images`, `root/train/masks`, … exist), they are the splits; else
-    every fifth image, by a draw that never changes, is kept for validation. Without masks nothing is kept:
-    pre-training reads every image.
+    holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
+    preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
+    folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
+    changes, for validation. Without masks nothing is kept: pre-training reads every image.
+
+    `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder_classes`.
+
+    The first fit in a run folder writes there what it found, `data.txt`.
 
     Args:
         root: The folder.
-        class_names: Names of ids 0, 1, …; None takes the ids that the masks hold, in order.
-        ignored_ids: Ids that are no class.
-        on_error: What a file that cannot be read does: `raise`, or `skip` it and count (pre-training; costs one pass
-            over all files at the start).
+        class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
+        ignored_ids: Ids that are no class, where there is no `classes.yaml`.
+        mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
         job: See `DomainDataModule`, as all that follow.
         batch_size: Images per batch and process.
         size: Side of the views, or (height, width) of the segmentation network's input.
@@ -40,6 +50,9 @@ class FolderDataModule(DomainDataModule):
         local_size: Side of the local views.
         transforms: What training images and masks go through.
         evaluate_on: `val` or `holdout`.
+        label_fraction: Share of the training labels to use.
+        extra: Further folders of images for pre-training.
+        on_error: `raise` or `skip`.
         workers: Loader processes.
         seed: Seed of all draws.
         cache: Keep decoded images in memory.
@@ -50,7 +63,7 @@ class FolderDataModule(DomainDataModule):
         root: Path,
         class_names: list[str] | None = None,
         ignored_ids: tuple[int, ...] = (255,),
-        on_error: OnError = "raise",
+        mask_ending: str = "",
         job: Literal["pretrain", "segment"] = "pretrain",
         batch_size: int = 16,
         size: int | tuple[int, int] = 224,
@@ -58,24 +71,51 @@ class FolderDataModule(DomainDataModule):
         local_size: int = 96,
         transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
+        label_fraction: float = 1.0,
+        extra: list[Path] | None = None,
+        on_error: OnError = "raise",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, transforms, evaluate_on, workers, seed, cache)
+        super().__init__(
+            job=job,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            transforms=transforms,
+            evaluate_on=evaluate_on,
+            label_fraction=label_fraction,
+            extra=extra,
+            on_error=on_error,
+            workers=workers,
+            seed=seed,
+            cache=cache,
+        )
         self.root = Path(root)
+        self.layout = FolderLayout(self.root)
         self.given_names = class_names
         self.ignored_ids = ignored_ids
-        self.on_error = on_error
+        self.mask_ending = mask_ending
+
+    @cached_property
+    def described(self) -> FolderClasses | None:
+        """What `classes.yaml` says; None where there is none, or names are given."""
+        path = self.root / "classes.yaml"
+        return read_classes(path) if self.given_names is None and path.is_file() else None
 
     @property
     def class_names(self) -> list[str]:
+        if self.described is not None:
+            return [entry.name for entry in self.described.classes]
         return self.given_names or [f"class {i}" for i in self.ids]
 
     @property
     def palette(self) -> list[Colour]:
-        """Hues a golden angle apart, so that neighbours in id differ."""
-        return [_colour(i) for i in range(self.num_classes)]
+        """The colours of `classes.yaml`; else hues a golden angle apart, so that neighbours in id differ."""
+        given = [entry.colour for entry in self.described.classes] if self.described else [None] * self.num_classes
+        return [colour or _colour(i) for i, colour in enumerate(given)]
 
     @cached_property
     def ids(self) -> list[int]:
@@ -86,61 +126,66 @@ class FolderDataModule(DomainDataModule):
         """
         if self.given_names is not None:
             return [i for i in range(256) if i not in self.ignored_ids][: len(self.given_names)]
-        masks = [path for folder in self._mask_folders() for path in list_images(folder)]
+        masks = self.layout.mask_files()
         if not masks:
-            raise ImageError(f"{self.root}: expected masks that say what the classes are, found none; give class_names")
+            raise ImageError(
+                f"{self.root}: expected masks that say what the classes are, found none; "
+                "give class_names or classes.yaml"
+            )
         with ThreadPoolExecutor() as threads:
-            found = list(tqdm(threads.map(mask_ids, masks), "masks", len(masks), unit="file", delay=5, leave=False))
+            found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
         return sorted(set().union(*found) - set(self.ignored_ids))
 
+    def setup(self, stage: str) -> None:
+        """List the files; the first fit in a run folder tells what they are."""
+        if stage == "fit" and self.trainer is not None:
+            self._tell(Path(self.trainer.default_root_dir) / REPORT)
+        super().setup(stage)
+
     def read(self, split: Split) -> Source:
-        images, masks = self._folders(split)
-        if self.job == "pretrain" and not masks.is_dir():
-            return Files(self.root, readable(self._listed(images), self.on_error))
-        files = self._listed(images)
-        if not self._is_split:
-            kept = set(held_out(len(files)))
-            if not kept and split == "val":
-                raise ImageError(
-                    f"{images}: expected 5 images or more to keep a fifth for validation, found {len(files)}"
-                )
-            files = [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
-        if self.job == "pretrain":
-            return Files(self.root, readable(files, self.on_error))
-        if not masks.is_dir():
-            raise FileNotFoundError(
-                f"{masks}: expected a folder with a mask of class ids for each image of {images}, found nothing; "
-                "without masks only job: pretrain and predict are possible"
-            )
-        labels = {i: c for c, i in enumerate(self.ids)} | dict.fromkeys(self.ignored_ids, self.ignore_index)
-        return Files(self.root, files, pair_masks(files, images, masks), labels)
+        return self._files(split)
 
     def read_predict(self) -> Source:
-        """The images of `val`, or all of them where the folder is not split; masks are not needed."""
-        return Files(self.root, self._listed(self._folders("val")[0]))
+        """The images of `val`, or all of them where nothing splits the folder; masks are not needed."""
+        return Files(self.root, self.layout.all_images("val"))
 
-    @property
-    def _is_split(self) -> bool:
-        return (self._base / "train").is_dir()
+    def _files(self, split: Split) -> Files:
+        masks = self.layout.mask_folder(split)
+        if self.job == "pretrain":
+            labelled = masks.is_dir()
+            return Files(self.root, self.layout.images(split) if labelled else self.layout.all_images(split))
+        files = self.layout.images(split)
+        if not masks.is_dir():
+            raise FileNotFoundError(
+                f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
+                "found nothing; without masks only job: pretrain and predict are possible"
+            )
+        paired = pair_masks(files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending)
+        if self.described is None:
+            labels = {i: c for c, i in enumerate(self.ids)} | dict.fromkeys(self.ignored_ids, self.ignore_index)
+            return Files(self.root, files, paired, labels)
+        if self.described.by_id:
+            return Files(self.root, files, paired, self.described.by_id)
+        return ColourFiles(self.root, files, paired, self.described.by_colour)
 
-    @property
-    def _base(self) -> Path:
-        return self.root / "images" if (self.root / "images").is_dir() else self.root
+    def _ids_of(self, mask: Path) -> set[int]:
+        try:
+            return mask_ids(mask)
+        except ImageError:
+            if self.on_error == "raise":
+                raise
+            return set()  # named and counted with its image, when that is skipped
 
-    def _folders(self, split: Split) -> tuple[Path, Path]:
-        """Where the images and the masks of a split lie."""
-        if not self._is_split:
-            return self._base, self.root / "masks"
-        if (self.root / "train" / "images").is_dir():
-            return self.root / split / "images", self.root / split / "masks"
-        return self._base / split, self.root / "masks" / split
-
-    def _mask_folders(self) -> list[Path]:
-        folders = {self._folders("train")[1], self._folders("val")[1]}
-        return sorted(folder for folder in folders if folder.is_dir())
-
-    def _listed(self, folder: Path) -> list[Path]:
-        return list_images(folder, exclude=frozenset({"masks"}) if folder == self.root else frozenset())
+    @rank_zero_only
+    def _tell(self, path: Path) -> None:
+        if path.exists():
+            return
+        names = self.class_names if self.job == "segment" else []
+        splits: tuple[Split, ...] = ("train", "val") if self.job == "segment" else ("train",)
+        text = "\n".join([f"{self.root}", *(first_look(split, self._files(split), names) for split in splits)])
+        rank_zero_info(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def _colour(index: int) -> Colour:

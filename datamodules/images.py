@@ -7,6 +7,7 @@ colour files with more than 8 bits a channel, which Pillow would cut to 8.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,14 +45,14 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ImageError: If it holds no image.
+        ImageError: If it holds no image, or a folder that may not be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: expected a folder of images, found {'a file' if folder.exists() else 'nothing'}"
         )
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
         found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
     if not found:
@@ -69,7 +70,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         uint8 `[h, w, 3]`.
 
     Raises:
-        ImageError: If the file is missing, truncated, no image, or has channels that are not colours.
+        ImageError: If the file is missing, truncated, no image, of more pixels than Pillow's limit against
+            decompression bombs (179 million), or has channels that are not colours.
     """
     try:
         with Image.open(path) as file:
@@ -203,10 +205,26 @@ def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        size = re.search(r"\d+", str(error))
+        pixels = f"one of {int(size[0]):,}" if size else "a larger one"
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return ImageError(f"{path}: expected {kind} of at most {most:,} pixels, found {pixels}; cut it into tiles")
     return ImageError(f"{path}: expected {kind}, found {_reason(path, error)}; replace or remove the file")
 
 
+def _refuse(error: OSError) -> None:
+    """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
+    raise ImageError(
+        f"{error.filename}: expected a folder that can be read, found: {error.strerror}; correct its rights"
+    )
+
+
 def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "a file that you have no right to read"
+    if path.is_symlink() and not path.exists():
+        return "a symbolic link that leads nowhere, or round in a circle"
     if not path.exists():
         return "no file"
     if path.is_dir():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.checking import OnError
 from datamodules.scene_objects import paint_scene
 from datamodules.sources import Source
 from datamodules.training_transforms import TrainingTransforms
@@ -67,6 +69,9 @@ class ScenesDataModule(DomainDataModule):
         local_size: Side of the local views.
         transforms: What training images and masks go through.
         evaluate_on: `val` or `holdout`.
+        label_fraction: Share of the training labels to use.
+        extra: Further folders of images for pre-training.
+        on_error: `raise` or `skip`, of files in `extra`.
         workers: Loader processes.
         seed: Seed of all draws but the scenes'.
         cache: Keep painted scenes in memory.
@@ -85,11 +90,28 @@ class ScenesDataModule(DomainDataModule):
         local_size: int = 96,
         transforms: TrainingTransforms | None = None,
         evaluate_on: Literal["val", "holdout"] = "val",
+        label_fraction: float = 1.0,
+        extra: list[Path] | None = None,
+        on_error: OnError = "raise",
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, transforms, evaluate_on, workers, seed, cache)
+        super().__init__(
+            job,
+            batch_size,
+            size,
+            local_views,
+            local_size,
+            transforms,
+            evaluate_on,
+            label_fraction,
+            extra,
+            on_error,
+            workers,
+            seed,
+            cache,
+        )
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

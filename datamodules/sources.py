@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,7 @@ class Files:
         image = self.image(index)
         if self.masks is None:
             return image, np.full(image.shape[:2], IGNORE, np.uint8)
-        mask = read_mask(self.masks[index], self.labels)
+        mask = self.mask(index)
         if image.shape[:2] != mask.shape:
             raise ImageError(
                 f"{self.masks[index]}: expected a mask of its image's size, {image.shape[1]}×{image.shape[0]} "
@@ -89,6 +90,15 @@ class Files:
                 "(resize masks without interpolation)"
             )
         return image, mask
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask file of an image, as classes.
+
+        Raises:
+            ImageError: If it is unusable.
+        """
+        assert self.masks is not None
+        return read_mask(self.masks[index], self.labels)
 
 
 class Part:
@@ -116,6 +126,39 @@ class Part:
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return self.source.pair(self.indices[index])
+
+
+class Joined:
+    """Several sources, one after the other.
+
+    Args:
+        sources: The parts. The first keeps its names; those of the others begin with their place, as in `1:a.jpg`.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self.ends = np.cumsum([len(source) for source in sources]).tolist()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def name(self, index: int) -> str:
+        place, inside = self._place(index)
+        name = self.sources[place].name(inside)
+        return name if place == 0 else f"{place}:{name}"
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        place, inside = self._place(index)
+        return self.sources[place].image(inside)
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        place, inside = self._place(index)
+        return self.sources[place].pair(inside)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Which source, and where in it."""
+        place = bisect.bisect_right(self.ends, index)
+        return place, index - (self.ends[place - 1] if place else 0)
 
 
 class Cached:

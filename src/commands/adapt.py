@@ -98,7 +98,7 @@ def checked_source(folder: Path, on_error: str) -> Any:
     """
     module, _, name = read(BASE)["data"]["class_path"].rpartition(".")
     data = getattr(import_module(module), name)(root=folder, on_error=on_error, cache=False)
-    source = data.read("train")  # leaves bad files out where they are to be skipped
+    source = data.source("train")  # without the bad files, where they are to be skipped
     if on_error == "raise":
         with ThreadPoolExecutor() as threads:  # decoders release the interpreter lock
             decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))

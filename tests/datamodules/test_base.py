@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.base import Colour, DomainDataModule, Split, held_out
+from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.datasets import SegmentationBatch
 from datamodules.images import ImageError
 from datamodules.paired import PairedFolders
@@ -26,6 +26,7 @@ from tests.datamodules.pictures import labelled_folder
 
 class Thirds(PairedFolders):
     CLASSES: ClassVar = {"left": (1, 0, 0), "middle": (0, 1, 0), "right": (0, 0, 1)}
+    LABELS: ClassVar = {0: 0, 1: 1, 2: 2}
 
 
 class Noise:
@@ -194,7 +195,23 @@ def test_the_holdout_is_a_fixed_fifth_that_is_not_trained_on(tmp_path: Path) -> 
     assert set(names(one, "val")) | set(names(one, "train")) == {f"images/train/{i:03d}.png" for i in range(10)}
     assert not set(names(one, "val")) & set(names(one, "train"))
     assert len(Thirds(root, evaluate_on="holdout").source("train")) == 10  # views need no labels
-    assert len(held_out(367)) == 73
+
+
+def test_a_share_of_the_labels_is_nested_and_leaves_validation_and_views_as_they_are(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path, train=20)
+
+    def names(fraction: float, **options: Any) -> set[str]:
+        source = Thirds(root, job="segment", label_fraction=fraction, cache=False, **options).source("train")
+        return {source.name(i) for i in range(len(source))}
+
+    assert [len(names(share)) for share in (0.01, 0.1, 0.5, 1.0)] == [1, 2, 10, 20]
+    assert names(0.01) < names(0.1) < names(0.5) < names(1.0)
+    assert names(0.5, seed=1) != names(0.5, seed=0)
+    assert len(names(0.5, evaluate_on="holdout")) == 8
+    assert len(Thirds(root, job="segment", label_fraction=0.1).source("val")) == 3
+    assert len(Thirds(root, label_fraction=0.1).source("train")) == 20
+    with pytest.raises(ValueError, match=r"label_fraction: expected a share in \(0, 1\], found 0"):
+        Thirds(root, label_fraction=0)
 
 
 @pytest.mark.parametrize("job", ["pretrain", "segment"])

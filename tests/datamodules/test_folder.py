@@ -9,6 +9,8 @@ import pytest
 
 from datamodules.folder import FolderDataModule
 from datamodules.images import ImageError
+from tests.coloured_blocks import trainer
+from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
 
 
@@ -129,3 +131,83 @@ def test_too_few_images_to_split_are_said_so(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(ImageError, match="expected 5 images or more"):
         FolderDataModule(tmp_path, job="segment").source("val")
+
+
+def test_lists_say_which_images_are_in_a_split(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path, train=4, val=2)
+    (root / "train.txt").write_text("train/3\n\nimages/val/1.png\ntrain/0.png\n")
+    (root / "val.txt").write_text("val/0\n")
+    data = FolderDataModule(root, job="segment", size=8, cache=False)
+    assert names(data, "train") == ["images/train/3.png", "images/val/1.png", "images/train/0.png"]
+    assert names(data, "val") == ["images/val/0.png"]
+    np.testing.assert_array_equal(data.source("train").pair(1)[1], miniatures.mask([0, 1, 2]))
+
+
+def test_a_line_that_names_no_image_or_several_is_quoted(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    (root / "train.txt").write_text("train/0\nno/such image.png\n")
+    with pytest.raises(ImageError, match=r"train\.txt, line 2: .* found none called 'no/such image\.png'; correct"):
+        FolderDataModule(root).source("train")
+    save(root / "images" / "train" / "0.jpg", gradient(8, 8))
+    with pytest.raises(ImageError, match=r"line 1: .* found 0\.jpg, 0\.png called 'train/0'"):
+        FolderDataModule(root).source("train")
+    (root / "train.txt").write_text(" \n")
+    with pytest.raises(ImageError, match="the name of an image on each line, found none"):
+        FolderDataModule(root).source("train")
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images beside train\.txt"):
+        FolderDataModule(root, job="segment").source("val")
+
+
+def test_a_palette_file_says_what_colours_mean(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    for path in root.rglob("masks/*/*.png"):
+        colours = np.array([[10, 20, 30], [0, 0, 0], [60, 180, 75]], np.uint8)
+        save(path, colours[miniatures.mask([0, 1, 2])])
+    (root / "classes.yaml").write_text(
+        '- {name: soil, colour: [10, 20, 30]}\n- {name: void, color: "#000000", ignore: true}\n'
+        '- {name: crop, colour: "#3cb44b"}\n'
+    )
+    data = FolderDataModule(root, job="segment", size=8, cache=False)
+    assert data.class_names == ["soil", "crop"] and data.palette == [(10, 20, 30), (60, 180, 75)]
+    np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([0, 255, 1]))
+    save(root / "masks" / "val" / "0.png", np.full((*miniatures.SIDES, 3), 9, np.uint8))
+    with pytest.raises(ImageError, match=r"0\.png: expected only colours of classes\.yaml, found \(9, 9, 9\) as well"):
+        data.source("val").pair(0)
+
+
+def test_a_palette_file_may_name_ids(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    (root / "classes.yaml").write_text(
+        "- {name: b, id: 2}\n- {name: a, id: 0, colour: [1, 2, 3]}\n- {name: c, id: 1, ignore: true}\n"
+    )
+    data = FolderDataModule(root, job="segment", size=8, cache=False)
+    assert data.class_names == ["b", "a"] and data.palette[1] == (1, 2, 3)
+    np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([1, 255, 0]))
+
+
+def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / "deep" / f"{i}.jpg", gradient(8, 8))
+        save(tmp_path / "masks" / "deep" / f"{i}_mask.png", np.full((8, 8), i % 2, np.uint8))
+    data = FolderDataModule(tmp_path, job="segment", size=8, mask_ending="_mask", cache=False)
+    sources = [data.source("train"), data.source("val")]
+    found = {source.name(i): int(source.pair(i)[1][0, 0]) for source in sources for i in range(len(source))}
+    assert found == {f"images/deep/{i}.jpg": i % 2 for i in range(5)}
+
+
+def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path / "data", train=5, val=2)
+    save(root / "images" / "train" / "3.png", gradient(20, 20))  # its mask is larger
+    run = trainer(tmp_path / "run")
+    data = FolderDataModule(root, job="segment", size=8, workers=0, on_error="skip")
+    data.trainer = run
+    data.setup("fit")
+    text = (tmp_path / "run" / "data.txt").read_text()
+    assert text.splitlines()[:3] == [str(root), "train: 5 images", "  width 48, height 40 pixels"]
+    assert (
+        "class 1  33.33%" in text and "problems: 1\n" in text and "3.png: expected a mask of its image's size" in text
+    )
+    assert len(data.source("train")) == 4
+    (tmp_path / "run" / "data.txt").write_text("kept")
+    data.setup("fit")
+    assert (tmp_path / "run" / "data.txt").read_text() == "kept"

@@ -1,0 +1,111 @@
+"""Where the images and masks of one's own folder lie: split by folders, by lists, or not at all."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from datamodules.base import Split
+from datamodules.images import ImageError, list_images
+from datamodules.subsets import held_out
+
+NOT_IMAGES = frozenset({"masks"})
+
+
+class FolderLayout:
+    """Reads the layout of a folder; see `FolderDataModule`.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def base(self) -> Path:
+        """The folder of all images."""
+        return self.root / "images" if (self.root / "images").is_dir() else self.root
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether files name the images of the splits."""
+        return (self.root / "train.txt").is_file()
+
+    @property
+    def has_split_folders(self) -> bool:
+        """Whether folders hold the images of the splits."""
+        return not self.has_lists and (self.base / "train").is_dir()
+
+    def image_folder(self, split: Split) -> Path:
+        """The folder that image names of a split are relative to, when masks are looked for."""
+        if not self.has_split_folders:
+            return self.base
+        parallel = self.root / split / "images"
+        return parallel if (self.root / "train" / "images").is_dir() else self.base / split
+
+    def mask_folder(self, split: Split) -> Path:
+        """The folder of the masks of a split, whether it is there or not."""
+        if not self.has_split_folders:
+            return self.root / "masks"
+        within = (self.root / "train" / "images").is_dir()
+        return self.root / split / "masks" if within else self.root / "masks" / split
+
+    def mask_files(self) -> list[Path]:
+        """All files in the folders of masks."""
+        folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
+        return [path for folder in folders if folder.is_dir() for path in list_images(folder)]
+
+    def all_images(self, split: Split) -> list[Path]:
+        """The images of a split; all of them where nothing splits them."""
+        if self.has_lists:
+            return self._of_list(self.root / f"{split}.txt")
+        folder = self.image_folder(split)
+        return list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset())
+
+    def images(self, split: Split) -> list[Path]:
+        """The images of a split; where nothing splits them, a fixed fifth is `val`.
+
+        Raises:
+            FileNotFoundError: If a folder or a list is missing.
+            ImageError: If there are too few images to split, or a list names what is not there.
+        """
+        files = self.all_images(split)
+        if self.has_lists or self.has_split_folders:
+            return files
+        kept = set(held_out(len(files)))
+        if not kept and split == "val":
+            raise ImageError(
+                f"{self.base}: expected 5 images or more to keep a fifth for validation, found {len(files)}"
+            )
+        return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        """Image files by each way in which a list may name them."""
+        named: dict[str, list[Path]] = {}
+        for path in list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset()):
+            places = [path.relative_to(folder) for folder in {self.base, self.root}]
+            for name in {name for place in places for name in (place.as_posix(), place.with_suffix("").as_posix())}:
+                named.setdefault(name, []).append(path)
+        return named
+
+    def _of_list(self, file: Path) -> list[Path]:
+        """The images that a list names, one a line: relative to the images or the root, with suffix or without."""
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: expected a list of images beside train.txt, found nothing; add it")
+        images = []
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            found = self._by_name.get(line.strip(), [])
+            if len(found) != 1:
+                what = ", ".join(path.name for path in found) or "none"
+                raise ImageError(
+                    f"{file}, line {number}: expected the name of one image below {self.base}, found {what} "
+                    f"called {line.strip()!r}; correct the line"
+                )
+            images.append(found[0])
+        if not images:
+            raise ImageError(f"{file}: expected the name of an image on each line, found none")
+        return images

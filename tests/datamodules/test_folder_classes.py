@@ -1,0 +1,51 @@
+"""What `classes.yaml` may say, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.folder_classes import FolderClass, read_classes
+from datamodules.images import ImageError
+
+
+def test_entries_keep_their_order_and_ignored_ones_are_no_classes(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text('- {name: a, id: 4}\n- {name: b, id: 0, ignore: true}\n- {name: c, id: 9, colour: "#0a0B0c"}\n')
+    read = read_classes(path)
+    assert read.entries[2] == FolderClass("c", 9, (10, 11, 12), ignore=False)
+    assert [entry.name for entry in read.classes] == ["a", "c"]
+    assert read.by_id == {4: 0, 0: 255, 9: 1} and read.by_colour == {}
+
+
+def test_without_ids_colours_decide(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("- {name: a, colour: [1, 2, 3]}\n- {name: b, color: [0, 0, 0], ignore: true}\n")
+    assert read_classes(path).by_colour == {(1, 2, 3): 0, (0, 0, 0): 255} and read_classes(path).by_id == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "expected a list of classes in YAML"),
+        ("name: a", "expected a list of entries such as"),
+        ("- soil", "entry 1: expected {name: soil, id: 0} or"),
+        ("- {name: a, id: 1}\n- {name: b, idd: 2}", "entry 2: expected {name: soil, id: 0} or"),
+        ("- {name: a}", "entry 1: expected an id or a colour.*found neither"),
+        ("- {name: a, id: -1}", "entry 1: expected an id from 0 to 65535, found -1"),
+        ("- {name: a, id: true}", "expected an id from 0 to 65535, found True"),
+        ("- {name: a, colour: [1, 2, 256]}", "entry 1: expected a colour as .*found .1, 2, 256"),
+        ("- {name: a, colour: red}", "expected a colour as .*found 'red'"),
+        ("- {name: a, id: 1, ignore: maybe}", "expected ignore to be true or false, found 'maybe'"),
+        ("- {name: a, id: 1}\n- {name: b, colour: [0, 0, 0]}", "an id in all entries or in none, found 1 of 2"),
+        ("- {name: a, id: 1}\n- {name: a, id: 2}", "expected each name once, found a twice"),
+        ("- {name: a, id: 1}\n- {name: b, id: 1}", "expected each id once, found 1 twice"),
+        ("- {name: a, id: 1, ignore: true}", "at least one entry that is not ignored"),
+    ],
+)
+def test_mistakes_are_named_with_file_and_entry(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "classes.yaml").write_text(text)
+    with pytest.raises(ImageError, match=message) as error:
+        read_classes(tmp_path / "classes.yaml")
+    assert str(error.value).startswith(str(tmp_path / "classes.yaml")) and "\n" not in str(error.value)
