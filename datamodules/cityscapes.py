@@ -1,0 +1,72 @@
+"""Cityscapes: road scenes of 50 cities, 1024×2048 (Cordts et al., 2016)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from datamodules.base import Split
+from datamodules.images import IGNORE
+from datamodules.on_disk import OnDisk, pair_masks
+from datamodules.sources import Files, Source
+
+VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
+"""Label ids that neither train nor count: vehicle and image borders, void, and classes too rare to judge."""
+TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The label id of each class, in the order of the train ids."""
+
+
+class CityscapesDataModule(OnDisk):
+    """Cityscapes' fine annotations: 2,975 training and 500 validation images, 19 classes.
+
+    Layout: `leftImg8bit/{train,val,test}/<city>/*_leftImg8bit.png` and `gtFine/{train,val}/<city>/`, with
+    `*_gtFine_labelTrainIds.png` where they have been made, else with the `*_gtFine_labelIds.png` of the download.
+    Prediction reads the test images, if they are there.
+    """
+
+    CLASSES: ClassVar = {
+        "road": (128, 64, 128),
+        "sidewalk": (244, 35, 232),
+        "building": (70, 70, 70),
+        "wall": (102, 102, 156),
+        "fence": (190, 153, 153),
+        "pole": (153, 153, 153),
+        "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0),
+        "vegetation": (107, 142, 35),
+        "terrain": (152, 251, 152),
+        "sky": (70, 130, 180),
+        "person": (220, 20, 60),
+        "rider": (255, 0, 0),
+        "car": (0, 0, 142),
+        "truck": (0, 0, 70),
+        "bus": (0, 60, 100),
+        "train": (0, 80, 100),
+        "motorcycle": (0, 0, 230),
+        "bicycle": (119, 11, 32),
+    }
+    LAYOUT: ClassVar = "Cityscapes' folders leftImg8bit/{train,val} and gtFine/{train,val}"
+    BY_LABEL_ID: ClassVar = (
+        {i: c for c, i in enumerate(TRAIN_IDS)} | dict.fromkeys(VOID_IDS, IGNORE) | {255: IGNORE}  # 255: licence plates
+    )
+    BY_TRAIN_ID: ClassVar = {c: c for c in range(19)} | {255: IGNORE}
+
+    def images(self, split: Split) -> list[Path]:
+        return self.listed(self.root / "leftImg8bit" / split)
+
+    def read(self, split: Split) -> Source:
+        images = self.images(split)
+        if self.job == "pretrain":
+            return Files(self.root, images)
+        folder = self.root / "gtFine" / split
+        converted = next(folder.glob("*/*_gtFine_labelTrainIds.png"), None) is not None
+        ending, labels = ("Train", self.BY_TRAIN_ID) if converted else ("", self.BY_LABEL_ID)
+        masks = pair_masks(
+            images, self.root / "leftImg8bit" / split, folder, "_leftImg8bit", f"_gtFine_label{ending}Ids"
+        )
+        return Files(self.root, images, masks, labels)
+
+    def read_predict(self) -> Source:
+        """The test images; those of validation where the copy has no test images."""
+        test = self.root / "leftImg8bit" / "test"
+        return Files(self.root, self.listed(test)) if test.is_dir() else super().read_predict()

@@ -1,0 +1,70 @@
+"""Pascal Context: the images of PASCAL VOC 2010 with every pixel labelled (Mottaghi et al., 2014)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from datamodules.ade20k import ADE20KDataModule
+from datamodules.base import Split
+from datamodules.images import IGNORE, ImageError
+from datamodules.on_disk import OnDisk
+
+_NAMES = """
+    aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person,
+    pottedplant, sheep, sofa, train, tvmonitor, bag, bed, bench, book, building, cabinet, ceiling, cloth, computer, cup,
+    door, fence, floor, flower, food, grass, ground, keyboard, light, mountain, mouse, curtain, platform, sign, plate,
+    road, rock, shelves, sidewalk, sky, snow, bedclothes, track, tree, truck, wall, water, window, wood
+"""
+
+
+class PascalContextDataModule(OnDisk):
+    """Pascal Context with its 59 frequent classes, without background: 4,998 training and 5,105 validation images.
+
+    Layout, which may lie in `VOCdevkit/VOC2010` or `VOC2010` below the root: `JPEGImages/*.jpg`,
+    `SegmentationClassContext/*.png` (0 background, 1 to 59 the classes, as `python -m src prepare` writes them) and
+    `ImageSets/SegmentationContext/{train,val}.txt` with a name a line. The classes have no colours of their own:
+    these are ADE20K's second to sixtieth, as in the field's toolboxes.
+    """
+
+    CLASSES: ClassVar = dict(
+        zip((name.strip() for name in _NAMES.split(",")), list(ADE20KDataModule.CLASSES.values())[1:60], strict=True)
+    )
+    LABELS: ClassVar = {0: IGNORE, 255: IGNORE} | {i: i - 1 for i in range(1, 60)}
+    LAYOUT: ClassVar = (
+        "Pascal Context's JPEGImages, SegmentationClassContext and ImageSets/SegmentationContext/{train,val}.txt"
+    )
+
+    @property
+    def base(self) -> Path:
+        """The folder of VOC 2010."""
+        inner = (self.root / "VOCdevkit" / "VOC2010", self.root / "VOC2010")
+        return next((folder for folder in inner if folder.is_dir()), self.root)
+
+    def images(self, split: Split) -> list[Path]:
+        names = self.base / "ImageSets" / "SegmentationContext" / f"{split}.txt"
+        if not names.is_file():
+            raise FileNotFoundError(
+                f"{self.root}: expected {self.LAYOUT}, found no {names.relative_to(self.root)}; "
+                "`python -m src prepare pascal_context` makes them"
+            )
+        images = [self.base / "JPEGImages" / f"{name}.jpg" for name in names.read_text().split()]
+        if not images:
+            raise ImageError(f"{names}: expected the name of an image on each line, found none")
+        return _all_there(images, names)
+
+    def masks(self, split: Split, images: list[Path]) -> list[Path]:
+        folder = self.base / "SegmentationClassContext"
+        return _all_there([folder / f"{image.stem}.png" for image in images], folder)
+
+
+def _all_there(files: list[Path], said_by: Path) -> list[Path]:
+    """The same files.
+
+    Raises:
+        ImageError: Naming the first that does not exist.
+    """
+    for path in files:
+        if not path.is_file():
+            raise ImageError(f"{path}: expected a file, as {said_by} says, found nothing; unpack the data set again")
+    return files
