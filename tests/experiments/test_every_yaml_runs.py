@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from src.cli import main as run
 from tests.command_line import ROOT
+from tests.datamodules import miniatures
 
 FITS = sorted(
     path
     for path in (ROOT / "experiments").rglob("*.yaml")
     if "model" in (yaml.safe_load(path.read_text()) or {}) and "studies" not in path.parts
+)
+REAL = ("loveda", "camvid", "cwfid")
+FEW = (  # two steps need not decode a whole data set
+    "--data.init_args.cache=false",
+    "--trainer.limit_val_batches=1",
 )
 TINY = [
     "--model.init_args.backbone.init_args.name=test_vit",
@@ -27,44 +33,49 @@ TINY = [
     "--trainer.max_epochs=-1",
     "--trainer.max_steps=2",
     "--trainer.accelerator=cpu",
+    "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 ]
 
 
-def write_images(folder: Path) -> None:
-    """Four pairs of 40×48 for training and two for validation; the ids 0 to 2 are classes of every data set."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2)):
-        for kind in ("images", "masks"):
-            (folder / kind / split).mkdir(parents=True)
-        for index in range(count):
-            Image.fromarray(rng.integers(256, size=(40, 48, 3), dtype=np.uint8)).save(
-                folder / "images" / split / f"{index}.png"
-            )
-            Image.fromarray(rng.integers(3, size=(40, 48), dtype=np.uint8)).save(
-                folder / "masks" / split / f"{index}.png"
-            )
-
-
 def test_there_are_configurations() -> None:
-    assert len(FITS) >= 7
+    kinds = {path.relative_to(ROOT / "experiments").parts[:2] for path in FITS}
+    assert kinds == {(job, data) for job in ("pretrain", "segment") for data in (*miniatures.WRITERS, "scenes")}
 
 
 @pytest.mark.parametrize("path", FITS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
 def test_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("camvid", "cwfid", "folder"):
-        write_images(tmp_path / name)
+    name = path.parent.name
+    if name in miniatures.WRITERS:
+        miniatures.WRITERS[name](tmp_path / name)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
     monkeypatch.setenv("IMAGES", str(tmp_path / "folder"))
     text = path.read_text()
-    small = ["--data.init_args.side=64", "--data.init_args.train_images=4", "--data.init_args.val_images=2"]
-    head = ["--model.init_args.head.init_args.prototypes=16", "--model.init_args.head.init_args.hidden=16"]
-    arguments = [*TINY, *(small if "ScenesDataModule" in text else []), *(head if "ProjectionHead" in text else [])]
-    command = run(["fit", "--config", str(path), f"--trainer.default_root_dir={tmp_path / 'run'}", *arguments])
+    command = two_steps(path, tmp_path / "run")
     assert command.trainer.global_step == 2
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     assert (tmp_path / "run" / "adapter.safetensors").is_file() == ("ContinualPretraining" in text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["pretrain/{}/glare.yaml", "segment/{}/linear.yaml"])
+@pytest.mark.parametrize("name", REAL)
+def test_two_steps_on_real_images(name: str, job: str, tmp_path: Path) -> None:
+    if not (Path(os.environ.get("DATA_ROOT", "/nowhere")) / name).is_dir():
+        pytest.skip(f"NOT TESTED ON REAL DATA: set DATA_ROOT to the folder that holds {name}")
+    assert two_steps(ROOT / "experiments" / job.format(name), tmp_path, *FEW).trainer.global_step == 2
+
+
+def two_steps(path: Path, run_folder: Path, *more: str) -> Any:
+    """Run a configuration's fit with a tiny backbone, head and crop."""
+    text = path.read_text()
+    small = ["--data.init_args.side=64", "--data.init_args.train_images=4", "--data.init_args.val_images=2"]
+    head = ["--model.init_args.head.init_args.prototypes=16", "--model.init_args.head.init_args.hidden=16"]
+    crop = ["--data.init_args.transforms.init_args.crop=32"]
+    extra = {"ScenesDataModule": small, "ProjectionHead": head, "TrainingTransforms": crop}
+    arguments = [*TINY, *(argument for word, some in extra.items() if word in text for argument in some), *more]
+    return run(["fit", "--config", str(path), f"--trainer.default_root_dir={run_folder}", *arguments])
 
 
 @pytest.mark.parametrize("path", FITS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))
