@@ -73,7 +73,15 @@ def two_steps(path: Path, run_folder: Path, *more: str) -> Any:
     small = ["--data.init_args.side=64", "--data.init_args.train_images=4", "--data.init_args.val_images=2"]
     head = ["--model.init_args.head.init_args.prototypes=16", "--model.init_args.head.init_args.hidden=16"]
     crop = ["--data.init_args.transforms.init_args.crop=32"]
-    extra = {"ScenesDataModule": small, "ProjectionHead": head, "TrainingTransforms": crop}
+    decoder = "--model.init_args.decoder.init_args"
+    pyramid = [f"{decoder}.blocks=[1,2,3,5]", f"{decoder}.channels=8"]
+    extra = {
+        "ScenesDataModule": small,
+        "ProjectionHead": head,
+        "TrainingTransforms": crop,
+        "SemanticFPN": pyramid,
+        "UPerNet": pyramid,
+    }
     arguments = [*TINY, *(argument for word, some in extra.items() if word in text for argument in some), *more]
     return run(["fit", "--config", str(path), f"--trainer.default_root_dir={run_folder}", *arguments])
 
