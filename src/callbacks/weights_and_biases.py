@@ -1,0 +1,144 @@
+"""Weights & Biases by one key, with or without account and network, and the lineage from adapter to segmentation."""
+
+import hashlib
+import json
+import os
+import socket
+import uuid
+from argparse import Namespace
+from collections.abc import Iterator
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+if TYPE_CHECKING:
+    from wandb import Artifact
+
+
+class Wandb(WandbLogger):
+    """Weights & Biases: ``--trainer.logger Wandb``.
+
+    Offline where there is no account or no network; ``wandb sync`` sends such a run later. The run's id is kept in
+    ``<run folder>/wandb_id.txt``, so that a resumed fit, and a test after it, continue the same run. At the end of a
+    run its adapter becomes an artifact, its pictures images and its evaluation a table; a run on an adapter file
+    declares it as used: by the file's hash, which is the artifact's name, and by the id of the run that made it.
+
+    Args:
+        project: name of the project.
+        name: name of the run; the run folder's by default.
+        group: what the run belongs to, such as a study; the environment's WANDB_RUN_GROUP by default.
+        offline: True or False to decide, None to go online only where an account is set up and the server answers.
+    """
+
+    def __init__(
+        self, project: str = "glare", name: str | None = None, group: str | None = None, offline: bool | None = None
+    ) -> None:
+        self._chosen_project, self._chosen_name = project, name
+        self._chosen_group, self._chosen_offline = group, offline
+        self._folder: Path | None = None
+        super().__init__(project=project, offline=True)
+
+    def attach(self, run_folder: Path, fresh: bool) -> None:
+        """Continues the run whose id `run_folder` keeps, or starts one: an agent's own where one started us."""
+        id_file = run_folder / "wandb_id.txt"
+        given = os.environ.get("WANDB_RUN_ID")
+        if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
+            run_folder.mkdir(parents=True, exist_ok=True)
+            id_file.write_text(given or uuid.uuid4().hex[:8])
+        super().__init__(
+            project=self._chosen_project,
+            name=self._chosen_name or run_folder.name,
+            save_dir=run_folder,
+            id=id_file.read_text().strip() if id_file.exists() else None,
+            offline=not reachable() if self._chosen_offline is None else self._chosen_offline,
+            group=self._chosen_group or os.environ.get("WANDB_RUN_GROUP"),
+        )
+        self._folder = run_folder
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Logs them; the adapter that a configuration names is declared as used."""
+        super().log_hyperparams(params)
+        for file in used_adapters(params if isinstance(params, dict) else vars(params)):
+            artifact = adapter_artifact(file)
+            if not self._offline:
+                self.experiment.use_artifact(artifact)
+            else:  # without the server there is no such link: the same facts, where a reader finds them
+                self.experiment.config.update({"used_adapter": artifact.metadata}, allow_val_change=True)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Sends what the run folder holds at the end of a run."""
+        super().finalize(status)
+        if status != "success" or self._folder is None or self._experiment is None:
+            return
+        import wandb
+
+        if (adapter := self._folder / "adapter.safetensors").is_file():
+            self.experiment.log_artifact(adapter_artifact(adapter))
+        pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(self._folder.glob("*.png"))}
+        tables = {}
+        if (evaluation := self._folder / "evaluation.json").is_file():
+            columns, rows = by_class(json.loads(evaluation.read_text(encoding="utf-8")))
+            tables["evaluation"] = wandb.Table(columns=columns, data=rows)
+        if pictures or tables:
+            self.experiment.log({**pictures, **tables})
+
+
+def used_adapters(config: Any) -> Iterator[Path]:
+    """The adapter files that a configuration gives to its backbones."""
+    if isinstance(config, dict):
+        arguments = config.get("init_args")
+        if isinstance(arguments, dict) and "Backbone" in str(config.get("class_path")) and arguments.get("adapter"):
+            yield Path(arguments["adapter"])
+        for value in config.values():
+            yield from used_adapters(value)
+
+
+def adapter_artifact(file: Path) -> "Artifact":
+    """An adapter file as an artifact: the same file is the same artifact, whichever run names it.
+
+    Raises:
+        FileNotFoundError, ValueError: if it is no adapter file.
+    """
+    import wandb
+
+    from src.models.adapter_file import read_metadata  # the command line imports this file before it needs a model
+
+    known = read_metadata(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    run = file.with_name("wandb_id.txt")
+    maker = {"run": run.read_text().strip()} if run.is_file() else {}
+    metadata = {**known, "sha256": digest, "file": str(file), **maker}
+    artifact = wandb.Artifact(f"adapter-{digest[:12]}", type="adapter", metadata=metadata)
+    artifact.add_file(str(file), name="adapter.safetensors")
+    return artifact
+
+
+def by_class(evaluation: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of an evaluation.json: a row per class, in the order of the classes."""
+    iou, accuracy = evaluation["iou"], evaluation["class_accuracy"]
+    rows = [[name, iou[name], accuracy[name]] for name in evaluation["class_names"]]
+    return ["class", f"{evaluation['stage']}/iou", f"{evaluation['stage']}/accuracy"], rows
+
+
+def reachable() -> bool:
+    """Whether an account is set up and its server answers within three seconds."""
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    try:
+        known = netrc().authenticators(server.hostname or "") is not None
+    except (OSError, NetrcParseError):
+        known = False
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not (
+        known or os.environ.get("WANDB_API_KEY")
+    ):
+        return False
+    try:
+        socket.create_connection((server.hostname or "", server.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""``python -m src sweep FILE``: a hyper-parameter search in wandb's format, on its server or, ``--local``, without."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.commands.options import OptionParser
+from src.failures import CommandLineError
+from src.studies.config import read
+from src.sweeps.definition import Sweep
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src sweep",
+        description="Creates the sweep on wandb's server and starts an agent; --local searches here, without a server.",
+        allow_abbrev=False,
+    )
+    result.add_argument("file", type=Path, help="the sweep, such as experiments/sweeps/glare-lr.yaml")
+    result.add_argument(
+        "--local", action="store_true", help="no server: Optuna, trials in --out; started again, it goes on"
+    )
+    result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
+    result.add_argument("--trials", type=int, help="trials in all (run_cap of the file; a grid ends by itself)")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs a sweep.
+
+    Raises:
+        CommandLineError: if an option is wrong, or there is neither an account nor --local.
+        FileNotFoundError, ValueError: if the sweep is.
+        KeyboardInterrupt: after Ctrl-C, when the running trial has written its checkpoint.
+        SystemExit: with code 1 if a local trial failed; the others have run, and the table says which.
+    """
+    options = parser().parse_args(list(arguments))
+    if options.trials is not None and options.trials < 1:
+        raise CommandLineError(f"--trials should be at least 1, found {options.trials}")
+    sweep = Sweep.read(options.file)
+    limit = options.trials or sweep.run_cap
+    if options.local:
+        if limit is None and sweep.method != "grid":
+            raise CommandLineError(
+                f"a {sweep.method} search does not end by itself: give --trials N, or run_cap in {options.file}"
+            )
+        from src.sweeps.local import run  # Optuna comes with an extra, and only this needs it
+
+        folder = options.out or Path("runs/sweeps") / sweep.name
+        failed = run(sweep, folder, limit)
+        print(f"{folder / 'table.md'}  (table.csv and parallel.svg beside it)")
+        if failed:
+            print(f"{failed} trials failed; the table says why")
+            raise SystemExit(1)
+    else:
+        on_server(options.file, limit)
+
+
+def on_server(file: Path, limit: int | None) -> None:
+    """Creates the sweep and runs its trials here until it ends; `wandb agent ID` joins from other machines."""
+    from src.callbacks.weights_and_biases import reachable  # Lightning takes seconds, and --local does without
+
+    if not reachable():
+        raise CommandLineError(
+            f"no wandb account or no answer from its server (`wandb login` sets one up); without: "
+            f"python -m src sweep {file} --local"
+        )
+    import wandb
+
+    # the agent starts `/usr/bin/env python`: let that be the one that runs this
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    content = {"name": file.stem, "project": "glare", **read(file)}
+    wandb.agent(wandb.sweep(content), project=content["project"], count=limit)

@@ -1,0 +1,1 @@
+"""Sweeps without a server: wandb's own format, searched by Optuna on this machine."""

@@ -1,0 +1,105 @@
+"""One trial as a process: a fit in a run folder of its own, watched through its metrics.csv."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from src.sweeps.definition import Sweep
+from src.sweeps.search import Search, Work
+from src.sweeps.supervisor import PATIENCE
+
+POLL = 0.3  # seconds between two looks at a trial
+SUPERVISED = (sys.executable, "-m", "src.sweeps.supervisor")
+
+
+def run(sweep: Sweep, search: Search, work: Work) -> None:
+    """Runs a trial to its end, from its checkpoint if a killed process left one, and tells the search how it went.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when the trial has written its checkpoint; the next process goes on with it.
+    """
+    began = time.monotonic()
+    promising = True
+    with (work.folder / "log.txt").open("ab") as log:
+        # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
+        process = subprocess.Popen(
+            [*SUPERVISED, str(os.getpid()), *command(sweep, work)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(sweep),
+            start_new_session=True,
+        )
+    work.lock.add(process.pid)
+    try:
+        while promising and process.poll() is None:
+            time.sleep(POLL)
+            promising = search.promising(work, logged(work.folder, sweep.metric))
+    finally:
+        _stop(process)
+    seconds = time.monotonic() - began
+    if not promising:
+        search.conclude(work, None, seconds=seconds)
+        return
+    value, note = outcome(sweep, work.folder, process.returncode)
+    search.conclude(work, value, note, seconds)
+
+
+def command(sweep: Sweep, work: Work) -> list[str]:
+    """The file's command with the trial's values and, as its last word, the trial's own run folder."""
+    resumed = (work.folder / "checkpoints" / "last.ckpt").is_file()
+    own = [f"--trainer.default_root_dir={work.folder}", *(["--ckpt_path=last"] if resumed else [])]
+    return [*sweep.command(work.values), *own]
+
+
+def environment(sweep: Sweep) -> dict[str, str]:
+    """This process's, and the sweep as the group of its wandb runs; nothing of an agent that may run around us."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_SWEEP_ID", "WANDB_RUN_ID")}
+    return {"WANDB_RUN_GROUP": sweep.name, **kept}
+
+
+def logged(folder: Path, metric: str) -> list[float]:
+    """The values of a metric in a run folder's metrics.csv, in the order of their steps; the latest of each step."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    values: dict[int, float] = {}
+    for row in rows:
+        try:
+            values[int(row["step"])] = float(row[metric])
+        except (KeyError, TypeError, ValueError):  # another metric's row, or the last one, still half written
+            continue
+    return [values[step] for step in sorted(values)]
+
+
+def outcome(sweep: Sweep, folder: Path, code: int) -> tuple[float | None, str]:
+    """The trial's last value of the metric, as wandb takes it, or why there is none."""
+    if code != 0:
+        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+        return None, f"exit code {code}: {last}"
+    values = logged(folder, sweep.metric)
+    if not values:
+        path = folder / "metrics.csv"
+        columns = path.read_text(encoding="utf-8").partition("\n")[0].strip() if path.is_file() else "no such file"
+        return None, f"no {sweep.metric} in {path}: {columns}"
+    return (values[-1], "") if math.isfinite(values[-1]) else (None, f"{sweep.metric} is {values[-1]} at the end")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """As Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
