@@ -14,10 +14,31 @@ def flags(key: str, value: Any) -> list[str]:
     """A value as options of this command line: ``--key=value`` with a YAML value, a mapping as one for each leaf.
 
     A text stands as it is, so the text ``true`` reads as the truth value, as on every command line here.
+
+    Raises:
+        ValueError: for a null that the command line cannot take.
     """
     if isinstance(value, dict) and value:
         return [flag for name, item in value.items() for flag in flags(f"{key}.{name}", item)]
+    if value is None and "init_args" in key.split(".")[:-1]:
+        return [_null_below_a_class(key)]
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"]
+
+
+def _null_below_a_class(key: str) -> str:
+    """A null as a mapping, which is merged: jsonargparse would hand a flag's null on to the inner class as ``None``,
+    a word. Objects in a mapping, such as ``objectives.local``, would lose their neighbours in it, so that is refused.
+    """
+    top, *classes = key.split(".init_args.")
+    if any("." in name for name in classes[:-1]):
+        raise ValueError(
+            f"{key}: null cannot be passed on a command line to one of several objects; put it in the yaml"
+        )
+    names = ".init_args.".join(classes).split(".")
+    value: dict[str, Any] | None = None
+    for name in reversed(names):
+        value = {name: value}
+    return f"--{top}.init_args={json.dumps(value)}"
 
 
 def from_agent(arguments: Sequence[str]) -> list[str]:

@@ -36,11 +36,21 @@ def agent_words(values: dict[str, Any]) -> list[str]:
         ([2, None, "x", True], ['--a.b=[2, null, "x", true]']),
         ({"lr": 0.1, "deep": {"bias": None}}, ["--a.b.lr=0.1", "--a.b.deep.bias=null"]),
         ([], ["--a.b=[]"]),
+        ({"init_args": {"bias": None}}, ['--a.b.init_args={"bias": null}']),
+        (
+            {"init_args": {"c": {"init_args": {"d": {"e": None}}}}},
+            ['--a.b.init_args={"c": {"init_args": {"d": {"e": null}}}}'],
+        ),
         ({}, ["--a.b={}"]),
     ],
 )
 def test_each_kind_of_value(value: Any, words: list[str]) -> None:
     assert from_agent(agent_words({"a.b": value})) == words == flags("a.b", value)
+
+
+def test_a_null_that_would_cost_other_objects_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"objectives\.local\.init_args\.targets: null cannot be passed"):
+        flags("model.init_args.objectives.local.init_args.targets", None)
 
 
 @given(st.lists(LEAVES | st.lists(LEAVES, max_size=3), max_size=4))
@@ -59,6 +69,7 @@ def test_the_agents_words_reach_the_module(tmp_path: Path, monkeypatch: pytest.M
     config["model"] = with_arguments(config["model"], optimisation={"lr": 1e-2, "lr_batch": 256})
     values = {
         "model": {"init_args": {"optimisation": {"lr": 1e-05, "lr_batch": None}}},
+        "model.init_args.backbone.init_args.adapter": None,
         "model.init_args.adapter.init_args.placement": "parallel",
         "model.init_args.objectives.local.init_args.weight": 0,
         "data.init_args.batch_size": 2,

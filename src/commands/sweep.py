@@ -73,4 +73,5 @@ def on_server(file: Path, limit: int | None) -> None:
     # the agent starts `/usr/bin/env python`: let that be the one that runs this
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     content = {"name": file.stem, "project": "glare", **read(file)}
-    wandb.agent(wandb.sweep(content), project=content["project"], count=limit)
+    where = {"project": content["project"], "entity": content.get("entity")}
+    wandb.agent(wandb.sweep(content, **where), **where, count=limit)

@@ -29,7 +29,7 @@ step = int(checkpoint.read_text()) if "ckpt_path" in options else 0
 signal.signal(signal.SIGINT, stop)
 if step == 0:
     (folder / "metrics.csv").write_text("step,loss\n")
-for step in range(step + 1, int(options.get("steps", 2)) + 1):
+for step in range(step + 1, int(options.get("steps", 2)) + 1):  # noqa: B020 (where it stopped)
     loss = math.nan if options.get("mode") == "nan" else abs(math.log10(float(options["lr"])) + 3) + 1 / step
     with (folder / "metrics.csv").open("a") as file:
         file.write(f"{step},{loss}\n")

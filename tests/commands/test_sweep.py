@@ -1,0 +1,60 @@
+"""`python -m src sweep`: without a server by real fits, with one by wandb's own calls, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+
+from src.__main__ import main
+from src.callbacks import weights_and_biases
+from tests.command_line import losses, pretraining, written
+from tests.sweeps import sweep_files
+
+
+def test_a_random_search_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, method="random")
+    assert main(["sweep", str(file), "--local"]) == 2
+    assert "give --trials N, or run_cap in" in capsys.readouterr().err
+
+
+def test_without_an_account_it_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}})
+    assert main(["sweep", str(file)]) == 2
+    assert f"python -m src sweep {file} --local" in capsys.readouterr().err
+
+
+def test_with_an_account_it_is_created_and_an_agent_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(weights_and_biases, "reachable", lambda: True)
+    monkeypatch.setattr(wandb, "sweep", lambda content, **where: calls.append((content, where)) or "id1")
+    monkeypatch.setattr(wandb, "agent", lambda *args, **options: calls.append((args, options)))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    file = sweep_files.written(tmp_path, {"lr": {"values": [1, 2]}}, entity="us")
+    assert main(["sweep", str(file), "--trials", "3"]) == 0
+    content = {"name": "sweep", "project": "glare", **yaml.safe_load(file.read_text())}
+    where = {"project": "glare", "entity": "us"}
+    assert calls == [(content, where), (("id1",), {**where, "count": 3})]
+
+
+@pytest.mark.slow
+def test_a_local_sweep_of_real_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = written(tmp_path / "fit.yaml", pretraining(tmp_path / "unused"))
+    command = ["${interpreter}", "-m", "${program}", "fit", f"--config={config}"]
+    command += ["--trainer.default_root_dir=unused/${WANDB_RUN_ID}", "${args}"]
+    parameters = {"model.init_args.optimisation.lr_batch": {"value": None}, "trainer.max_steps": {"value": 1}}
+    changes = {"program": "src", "command": command, "metric": {"name": "train/loss"}}
+    file = sweep_files.written(tmp_path, parameters, **changes)
+    assert main(["sweep", str(file), "--local", "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "table.csv").open(newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert [float(row["train/loss"])] == losses(tmp_path / "out" / "0000")
+    assert row["model.init_args.optimisation.lr_batch"] == "null"
