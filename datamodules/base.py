@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -23,7 +24,8 @@ from datamodules.datasets import (
     collate_training,
     collate_views,
 )
-from datamodules.images import IGNORE, list_images
+from datamodules.fixed_sample import FixedSample, fixed_pairs, fixed_views, spread
+from datamodules.images import IGNORE, ImageError, list_images
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Files, Joined, Part, Source, cache
 from datamodules.subsets import held_out, nested_share
@@ -193,6 +195,33 @@ class DomainDataModule(LightningDataModule):
         """Every image to predict once; masks give the native sizes, ignored everywhere if there are none."""
         source = self.read_predict()
         return self._evaluation(usable(source, labelled=True) if self.on_error == "skip" else source)
+
+    def fixed_sample(self, images: int, labelled: int) -> FixedSample:
+        """The same training images in every run, to watch a pre-training on (`pretrain`).
+
+        Masks are read where the data set has them, a third of them from the held-out fifth, never from `val`.
+
+        Args:
+            images: How many give two views each.
+            labelled: How many come with their masks.
+        """
+        assert isinstance(self.size, int)
+        views = fixed_views(self.source("train"), self.size, images)
+        labelling = copy.copy(self)
+        labelling.job = "segment"
+        try:
+            train = labelling.read("train")
+            kept = held_out(len(train))
+            rest = sorted(set(range(len(train))) - set(kept))
+            if not kept or not labelled:
+                return FixedSample(views, None, None)
+            bank = fixed_pairs(train, self.size, spread(rest, labelled - labelled // 3))
+            return FixedSample(views, bank, fixed_pairs(train, self.size, spread(kept, labelled // 3)))
+        except FileNotFoundError:
+            logger.info("no masks: this pre-training is watched by what needs no labels")
+        except ImageError as error:  # pre-training does not need masks: a bad one must not end it
+            logger.warning("this pre-training is watched without labels: %s", error)
+        return FixedSample(views, None, None)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""

@@ -13,7 +13,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from src.callbacks.checkpoint import RunCheckpoint
+from src.callbacks.guards import Guards
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
+from src.callbacks.monitor import Monitor
 from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
@@ -80,6 +82,9 @@ class CLI(LightningCLI):
         for name in LINKS:
             parser.link_arguments("data", f"model.init_args.{name}", partial(self._told, name), apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        # both leave every fit alone that is no continual pre-training; the guards judge what the monitor found before
+        parser.add_lightning_class_args(Monitor, "monitor")
+        parser.add_lightning_class_args(Guards, "guards")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
         """An attribute of the data, if the model asks for it: images without masks have no classes to tell of."""

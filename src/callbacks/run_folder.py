@@ -19,7 +19,10 @@ _LEARNING = ("max_steps", "max_epochs", "limit_train_batches", "accumulate_grad_
 _WITHOUT_EFFECT = ("root", "workers")
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
-_OF_A_FIT = ("config.yaml", "metrics.csv", "checkpoints", "adapter.safetensors", "pictures")
+_OF_A_FIT = (
+    "config.yaml", "metrics.csv", "checkpoints", "pictures",
+    "adapter.safetensors", "adapter-best.safetensors", "guards.json",
+)  # fmt: skip
 
 
 class RunFolder(SaveConfigCallback):

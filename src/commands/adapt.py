@@ -14,8 +14,10 @@ from tqdm import tqdm
 from src.cli import main as run
 from src.commands.adapt_pictures import write_pictures
 from src.commands.adapt_settings import choose, cpu_flags
+from src.commands.adapt_verdict import verdict
 from src.commands.options import OptionParser
 from src.failures import CommandLineError
+from src.models.backbone import load_backbone
 from src.studies.config import Config, override, read, write
 
 BASE = Path(__file__).resolve().parents[2] / "experiments" / "pretrain" / "folder" / "glare.yaml"
@@ -67,9 +69,11 @@ def main(arguments: Sequence[str]) -> None:
         log("stopped; the same command goes on from here")
         raise
     adapter = options.out / "adapter.safetensors"
-    backbone = command.model.teacher.network.backbone
+    backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     places = np.linspace(0, len(source) - 1, min(PICTURES, len(source))).round().astype(int).tolist()
     pictures = write_pictures(options.out / "pictures", [source.image(place) for place in places], backbone)
+    for line in verdict(command.trainer.callbacks):
+        log(line)
     log(f"{len(pictures)} pictures of the features before and after: {options.out / 'pictures'}")
     log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB). To use it:\n")
     log("    from src import load_backbone")

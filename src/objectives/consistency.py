@@ -27,10 +27,13 @@ class Term(NamedTuple):
         loss: Scalar to minimise.
         target_entropy: Mean entropy of the targets in nats, without gradient; between 0 (one prototype) and log K
             (uniform: the targets say nothing). None for objectives without targets.
+        prototypes_used: Effective number of prototypes that the targets share out, without gradient; see
+            `prototypes_used`. None for objectives without targets.
     """
 
     loss: Tensor
     target_entropy: Tensor | None = None
+    prototypes_used: Tensor | None = None
 
 
 def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor:
@@ -41,6 +44,12 @@ def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor
 def entropy(targets: Tensor) -> Tensor:
     """Mean entropy of distributions `[..., K]`, in nats, without gradient."""
     return torch.special.entr(targets.detach()).sum(dim=-1).mean()
+
+
+def prototypes_used(targets: Tensor) -> Tensor:
+    """Exp of the entropy of the mean of distributions `[..., K]`: 1 if all choose one prototype, K if all are alike."""
+    mean = targets.detach().flatten(0, -2).mean(dim=0)
+    return torch.special.entr(mean).sum().exp()
 
 
 class Objective(nn.Module, ABC):
@@ -119,7 +128,7 @@ class GlobalConsistency(WithTargets):
             for b in range(len(scores))
             if a != b
         ]
-        return Term(torch.stack(losses).mean(), entropy(targets))
+        return Term(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
 
 
 class RegionalConsistency(WithTargets):
@@ -155,7 +164,7 @@ class RegionalConsistency(WithTargets):
                 if a != b:
                     meaning = student.context(regions[a], student.features.patches[b])  # [B, R, D]
                     losses.append(cross_entropy(targets[a], student.head(meaning), student.temperature).mean())
-        return Term(torch.stack(losses).mean(), entropy(targets))
+        return Term(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
 
 
 class LocalConsistency(WithTargets):
@@ -209,7 +218,7 @@ class LocalConsistency(WithTargets):
                         losses.append(cross_entropy(there, scores[b], student.temperature))
                         inside.append(within)
             loss = loss + self.between_views * masked_mean(torch.stack(losses), torch.stack(inside))
-        return Term(loss, entropy(targets))
+        return Term(loss, entropy(targets), prototypes_used(targets))
 
     def _subset(self, patches: Tensor, draws: Draws) -> Tensor:
         """Indices of the student's patches that are scored, `[V, B, M]`."""

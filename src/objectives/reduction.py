@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from torch import Tensor, distributed
+
+_ALONE = ContextVar("alone", default=False)
+
+
+@contextmanager
+def this_rank_alone() -> Iterator[None]:
+    """Within this context the sums are this rank's own, so that one rank can measure while the others go on."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def ranks() -> int:
     """Number of processes that train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    distributes = distributed.is_available() and distributed.is_initialized() and not _ALONE.get()
+    return distributed.get_world_size() if distributes else 1
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

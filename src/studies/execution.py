@@ -16,7 +16,10 @@ from src.studies.lock import Lock
 
 STAGE = (sys.executable, "-m", "src.studies.stage")
 LOG_LINES = 12  # of a failed cell that a table's footer shows
-RESULTS = ("metrics.csv", "checkpoints", "adapter.safetensors", "evaluation.json", "confusion.npz", "samples.npz")
+RESULTS = (
+    "metrics.csv", "checkpoints", "adapter.safetensors", "adapter-best.safetensors", "guards.json",
+    "evaluation.json", "confusion.npz", "samples.npz",
+)  # fmt: skip
 
 
 def stage_config(cell: Cell, store: Store) -> Config:

@@ -1,10 +1,14 @@
 """Dense nearest neighbours against a brute-force numpy version."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from src.evaluation.dense_knn import DenseKNN, top_in_order
+from tests.command_line import ROOT
 
 
 def brute_force(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int, temperature: float) -> np.ndarray:
@@ -74,3 +78,12 @@ def test_an_empty_bank_or_a_bad_number_is_refused() -> None:
         DenseKNN(torch.zeros(0, 2), torch.zeros(0, 2))
     with pytest.raises(ValueError, match="neighbours 0"):
         DenseKNN(torch.eye(2), torch.eye(2), neighbours=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak memory is in kilobytes on Linux alone")
+def test_a_million_patches_of_width_384_stay_within_6_gb_ties_included() -> None:
+    command = [sys.executable, "-m", "tests.evaluation.large_bank"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) < 6e9

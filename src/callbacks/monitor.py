@@ -1,0 +1,152 @@
+"""Watching a pre-training while it runs: is the backbone getting better, or is it breaking?"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from src.evaluation.vital_signs import Sample, Sign, VitalSigns
+from src.pretraining import ContinualPretraining
+
+
+@runtime_checkable
+class GivesSample(Protocol):
+    """A data module with a fixed sample to measure on (`datamodules.base.DomainDataModule`)."""
+
+    def fixed_sample(self, images: int, labelled: int) -> Any:
+        """A `Sample`: `images` images as views, `labelled` with masks where there are any."""
+
+
+class Monitor(Callback):
+    """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
+
+    Logs `monitor/<name>` and `monitor/<name>/frozen` (see `VitalSigns`), and `monitor/share`, its own part of the run's
+    time. A check that would take the share above `max_share` waits until it does not. The first rank measures and tells
+    the others; no random number is drawn from a shared generator, so a run's losses are the same without it.
+
+    Args:
+        every_n_steps: Optimiser steps between two checks; None for a twentieth of the run [C]; 0 turns it off.
+        images: Training images whose two views are looked at [C].
+        labelled: Training images whose masks are looked at, where there are masks [C].
+        max_share: Of the run's time that checks may take, 1 for all they want; a run too short for the first and the
+            last one exceeds it.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self, every_n_steps: int | None = None, images: int = 16, labelled: int = 36, max_share: float = 0.05
+    ) -> None:
+        if (every_n_steps or 0) < 0 or images < 2 or labelled < 0 or not 0 < max_share <= 1:
+            raise ValueError(
+                f"monitor: every_n_steps {every_n_steps}, images {images}, labelled {labelled}, max_share {max_share}; "
+                "expected 0 or more, at least 2, 0 or more, and a share in (0, 1]"
+            )
+        self.every_n_steps = every_n_steps
+        self.images = images
+        self.labelled = labelled
+        self.max_share = max_share
+        self.signs: dict[str, Sign] = {}  # of the last check; the same on all ranks
+        self.step = -1  # optimiser steps done at the last check
+        self.active = False
+        self._vital: VitalSigns | None = None
+        self._every = self._next = self._start = 0
+        self._waits = True
+        self._spent = self._cost = self._earlier = self._began = 0.0  # seconds
+
+    @property
+    def share(self) -> float:
+        """Of the run's time so far, resumed parts included; right on the first rank."""
+        return self._spent / max(self._elapsed, 1e-9)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.active = False
+        if self.every_n_steps == 0 or trainer.fast_dev_run or not isinstance(pl_module, ContinualPretraining):  # type: ignore[attr-defined]
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, GivesSample):
+            rank_zero_warn(f"not monitored: {type(data).__name__} has no fixed_sample(images, labelled) to measure on")
+            return
+        self.active = True
+        self._start, self._began = trainer.global_step, time.monotonic()
+        self._every = self.every_n_steps or max(1, pl_module.total_steps // 20)
+        self._next = self._start + self._every
+        if trainer.is_global_zero:
+            sample: Sample = data.fixed_sample(self.images, self.labelled)
+            classes = None if sample.bank is None else (data.num_classes, data.ignore_index)  # type: ignore[attr-defined]
+            with trainer.precision_plugin.forward_context():
+                self._vital = VitalSigns(pl_module.teacher.network.backbone, sample, classes)
+            self._cost = time.monotonic() - self._began
+            self._spent += self._cost
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not self.active or step < self._next or step == self.step:
+            return
+        if self._waits:
+            self._next = trainer.strategy.broadcast(self._affordable(step))
+        if step >= self._next:
+            self._check(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.active:
+            return
+        if self.step != trainer.global_step:
+            self._check(trainer, pl_module)
+        if self.share > self.max_share:
+            rank_zero_info(
+                f"the monitor took {self.share:.0%} of this short run's time, more than monitor.max_share "
+                f"{self.max_share:.0%}: a run has one measurement of the frozen backbone and one at the end at least"
+            )
+        self._vital = None
+
+    def hasten(self, step: int) -> None:
+        """Look again soon after `step`, whatever it costs: something seems to be wrong."""
+        self._next, self._waits = step + max(1, self._every // 4), False
+
+    def state_dict(self) -> dict[str, Any]:
+        signs = {name: list(sign) for name, sign in self.signs.items()}
+        return {"step": self.step, "signs": signs, "spent": self._spent, "elapsed": self._elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.step, self._spent, self._earlier = state_dict["step"], state_dict["spent"], state_dict["elapsed"]
+        self.signs = {name: Sign(*values) for name, values in state_dict["signs"].items()}
+
+    @property
+    def _elapsed(self) -> float:
+        return self._earlier + (time.monotonic() - self._began if self._began else 0.0)
+
+    def _affordable(self, step: int) -> int:
+        """The first step, from this one on, at which a check leaves enough time for the last one."""
+        if self.max_share == 1:
+            return step
+        own = time.monotonic() - self._began
+        seconds = (self._spent + 2 * self._cost) / self.max_share - self._elapsed
+        return step + max(0, math.ceil(seconds * (step - self._start) / own))
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ContinualPretraining)
+        if self._vital is not None:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)  # steps that still run are not the monitor's time
+            began = time.monotonic()
+            temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
+            with trainer.precision_plugin.forward_context():
+                self.signs = self._vital.measure(pl_module.teacher.network, pl_module.objectives, temperature)
+            self._cost = time.monotonic() - began
+            self._spent += self._cost
+        self.signs = trainer.strategy.broadcast(self.signs)
+        self.step = trainer.global_step
+        self._next, self._waits = self.step + self._every, True
+        values = {f"monitor/{name}": sign.adapted for name, sign in self.signs.items()}
+        values |= {f"monitor/{name}/frozen": sign.frozen for name, sign in self.signs.items()}
+        for logger in trainer.loggers:  # self.log would lose what does not fall on a logging step
+            logger.log_metrics({**values, "monitor/share": self.share}, step=self.step - 1)  # Lightning counts from 0
