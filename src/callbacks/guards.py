@@ -173,7 +173,7 @@ class Guards(Callback):
         by = self.best_by or ("knn" if "knn" in signs else "agreement")
         if by not in signs:
             raise ValueError(f"guards.best_by {by}: this data set has no masks to measure it with; use agreement")
-        found = {
+        found: dict[Guard, str | None] = {
             "divergence": not_finite(None, signs),
             "collapse": collapsed(signs, self.rank_share, self.uniform),
             "harm": harmed(signs, by, self.harm_margin),

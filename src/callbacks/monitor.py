@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from src.evaluation.vital_signs import Sample, Sign, VitalSigns
+from src.objectives.consistency import Objective
 from src.pretraining import ContinualPretraining
 
 
@@ -58,7 +60,9 @@ class Monitor(Callback):
         self._vital: VitalSigns | None = None
         self._every = self._next = self._start = 0
         self._waits = True
-        self._spent = self._cost = self._earlier = self._began = 0.0  # seconds
+        self._spent = self._cost = 0.0  # seconds, of all checks and of the last one
+        self._began: float | None = None
+        self._earlier = 0.0  # seconds that the run took before it was resumed
 
     @property
     def share(self) -> float:
@@ -122,13 +126,13 @@ class Monitor(Callback):
 
     @property
     def _elapsed(self) -> float:
-        return self._earlier + (time.monotonic() - self._began if self._began else 0.0)
+        return self._earlier + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def _affordable(self, step: int) -> int:
         """The first step, from this one on, at which a check leaves enough time for the last one."""
         if self.max_share == 1:
             return step
-        own = time.monotonic() - self._began
+        own = self._elapsed - self._earlier
         seconds = (self._spent + 2 * self._cost) / self.max_share - self._elapsed
         return step + max(0, math.ceil(seconds * (step - self._start) / own))
 
@@ -140,7 +144,8 @@ class Monitor(Callback):
             began = time.monotonic()
             temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
             with trainer.precision_plugin.forward_context():
-                self.signs = self._vital.measure(pl_module.teacher.network, pl_module.objectives, temperature)
+                objectives = cast(Mapping[str, Objective], pl_module.objectives)
+                self.signs = self._vital.measure(pl_module.teacher.network, objectives, temperature)
             self._cost = time.monotonic() - began
             self._spent += self._cost
         self.signs = trainer.strategy.broadcast(self.signs)

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     places = np.linspace(0, len(source) - 1, min(PICTURES, len(source))).round().astype(int).tolist()
     pictures = write_pictures(options.out / "pictures", [source.image(place) for place in places], backbone)
-    for line in verdict(command.trainer.callbacks):
+    for line in verdict(command.trainer.callbacks):  # type: ignore[attr-defined]
         log(line)
     log(f"{len(pictures)} pictures of the features before and after: {options.out / 'pictures'}")
     log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB). To use it:\n")

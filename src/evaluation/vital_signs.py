@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -193,11 +193,11 @@ class Labels:
 
 def features_of(backbone: Backbone, images: Tensor) -> Features:
     """Features of `[V, B, 3, S, S]`, with leading axes `[V, B]`, with attention, in at least float32."""
-    parts: Iterable[Features] = [backbone(part, attention=True) for part in images.flatten(0, 1).split(CHUNK)]
-    cls, extra, patches, attention, (grid, *_) = zip(*parts, strict=True)
-    joined = (torch.cat(cast(tuple[Tensor, ...], part)) for part in (cls, extra, patches, attention))
+    parts: list[Features] = [backbone(part, attention=True) for part in images.flatten(0, 1).split(CHUNK)]
+    *tokens, grids = zip(*parts, strict=True)
+    joined = [torch.cat(part) for part in tokens]
     cls, extra, patches, attention = (part.float() if part.dtype.itemsize < 4 else part for part in joined)
-    return Features(cls, extra, patches, attention, grid).split_views(len(images))
+    return Features(cls, extra, patches, attention, grids[0]).split_views(len(images))
 
 
 def agreement(patches: Tensor, views: Views, grid: tuple[int, int]) -> float:

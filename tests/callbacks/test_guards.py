@@ -12,13 +12,19 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
+from datamodules.scenes import ScenesDataModule
 from src.__main__ import main
 from src.callbacks.guards import Guards
 from src.callbacks.monitor import Monitor
 from src.cli import main as run
 from src.evaluation.vital_signs import Sign
 from src.models.adapter_file import read_metadata
+from src.models.adapters import UniAdapter
+from src.models.backbone import Backbone
+from src.optimisation import Optimisation
+from src.pretraining import ContinualPretraining
 from tests.command_line import losses, pretraining, written
+from tests.tiny import TINY, tiny_head
 
 
 def step_of(file: Path) -> int:
@@ -91,25 +97,16 @@ class Scripted(Monitor):
 
 
 def scripted(folder: Path, values: list[float], **guards: Any) -> tuple[Guards, Scripted, int]:
-    """A run of as many steps as there are values, without warm-up."""
-    config = pretraining(folder, max_steps=len(values))
-    config["model"]["init_args"]["optimisation"] |= {"warmup": 0.0}
-    command = run_with(folder, config, Scripted(values), Guards(**guards))
-    found = [callback for callback in command.callbacks if isinstance(callback, Guards | Scripted)]
-    guard, monitor = sorted(found, key=lambda callback: isinstance(callback, Scripted))
-    return guard, monitor, command.global_step  # type: ignore[return-value]
-
-
-def run_with(folder: Path, config: dict[str, Any], *callbacks: Callback) -> Trainer:
-    """The model and data of a configuration under a trainer with these callbacks alone."""
-    command = run(["fit", "--config", written(folder.with_suffix(".yaml"), config), "--trainer.fast_dev_run", "1"])
+    """A run of as many steps as there are values, without warm-up; no loss is a spike."""
+    guard, monitor = Guards(spike=math.inf, **guards), Scripted(values)
+    rates = Optimisation(lr=1e-3, lr_batch=None, warmup=0.0)
+    module = ContinualPretraining(Backbone(TINY, "none"), UniAdapter(rank=2), tiny_head(), optimisation=rates)
     trainer = Trainer(
-        max_steps=config["trainer"]["max_steps"], callbacks=list(callbacks), default_root_dir=folder, accelerator="cpu",
-        log_every_n_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        max_steps=len(values), callbacks=[monitor, guard], default_root_dir=folder, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(command.model, command.datamodule)
-    return trainer
+    trainer.fit(module, ScenesDataModule(train_images=8, side=64, batch_size=4, size=32, workers=0))
+    return guard, monitor, trainer.global_step
 
 
 def test_harm_stops_after_three_checks_in_a_row_and_the_best_adapter_is_beside_the_last_good(tmp_path: Path) -> None:

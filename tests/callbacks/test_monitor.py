@@ -17,7 +17,7 @@ from src.callbacks import monitor as monitor_module
 from src.callbacks.monitor import Monitor
 from src.cli import main as run
 from src.evaluation.vital_signs import Sign
-from src.models.backbone import Backbone, load_backbone
+from src.models.backbone import Backbone
 from tests.command_line import ROOT, losses, pretraining, segmentation, weights, written
 
 LABELLED = ["knn", "probe"]
@@ -62,9 +62,9 @@ def test_the_last_check_is_of_the_adapter_that_the_run_leaves(tmp_path: Path) ->
     teacher: Backbone = command.model.teacher.network.backbone
     images = command.datamodule.fixed_sample(16, 0).crops.global_views.images.flatten(0, 1)
     with torch.no_grad():
-        adapted = load_backbone("test_vit", "none").trunk, teacher(images).cls
+        adapted = teacher(images).cls
         with teacher.adapters_off():
-            cosine = torch.cosine_similarity(adapted[1], teacher(images).cls, dim=-1).mean()
+            cosine = torch.cosine_similarity(adapted, teacher(images).cls, dim=-1).mean()
     sign = monitor_of(command.trainer).signs["cosine/cls"]
     assert sign.adapted == pytest.approx(float(cosine), abs=1e-5) and sign.adapted < 0.9999
     assert sign.frozen == pytest.approx(1, abs=1e-6)
@@ -136,7 +136,7 @@ def test_two_ranks_measure_and_stop_together(tmp_path: Path) -> None:
     for level in config["model"]["init_args"]["objectives"].values():
         level["init_args"]["targets"] = {"class_path": "src.objectives.targets.SinkhornKnopp"}
     command = [sys.executable, "-m", "src", "fit", "--config", written(tmp_path / "x.yaml", config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("stopped at step") == 1, done.stderr[-3000:]
     assert len(losses(tmp_path / "run")) < 20

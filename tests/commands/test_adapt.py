@@ -48,6 +48,9 @@ def test_it_leaves_an_adapter_a_log_pictures_and_two_lines_that_work(
     assert "6 images used" in text
     assert "chosen for 6 images" in text
     assert (out / "adapt.log").read_text().splitlines()[0] == "6 images used"
+    said = [line for line in text.splitlines() if line.strip().startswith("effective rank of patches")]
+    frozen_rank, adapted_rank = (float(number) for number in said[0].split()[-2:])
+    assert frozen_rank > 1 and adapted_rank > 1
     metadata = read_metadata(out / "adapter.safetensors")
     assert (metadata["step"], metadata["whose"], metadata["backbone"]) == ("6", "teacher", "test_vit")
 
