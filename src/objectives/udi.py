@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.draws import Draws
 from datamodules.views import Batch
 from src.models.network import Branch
-from src.objectives.consistency import Term, WithTargets, cross_entropy, entropy
+from src.objectives.consistency import Term, WithTargets, cross_entropy, entropy, prototypes_used
 from src.objectives.targets import Targets
 
 
@@ -49,7 +49,7 @@ class SecondClassConsistency(WithTargets):
             for b in range(len(scores))
             if a != b
         ]
-        return Term(torch.stack(losses).mean(), entropy(targets))
+        return Term(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
 
 
 def stratified(strata: int, grid: tuple[int, int], views: int, draws: Draws) -> Tensor:
