@@ -39,7 +39,7 @@ def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
 def table(signs: Mapping[str, Sign], step: int) -> Iterator[str]:
     """The numbers that compare across runs; those of targets are of the head, which is thrown away."""
     yield f"step {step}, on a fixed sample of your images (docs/monitoring.md says what each number means):"
-    yield f"  {'':46}  frozen  adapted"
+    yield f"  {'features':46}  frozen  adapted"
     for name, words in WORDS.items():
         if name in signs:
             yield f"  {words:46}{signs[name].frozen:8.3g}{signs[name].adapted:9.3g}"

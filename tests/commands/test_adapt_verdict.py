@@ -11,7 +11,7 @@ def test_numbers_stand_frozen_beside_adapted_and_only_those_that_were_measured()
     monitor.signs = {"rank/patches": Sign(150.25, 201.5), "agreement": Sign(0.5, 0.25), "usage/local": Sign(9.0, 8.0)}
     monitor.step = 440
     first, head, *rows, last = verdict([monitor, Guards()])
-    assert first.startswith("step 440") and head.split() == ["frozen", "adapted"]
+    assert first.startswith("step 440") and head.split() == ["features", "frozen", "adapted"]
     assert [row.split()[-2:] for row in rows] == [["202", "150"], ["0.25", "0.5"]]
     assert "not whether it helped" in last
     monitor.signs["knn"] = Sign(0.4512, 0.4)
