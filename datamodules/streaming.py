@@ -9,6 +9,7 @@ and within chunks, which is what makes streaming fast; views depend on (seed, ep
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -133,7 +134,11 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", workers: 
     """
     files = list_images(folder)
     inputs = [(i, str(file)) for i, file in enumerate(files)]
-    litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=workers)
+    method = multiprocessing.get_start_method()
+    try:
+        litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=workers)
+    finally:
+        multiprocessing.set_start_method(method, force=True)  # litdata sets it for the whole program
     return len(files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         pixels = gradient(20 + i, 30)
         pixels[..., 2] = i * 20
         save(folder / f"sub {i % 2}" / f"{i}.{('png', 'bmp', 'tif')[i % 3]}", pixels)
+    method = multiprocessing.get_start_method()
     assert write_chunks(folder, str(chunks), chunk_bytes="8KB") == 12
+    assert multiprocessing.get_start_method() == method
     return folder, chunks
 
 
