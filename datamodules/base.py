@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from datamodules.datasets import (
     SegmentationBatch,
     UnlabelledViews,
     collate_evaluation,
+    collate_native,
     collate_training,
     collate_views,
 )
@@ -67,6 +69,9 @@ class DomainDataModule(LightningDataModule):
             training images.
         on_error: What a file that cannot be used does: `raise`, at the first use; or `skip`, after one pass over all
             files at the start, which names and counts them.
+        evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
+            time, for the model's inference to see as it likes.
+        predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
         workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
@@ -86,6 +91,8 @@ class DomainDataModule(LightningDataModule):
         label_fraction: float = 1.0,
         extra: list[Path] | None = None,
         on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
@@ -107,10 +114,13 @@ class DomainDataModule(LightningDataModule):
         self.label_fraction = label_fraction
         self.extra = [Path(folder) for folder in extra or ()]
         self.on_error = on_error
+        self.evaluation = evaluation
+        self.predict_on = predict_on
         self.workers = workers
         self.seed = seed
         self.cache = cache
         self._sources: dict[Split, Source] = {}
+        self._predicted: Source | None = None
         self._train: DataLoader[Any] | None = None
         self._origin = (0, 0)  # (batches the trainer had counted, samples consumed) when this fit began
         self._restored: int | None = None
@@ -124,6 +134,11 @@ class DomainDataModule(LightningDataModule):
     def palette(self) -> list[Colour]:
         """RGB colour of each class."""
         raise NotImplementedError
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each class in the data set's own mask files: what a predicted mask is written in."""
+        return list(range(self.num_classes))
 
     @property
     def num_classes(self) -> int:
@@ -193,8 +208,19 @@ class DomainDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every image to predict once; masks give the native sizes, ignored everywhere if there are none."""
-        source = self.read_predict()
-        return self._evaluation(usable(source, labelled=True) if self.on_error == "skip" else source)
+        return self._evaluation(self.predict_source())
+
+    def predict_source(self) -> Source:
+        """The images to predict."""
+        if self._predicted is None:
+            folder = self.predict_on
+            source = self.read_predict() if folder is None else Files(folder, list_images(folder))
+            self._predicted = usable(source, labelled=True) if self.on_error == "skip" else source
+        return self._predicted
+
+    def predict_only(self, indices: Sequence[int]) -> None:
+        """Predict these images and no others: `predict_source` is from now on this part of itself."""
+        self._predicted = Part(self.predict_source(), indices)
 
     def fixed_sample(self, images: int, labelled: int) -> FixedSample:
         """The same training images in every run, to watch a pre-training on (`pretrain`).
@@ -277,8 +303,11 @@ class DomainDataModule(LightningDataModule):
         return Joined([self.read(split), *extra]) if extra else self.read(split)
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
-        pairs = LabelledPairs(source, self._input_size, training=False)
-        return self._loader(pairs, self.batch_size, EverySampleOnce(len(source)), collate_evaluation)
+        native = self.evaluation == "native"
+        pairs = LabelledPairs(source, None if native else self._input_size, training=False)
+        # images at their own sizes go through the network one by one: more at a time would only take memory
+        collate = collate_native if native else collate_evaluation
+        return self._loader(pairs, 1 if native else self.batch_size, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
         return DataLoader(

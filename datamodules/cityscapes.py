@@ -51,6 +51,11 @@ class CityscapesDataModule(OnDisk):
     )
     BY_TRAIN_ID: ClassVar = {c: c for c in range(19)} | {255: IGNORE}
 
+    @property
+    def ids(self) -> list[int]:
+        """Label ids, as the benchmark's server takes them."""
+        return list(TRAIN_IDS)
+
     def images(self, split: Split) -> list[Path]:
         return self.listed(self.root / "leftImg8bit" / split)
 

@@ -27,13 +27,13 @@ class SegmentationBatch(NamedTuple):
     """Labelled images.
 
     Attributes:
-        images: uint8 `[B, 3, H, W]`.
+        images: uint8 `[B, 3, H, W]`; where evaluation is `native` a list of `[3, h, w]`.
         masks: For training int64 `[B, H, W]`; for evaluation a list of int64 `[h, w]`, each of its native size.
         indices: int64 `[B]`, in the data set.
         names: One per image.
     """
 
-    images: Tensor
+    images: Tensor | list[Tensor]
     masks: Tensor | list[Tensor]
     indices: Tensor
     names: list[str]
@@ -91,7 +91,7 @@ class LabelledPairs(Dataset[PairSample]):
 
     Args:
         source: Images and masks.
-        size: (H, W) of the network's input: images are resized to it, bicubic.
+        size: (H, W) of the network's input: images are resized to it, bicubic. None leaves them as they are.
         training: Masks follow to (H, W), nearest; for evaluation they keep their native size.
         transforms: What training images and masks go through instead of being resized; training only.
         seed: The run's seed.
@@ -100,12 +100,13 @@ class LabelledPairs(Dataset[PairSample]):
     def __init__(
         self,
         source: Source,
-        size: tuple[int, int],
+        size: tuple[int, int] | None,
         training: bool,
         transforms: TrainingTransforms | None = None,
         seed: int = 0,
     ) -> None:
         assert training or transforms is None
+        assert size is not None or not training
         self.source = source
         self.size = size
         self.training = training
@@ -120,7 +121,7 @@ class LabelledPairs(Dataset[PairSample]):
         image, mask = self.source.pair(index)
         if self.transforms is not None:
             image, mask = self.transforms(image, mask, np.random.default_rng([self.seed, epoch, index]))
-        else:
+        elif self.size is not None:
             image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), self.size)
             mask = resize_mask(mask, self.size) if self.training else mask
         return PairSample(
@@ -153,9 +154,15 @@ def collate_evaluation(samples: Sequence[PairSample]) -> SegmentationBatch:
     return _pairs(samples, [sample.mask for sample in samples])
 
 
-def _pairs(samples: Sequence[PairSample], masks: Tensor | list[Tensor]) -> SegmentationBatch:
+def collate_native(samples: Sequence[PairSample]) -> SegmentationBatch:
+    """Images and masks keep their native sizes."""
+    return _pairs(samples, [sample.mask for sample in samples], native=True)
+
+
+def _pairs(samples: Sequence[PairSample], masks: Tensor | list[Tensor], native: bool = False) -> SegmentationBatch:
+    images = [sample.image for sample in samples]
     return SegmentationBatch(
-        images=torch.stack([sample.image for sample in samples]),
+        images=images if native else torch.stack(images),
         masks=masks,
         indices=torch.tensor([sample.sample for sample in samples]),
         names=[sample.name for sample in samples],

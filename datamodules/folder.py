@@ -53,6 +53,8 @@ class FolderDataModule(DomainDataModule):
         label_fraction: Share of the training labels to use.
         extra: Further folders of images for pre-training.
         on_error: `raise` or `skip`.
+        evaluation: `resized` or `native`.
+        predict_on: Folder of images to predict.
         workers: Loader processes.
         seed: Seed of all draws.
         cache: Keep decoded images in memory.
@@ -74,6 +76,8 @@ class FolderDataModule(DomainDataModule):
         label_fraction: float = 1.0,
         extra: list[Path] | None = None,
         on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
@@ -89,6 +93,8 @@ class FolderDataModule(DomainDataModule):
             label_fraction=label_fraction,
             extra=extra,
             on_error=on_error,
+            evaluation=evaluation,
+            predict_on=predict_on,
             workers=workers,
             seed=seed,
             cache=cache,

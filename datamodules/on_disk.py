@@ -27,6 +27,8 @@ class OnDisk(DomainDataModule):
         label_fraction: Share of the training labels to use.
         extra: Further folders of images for pre-training.
         on_error: `raise` or `skip`.
+        evaluation: `resized` or `native`.
+        predict_on: Folder of images to predict.
         workers: Loader processes.
         seed: Seed of all draws.
         cache: Keep decoded images in memory.
@@ -52,6 +54,8 @@ class OnDisk(DomainDataModule):
         label_fraction: float = 1.0,
         extra: list[Path] | None = None,
         on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
@@ -67,6 +71,8 @@ class OnDisk(DomainDataModule):
             label_fraction=label_fraction,
             extra=extra,
             on_error=on_error,
+            evaluation=evaluation,
+            predict_on=predict_on,
             workers=workers,
             seed=seed,
             cache=cache,
@@ -76,6 +82,10 @@ class OnDisk(DomainDataModule):
     @property
     def class_names(self) -> list[str]:
         return list(self.CLASSES)
+
+    @property
+    def ids(self) -> list[int]:
+        return [min(i for i, c in self.LABELS.items() if c == k) for k in range(self.num_classes)]
 
     @property
     def palette(self) -> list[Colour]:

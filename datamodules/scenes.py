@@ -72,6 +72,8 @@ class ScenesDataModule(DomainDataModule):
         label_fraction: Share of the training labels to use.
         extra: Further folders of images for pre-training.
         on_error: `raise` or `skip`, of files in `extra`.
+        evaluation: `resized` or `native`.
+        predict_on: Folder of images to predict.
         workers: Loader processes.
         seed: Seed of all draws but the scenes'.
         cache: Keep painted scenes in memory.
@@ -93,6 +95,8 @@ class ScenesDataModule(DomainDataModule):
         label_fraction: float = 1.0,
         extra: list[Path] | None = None,
         on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
@@ -111,6 +115,16 @@ class ScenesDataModule(DomainDataModule):
             workers,
             seed,
             cache,
+            job=job,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            evaluation=evaluation,
+            predict_on=predict_on,
+            workers=workers,
+            seed=seed,
+            cache=cache,
         )
         self.train_images = train_images
         self.val_images = val_images

@@ -16,6 +16,7 @@ from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.guards import Guards
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.monitor import Monitor
+from src.callbacks.predictions import PredictionWriter
 from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
@@ -85,6 +86,8 @@ class CLI(LightningCLI):
         # both leave every fit alone that is no continual pre-training; the guards judge what the monitor found before
         parser.add_lightning_class_args(Monitor, "monitor")
         parser.add_lightning_class_args(Guards, "guards")
+        if self.arguments[:1] == ["predict"]:
+            parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
         """An attribute of the data, if the model asks for it: images without masks have no classes to tell of."""
@@ -109,6 +112,8 @@ class CLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if config.get("weights_only") is None:
             config.weights_only = True  # a checkpoint of ours is plain tensors: never run code out of a file
+        if config.get("return_predictions") is None and "return_predictions" in config:
+            config.return_predictions = False  # they are written; a large folder's masks would fill the memory
         expand_environment(config)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))

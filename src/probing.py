@@ -5,8 +5,6 @@ Shapes: B images · N = h·w patches of one image · D width · C classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
@@ -15,6 +13,7 @@ from torch import Tensor
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.memory_bank import MemoryBank
 from src.evaluation.patch_labels import label_counts
+from src.inference import Inference, Whole
 from src.models.backbone import Backbone
 from src.one_pass import one_pass
 from src.scoring import LabelledImages, ScoredSegmentation
@@ -38,6 +37,7 @@ class NearestNeighbours(ScoredSegmentation):
         seed: Of the subset.
         chunk: Similarities held at a time (see `DenseKNN`).
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        inference: How images become votes in validation, test and prediction.
     """
 
     def __init__(
@@ -52,8 +52,11 @@ class NearestNeighbours(ScoredSegmentation):
         seed: int = 0,
         chunk: int = 2**24,
         boundary: float | None = None,
+        inference: Inference = Whole(),
     ) -> None:
-        super().__init__(backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names, boundary)
+        super().__init__(
+            backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names, boundary, inference
+        )
         self.automatic_optimization = False
         self.neighbours = neighbours
         self.temperature = temperature
@@ -95,12 +98,16 @@ class NearestNeighbours(ScoredSegmentation):
         """Fill the bank."""
         self._fill()
 
-    def class_scores(self, batch: Any) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """Votes `[B, C, h, w]`."""
         assert self._classifier is not None
-        (maps,) = self.backbone.feature_maps(batch.images)
+        (maps,) = self.backbone.feature_maps(images)
         votes = self._classifier.votes(maps.flatten(2).transpose(1, 2).flatten(0, 1))  # [B·N, C]
         return votes.unflatten(0, (len(maps), *maps.shape[-2:])).permute(0, 3, 1, 2)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Votes are shares already."""
+        return scores
 
     @torch.no_grad()
     def _fill(self) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.inference import Inference, Network, Size, Tile, Whole
 from src.models.backbone import Backbone
-from src.models.decoders.decoder import resize_scores
 from src.models.frozen import check_loaded_keys, trainable_state
 
 MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
@@ -42,10 +43,17 @@ class LabelledImages(Protocol):
 
 
 class Prediction(NamedTuple):
-    """Class ids of one image, int64 `[h, w]`, and the image's name."""
+    """What is predicted for one image.
+
+    Attributes:
+        name: The image's.
+        mask: Class of each pixel, int64 `[h, w]`.
+        probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
+    """
 
     name: str
     mask: Tensor
+    probabilities: Tensor | None = None
 
 
 class ScoredSegmentation(LightningModule, ABC):
@@ -69,6 +77,10 @@ class ScoredSegmentation(LightningModule, ABC):
         ignore_index: Id in masks that is no class.
         class_names: One per class; their ids if None.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        inference: How images become scores in validation, test and prediction.
+
+    Attributes:
+        predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
 
     Raises:
         ValueError: If there are not as many names as classes, or two are the same.
@@ -81,6 +93,7 @@ class ScoredSegmentation(LightningModule, ABC):
         ignore_index: int = 255,
         class_names: list[str] | None = None,
         boundary: float | None = None,
+        inference: Inference = Whole(),
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
@@ -91,12 +104,23 @@ class ScoredSegmentation(LightningModule, ABC):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.class_names = names
+        self.inference = inference
+        self.predicts_probabilities = False
         self.confusion = ConfusionPerImage(num_classes, ignore_index)
         self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
 
     @abstractmethod
-    def class_scores(self, batch: LabelledImages) -> Tensor:
-        """Scores `[B, C, h', w']` at any resolution; the largest is the class."""
+    def class_scores(self, images: Tensor) -> Tensor:
+        """Scores `[B, C, h', w']`, at any resolution, of images `[B, 3, H, W]`; the largest is the class."""
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Scores `[B, C, …]` as shares of the classes, which sum to 1: of logits, their softmax."""
+        return scores.softmax(dim=1)
+
+    def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
+        """Scores of each image of a batch at its size, tile by tile."""
+        network = Network(self.class_scores, self.probabilities, self.backbone.patch_size)
+        return self.inference.tiles(network, batch.images, sizes, probabilities)
 
     def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Count the batch."""
@@ -108,7 +132,7 @@ class ScoredSegmentation(LightningModule, ABC):
 
     def predict_step(self, batch: LabelledImages, batch_idx: int) -> list[Prediction]:
         """Class ids of each image, at its mask's native size."""
-        return [Prediction(*pair) for pair in zip(batch.names, self._predictions(batch), strict=True)]
+        return list(self._predictions(batch, self.predicts_probabilities))
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting."""
@@ -146,10 +170,18 @@ class ScoredSegmentation(LightningModule, ABC):
     def _identity(self) -> dict[str, str]:
         return {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
 
-    def _predictions(self, batch: LabelledImages) -> Iterator[Tensor]:
-        scores = self.class_scores(batch)
-        for image, mask in enumerate(batch.masks):  # one at a time: sizes differ, and full-size scores are large
-            yield resize_scores(scores[image : image + 1], tuple(mask.shape)).argmax(dim=1)[0]
+    def _predictions(self, batch: LabelledImages, probabilities: bool = False) -> Iterator[Prediction]:
+        sizes = [(mask.shape[-2], mask.shape[-1]) for mask in batch.masks]
+        images = zip(batch.names, batch.masks, self.tiles(batch, sizes, probabilities), strict=True)
+        for name, truth, tiles in images:  # one at a time: sizes differ, and full-size scores are large
+            mask = torch.empty_like(truth, dtype=torch.int64)
+            shares = torch.empty(self.num_classes, *truth.shape, dtype=torch.float16) if probabilities else None
+            for top, left, scores in tiles:
+                place = (slice(top, top + scores.shape[-2]), slice(left, left + scores.shape[-1]))
+                mask[place] = scores.argmax(dim=0)
+                if shares is not None:
+                    shares[:, *place] = scores.to("cpu", torch.float16)
+            yield Prediction(name, mask, shares)
 
     def _reset(self) -> None:
         self.confusion.reset()
@@ -157,8 +189,8 @@ class ScoredSegmentation(LightningModule, ABC):
             self.boundary.reset()
 
     def _count(self, batch: LabelledImages) -> None:
-        images = zip(batch.indices.tolist(), batch.names, self._predictions(batch), batch.masks, strict=True)
-        for index, name, prediction, mask in images:
+        images = zip(batch.indices.tolist(), self._predictions(batch), batch.masks, strict=True)
+        for index, (name, prediction, _), mask in images:
             self.confusion.update(index, name, prediction, mask)
             if self.boundary is not None:
                 self.boundary.update(index, prediction, mask)

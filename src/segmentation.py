@@ -5,7 +5,7 @@ Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 from src.evaluation.patch_labels import label_counts
 from src.feature_cache import CachedFeatures, FeatureBatch
 from src.fine_tuning import freeze_unreached, install_drop_path, parameter_groups
+from src.inference import Inference, Size, Tile, Whole
 from src.models.adapters import AdapterKind
 from src.models.backbone import Backbone
-from src.models.decoders.decoder import Decoder
+from src.models.decoders.decoder import Decoder, resize_scores
 from src.models.decoders.linear import LinearDecoder
 from src.objectives.reduction import ranks, sum_over_ranks
 from src.objectives.schedules import linear, warmup_cosine
@@ -54,6 +55,7 @@ class SemanticSegmentation(ScoredSegmentation):
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        inference: How images become logits in validation, test and prediction.
 
     Raises:
         ValueError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
@@ -78,10 +80,16 @@ class SemanticSegmentation(ScoredSegmentation):
         schedule: Literal["poly", "cosine"] = "poly",
         warmup: float = 0.05,
         boundary: float | None = None,
+        inference: Inference = Whole(),
     ) -> None:
-        super().__init__(backbone, num_classes, ignore_index, class_names, boundary)
+        super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
         if cache_features and train != "head":
             raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
+        if cache_features and (not isinstance(inference, Whole) or inference.passes != [(1.0, False)]):
+            raise ValueError(
+                "cache_features keeps the features of whole images, but inference would see other ones: leave "
+                "inference out of the fit and give it to `test`, or set cache_features to false"
+            )
         if adapter is not None and train == "head":
             raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
         if train == "head" and (layer_decay != 1 or drop_path):
@@ -121,9 +129,18 @@ class SemanticSegmentation(ScoredSegmentation):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)
         return loss
 
-    def class_scores(self, batch: LabelledImages | FeatureBatch) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """Logits on the head's own grid, `[B, C, h', w']`."""
-        return self.decoder.classify(self.feature_maps(batch))
+        return self.decoder.classify(self.backbone.feature_maps(images, self.decoder.blocks))
+
+    def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
+        """Logits of each image at its size; those of cached features are the whole image's."""
+        if not isinstance(batch, FeatureBatch):
+            return super().tiles(batch, sizes, probabilities)
+        assert not probabilities  # features are cached in a fit, and nothing is predicted there
+        logits = self.decoder.classify(batch.maps)
+        pairs = zip(logits.split(1), sizes, strict=True)
+        return (iter([Tile(0, 0, resize_scores(one, size)[0])]) for one, size in pairs)
 
     def feature_maps(self, batch: Any) -> list[Tensor]:
         """The maps `[B, D, h, w]` that the head wants, of images or out of the cache."""
@@ -191,6 +208,11 @@ class SemanticSegmentation(ScoredSegmentation):
         self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
 
     def _cached(self, batch: Any, training: bool) -> FeatureBatch:
+        if isinstance(batch.images, list):
+            raise ValueError(
+                "cache_features needs images of one size, but the data's evaluation is 'native': leave it out of the "
+                "fit and give it to `test`, or set cache_features to false"
+            )
         maps = self.feature_maps(batch)
         if not training or self.loss_grid == "pixels":
             return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)

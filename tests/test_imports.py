@@ -21,7 +21,15 @@ LAYERS = (
     ("src.studies",),
     ("src.cli",),
     ("src.pretraining", "src.segmentation", "src.probing", "src.callbacks"),
-    ("src.scoring", "src.feature_cache", "src.one_pass", "src.optimisation", "src.fine_tuning"),
+    (
+        "src.scoring",
+        "src.inference",
+        "src.window_grid",
+        "src.feature_cache",
+        "src.one_pass",
+        "src.optimisation",
+        "src.fine_tuning",
+    ),
     ("src.evaluation", "src.objectives", "src.models"),
     ("src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
 )

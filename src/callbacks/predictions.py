@@ -1,0 +1,159 @@
+"""Predictions as files: id masks, colour overlays and probabilities, named and nested as their images are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.callbacks.georeference import georeference, write_geotiff
+from src.scoring import Prediction, ScoredSegmentation
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes what `predict` finds, image by image, so that a kill loses at most one.
+
+    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes as well):
+
+    - `masks/a/b.png`: ids, 8 bits, 16 where an id needs them; of a GeoTIFF a GeoTIFF, where rasterio is installed;
+    - `overlays/a/b.png`: the image, half covered by the colours of its classes;
+    - `probabilities/a/b.npz`: `probabilities`, float16 `[C, h, w]`, and `class_names`;
+    - `classes.json`: name, id in the masks, and colour of each class.
+
+    Args:
+        output: Folder; `predictions` in the run folder if None.
+        ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`), which some
+            benchmarks' servers ask for, LoveDA's among them.
+        overlays: Write overlays.
+        probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
+        existing: What masks that are there already mean: `refuse` to start, `skip` their images and say how many, or
+            `overwrite` them.
+    """
+
+    def __init__(
+        self,
+        output: Path | None = None,
+        ids: Literal["dataset", "classes"] = "dataset",
+        overlays: bool = True,
+        probabilities: bool = False,
+        existing: Literal["refuse", "skip", "overwrite"] = "refuse",
+    ) -> None:
+        super().__init__("batch")
+        self.output = output
+        self.ids = ids
+        self.overlays = overlays
+        self.probabilities = probabilities
+        self.existing = existing
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """List the files that will be written, before the first image is read.
+
+        Raises:
+            ValueError: If one of them is there and may not be replaced, or the model or the data cannot predict masks.
+        """
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
+            raise ValueError(
+                f"predict writes masks, which {type(pl_module).__name__} on {type(data).__name__} does not give; use a "
+                "configuration of segmentation or of nearest neighbours, and a data module of this project"
+            )
+        super().setup(trainer, pl_module, stage)
+        pl_module.predicts_probabilities = self.probabilities
+        self.folder = Path(self.output or Path(trainer.default_root_dir) / "predictions")
+        source = data.predict_source()
+        names = [source.name(index) for index in range(len(source))]
+        targets = dict(zip(names, targets_of(names), strict=True))
+        there = [index for index, name in enumerate(names) if self._mask_there(targets[name])]
+        trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
+        if there and self.existing == "refuse":
+            raise ValueError(
+                f"{self.folder}: holds masks of {len(there)} of these {len(names)} images already, such as that of "
+                f"{names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or overwrite"
+            )
+        if there and self.existing == "skip":
+            data.predict_only(sorted(set(range(len(names))) - set(there)))
+        if trainer.is_global_zero:
+            done = f", {len(there)} of them there already: {self.existing}" if there else ""
+            print(f"predicting {len(names)} images into {self.folder}{done}", file=sys.stderr)
+        self._targets, self._source = targets, data.predict_source()
+        self._colours = np.asarray(data.palette, dtype=np.uint8)
+        self._ids = np.asarray(data.ids if self.ids == "dataset" else range(data.num_classes))
+        self._ids = self._ids.astype(np.uint8 if self._ids.max() < 256 else np.uint16)
+        if trainer.is_global_zero:
+            self._write_classes(pl_module.class_names)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: list[Prediction],
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the files of a batch; the mask comes last, so that an image with a mask is done."""
+        assert isinstance(pl_module, ScoredSegmentation)
+        for index, (name, mask, probabilities) in zip(batch.indices.tolist(), prediction, strict=True):
+            target, classes = self._targets[name], mask.cpu().numpy()
+            if self.overlays:
+                image = self._source.image(index)
+                covered = (image.astype(np.uint16) + self._colours[classes] + 1) // 2
+                _write(self.folder / "overlays" / f"{target}.png", Image.fromarray(covered.astype(np.uint8)).save)
+            if probabilities is not None:
+                content = {"probabilities": probabilities.numpy(), "class_names": np.asarray(pl_module.class_names)}
+                _write(
+                    self.folder / "probabilities" / f"{target}.npz",
+                    lambda path, content=content: np.savez_compressed(path, **content),  # type: ignore[misc]
+                )
+            self._write_mask(name, target, classes)
+
+    def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
+        ids = self._ids[classes]
+        root: Path | None = getattr(self._source_of_files(), "root", None)
+        place = None if root is None else georeference(root / name, ids.shape)
+        if place is None:
+            _write(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
+        else:
+            colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
+            _write(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+
+    def _source_of_files(self) -> Any:
+        """The source below any `Part`."""
+        source: Any = self._source
+        while hasattr(source, "source"):
+            source = source.source
+        return source
+
+    def _mask_there(self, target: str) -> bool:
+        return any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
+
+    def _write_classes(self, names: list[str]) -> None:
+        rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
+        text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
+        _write(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def targets_of(names: list[str]) -> list[str]:
+    """Where the files of each image go: its name without the suffix, or with it where two would collide."""
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    count = Counter(stem.casefold() for stem in stems)  # some file systems do not tell A from a
+    return [stem if count[stem.casefold()] == 1 else name for stem, name in zip(stems, names, strict=True)]
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Nothing half-written ever bears the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
+    write(partial)
+    os.replace(partial, path)

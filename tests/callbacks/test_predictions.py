@@ -1,0 +1,130 @@
+"""``python -m src predict`` on folders: which files it writes, what is in them, and what it refuses to replace."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.__main__ import main
+from src.callbacks.predictions import targets_of
+from tests.command_line import segmentation, with_arguments, written
+from tests.datamodules.pictures import gradient, save
+
+FOLDER = {
+    "class_path": "datamodules.folder.FolderDataModule",
+    "init_args": {"job": "segment", "class_names": ["a", "b", "c"], "ignored_ids": [0, 2], "size": 32, "workers": 0},
+}
+SLIDING = {"class_path": "src.inference.SlidingWindow", "init_args": {"crop": 32, "stride": 16}}
+
+
+def predict(folder: Path, images: Path, *words: str, **arguments: Any) -> int:
+    """Predicts a folder at native sizes, window by window, with a random head whose classes are the ids 1, 3 and 4."""
+    config = segmentation(folder / "run")
+    config["data"] = with_arguments(FOLDER, root=str(images), predict_on=str(images), evaluation="native", **arguments)
+    config["model"] = with_arguments(config["model"], inference=SLIDING)
+    return main(["predict", "--config", written(folder / "predict.yaml", config), *words])
+
+
+def mixed(root: Path) -> Path:
+    """Sizes below, at and above a window, in nested folders; two share a stem."""
+    for name, size in {"a.png": (5, 9), "b/a.jpg": (32, 32), "b/a.png": (40, 70), "b/c d/ü.tif": (33, 20)}.items():
+        save(root / name, gradient(*size))
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    assert predict(folder, mixed(folder / "images"), "--predictions.probabilities", "true") == 0
+    return folder
+
+
+def test_names_and_folders_are_kept(done: Path) -> None:
+    found = {path.relative_to(done / "run/predictions").as_posix() for path in done.glob("run/predictions/**/*.*")}
+    names = ["a", "b/a.jpg", "b/a.png", "b/c d/ü"]
+    assert found == {"classes.json"} | {
+        f"{kind}/{name}{suffix}"
+        for kind, suffix in (("masks", ".png"), ("overlays", ".png"), ("probabilities", ".npz"))
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "image"), [("a", "a.png"), ("b/a.jpg", "b/a.jpg"), ("b/a.png", "b/a.png"), ("b/c d/ü", "b/c d/ü.tif")]
+)
+def test_masks_hold_the_data_sets_own_ids_at_native_size(done: Path, target: str, image: str) -> None:
+    output, pixels = done / "run/predictions", np.asarray(Image.open(done / "images" / image))
+    ids = np.asarray(Image.open(output / "masks" / f"{target}.png"))
+    with np.load(output / "probabilities" / f"{target}.npz") as stored:
+        shares, names = stored["probabilities"].astype(float), stored["class_names"].tolist()
+    assert shares.shape == (3, *pixels.shape[:2]) and names == ["a", "b", "c"]
+    np.testing.assert_allclose(shares.sum(0), 1, atol=2e-3)
+    classes = np.searchsorted([1, 3, 4], ids)
+    np.testing.assert_array_equal(np.array([1, 3, 4])[classes], ids)
+    chosen = np.take_along_axis(shares, classes[None], 0)[0]
+    assert (chosen >= shares.max(0) - 1e-3).all()  # float16
+    listed = json.loads((output / "classes.json").read_text(encoding="utf-8"))
+    assert [entry["id"] for entry in listed] == [1, 3, 4]
+    colours = np.array([entry["colour"] for entry in listed])[classes]
+    overlay = np.asarray(Image.open(output / "overlays" / f"{target}.png"))
+    assert np.abs(overlay - (pixels + colours) / 2).max() <= 0.5
+
+
+@pytest.mark.slow
+def test_what_is_there_is_refused_skipped_or_overwritten_as_told(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = done / "images", done / "run/predictions/masks"
+    before = {path: path.stat().st_mtime_ns for path in masks.rglob("*.png")}
+    assert predict(done, images) == 1
+    assert "holds masks of 4 of these 4 images already, such as that of a.png" in capsys.readouterr().err
+    os.remove(masks / "a.png")
+    assert predict(done, images, "--predictions.existing", "skip") == 0
+    assert "predicting 4 images" in (said := capsys.readouterr().err) and "3 of them there already: skip" in said
+    after = {path: path.stat().st_mtime_ns for path in masks.rglob("*.png")}
+    assert after.keys() == before.keys() and [path.name for path in before if before[path] != after[path]] == ["a.png"]
+    assert predict(done, images, "--predictions.existing", "skip") == 0  # nothing left to do
+    assert "4 of them there already: skip" in capsys.readouterr().err
+    assert predict(done, images, "--predictions.existing", "overwrite") == 0
+    assert all(path.stat().st_mtime_ns > after[path] for path in after)
+
+
+def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
+    save(tmp_path / "images/x.png", gradient(20, 24))
+    options = ["--predictions.output", str(tmp_path / "out"), "--predictions.overlays", "false"]
+    assert predict(tmp_path, tmp_path / "images", *options, "--predictions.ids", "classes") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"masks", "classes.json"}
+    assert np.isin(np.asarray(Image.open(tmp_path / "out/masks/x.png")), [0, 1, 2]).all()
+    assert not (tmp_path / "run/predictions").exists()
+
+
+def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/bad.png").write_text("no image")
+    assert predict(tmp_path, tmp_path / "images") == 1
+    assert "bad.png: expected an image" in capsys.readouterr().err
+
+
+def test_two_images_of_one_stem_keep_their_suffixes() -> None:
+    assert targets_of(["x/a.png", "x/A.jpg", "a.png", "b.c.tif"]) == ["x/a.png", "x/A.jpg", "a", "b.c"]
+
+
+@pytest.mark.slow
+def test_loveda_masks_come_with_their_official_names(tmp_path: Path) -> None:
+    root = os.environ.get("DATA_ROOT")
+    tiles = Path(root or "nowhere") / "loveda" / "Val" / "Rural" / "images_png"
+    if not tiles.is_dir():
+        pytest.skip("no LoveDA below DATA_ROOT")
+    options = ["--predictions.ids", "classes", "--model.init_args.inference.init_args.crop", "512"]
+    options += ["--model.init_args.inference.init_args.stride", "512"]
+    assert predict(tmp_path, tiles, *options) == 0
+    masks = sorted(path.name for path in (tmp_path / "run/predictions/masks").iterdir())
+    assert masks == sorted(path.name for path in tiles.iterdir())
+    ids = np.asarray(Image.open(tmp_path / "run/predictions/masks/1.png"))
+    assert ids.shape == (1024, 1024) and ids.dtype == np.uint8 and set(np.unique(ids)) <= {0, 1, 2}
