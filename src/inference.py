@@ -97,16 +97,21 @@ class Whole(Inference):
         batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
         wanted = iter(sizes)
         for batch in batches:
-            height, width = batch.shape[-2:]
-            axes, grids = [], []
-            for scale, mirrored in self.passes:
-                pair = [axis(side, side * scale, side * scale, scale, network.patch) for side in (height, width)]
-                axes.append(pair)
-                grids.append(seen(network, batch, *pair, mirrored))
+            grids = [self._grid(network, batch, scale, mirrored) for scale, mirrored in self.passes]
             for place in range(len(batch)):
                 size = next(wanted)
-                upsampled = (_upsampled(grid[place], *pair, size) for grid, pair in zip(grids, axes, strict=True))
+                upsampled = (
+                    _upsampled(grid[place], vertical, horizontal, size) for grid, vertical, horizontal in grids
+                )
                 yield iter([Tile(0, 0, self.average(network, upsampled, len(grids), probabilities))])
+
+    @staticmethod
+    def _grid(network: Network, images: Tensor, scale: float, mirrored: bool) -> tuple[Tensor, Axis, Axis]:
+        """Scores `[B, C, h', w']` of images that are one window each, and where that window lies."""
+        vertical, horizontal = (
+            axis(side, side * scale, side * scale, scale, network.patch) for side in images.shape[-2:]
+        )
+        return seen(network, images, vertical, horizontal, mirrored), vertical, horizontal
 
 
 class SlidingWindow(Inference):

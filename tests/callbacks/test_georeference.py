@@ -18,9 +18,10 @@ TRANSFORM = rasterio.Affine(0.3, 0, 500_000, 0, -0.3, 4_000_000)
 
 def geotiff(path: Path, dtype: str = "uint16", bands: int = 3) -> Path:
     pixels = (gradient(24, 40).transpose(2, 0, 1)[:bands].astype(dtype)) * (200 if dtype == "uint16" else 1)
+    colour = {"photometric": "RGB"} if bands == 3 else {}
     layout = {"driver": "GTiff", "height": 24, "width": 40, "count": bands, "dtype": dtype}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=TRANSFORM, **layout) as file:
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=TRANSFORM, **layout, **colour) as file:
         file.write(pixels)
     return path
 
