@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from datamodules.camvid import CamVidDataModule
 from datamodules.training_transforms import TrainingTransforms
 from src.evaluation.confusion import ImageConfusions
+from src.inference import Network, SlidingWindow, Whole
 from src.models.adapters import UniAdapter
 from src.models.backbone import Backbone
 from src.models.decoders.linear import LinearDecoder
@@ -246,3 +247,37 @@ def test_camvid_trains_and_is_scored_at_its_native_size(tmp_path: Path) -> None:
     images = ImageConfusions.load(tmp_path / "confusion.npz")
     labelled = images.matrices.sum((1, 2))
     assert len(images.names) == 4 and (labelled <= 360 * 480).all() and (labelled > 0.8 * 360 * 480).all()
+
+
+class TestInference:
+    """What the classes of `src.inference` compute is tested with them."""
+
+    def test_the_chosen_one_predicts(self) -> None:
+        batch = next(iter(BlocksDataModule().val_dataloader()))
+        for inference in (SlidingWindow(32, 16), Whole(flip=True)):
+            model = tiny(inference=inference).eval()
+            model.predicts_probabilities = True
+            network = Network(model.class_scores, model.probabilities, 16)
+            sizes = [(40, 56)] * len(batch.images)
+            with torch.no_grad():
+                predictions = model.predict_step(batch, 0)
+                for prediction, tiles in zip(
+                    predictions, inference.tiles(network, batch.images, sizes, probabilities=True), strict=True
+                ):
+                    for top, left, scores in tiles:
+                        place = slice(top, top + scores.shape[1]), slice(left, left + scores.shape[2])
+                        assert prediction.probabilities is not None
+                        torch.testing.assert_close(prediction.probabilities[:, *place], scores.half())
+                        agree = (prediction.mask[place] == scores.argmax(dim=0)).float().mean()
+                        assert agree > 0.99  # a single pass compares logits, not their shares
+
+    def test_cached_features_are_of_whole_images(self) -> None:
+        for inference in (SlidingWindow(32, 16), Whole((1.0, 2.0)), Whole(flip=True)):
+            with pytest.raises(ValueError, match="cache_features keeps the features of whole images"):
+                tiny(cache_features=True, inference=inference)
+
+    def test_cached_features_are_of_one_size(self, tmp_path: Path) -> None:
+        data = BlocksDataModule()
+        data.evaluation = "native"
+        with pytest.raises(ValueError, match="evaluation is 'native'"):
+            trainer(tmp_path, max_steps=1).fit(tiny(cache_features=True), datamodule=data)

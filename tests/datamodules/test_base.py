@@ -16,12 +16,13 @@ from torch import Tensor
 
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.datasets import SegmentationBatch
+from datamodules.folder import FolderDataModule
 from datamodules.images import ImageError
 from datamodules.paired import PairedFolders
 from datamodules.sources import Cached, Source
 from datamodules.training_transforms import TrainingTransforms
 from datamodules.views import Crops
-from tests.datamodules.pictures import labelled_folder
+from tests.datamodules.pictures import gradient, labelled_folder, save
 
 
 class Thirds(PairedFolders):
@@ -260,3 +261,28 @@ def test_prediction_gives_each_validation_image_once(tmp_path: Path) -> None:
     names = [name for batch in data.predict_dataloader() for name in batch.names]
     assert names == [f"images/val/00{i}.png" for i in range(3)]
     assert data.val_dataloader() == []  # there is nothing to validate unlabelled views with
+
+
+def test_native_evaluation_hands_each_image_over_as_it_is(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path)
+    data = FolderDataModule(root, job="segment", size=8, evaluation="native", workers=0)
+    batches = list(data.val_dataloader())
+    assert [len(batch.images) for batch in batches] == [1, 1, 1]
+    for index, batch in enumerate(batches):
+        image, mask = data.source("val").pair(index)
+        np.testing.assert_array_equal(batch.images[0].permute(1, 2, 0), image)
+        np.testing.assert_array_equal(batch.masks[0], mask)
+
+
+def test_predict_on_takes_any_folder_and_predict_only_a_part_of_it(tmp_path: Path) -> None:
+    for name, size in {"a.png": (9, 5), "b/c.png": (6, 7), "d.png": (4, 4)}.items():
+        save(tmp_path / "images" / name, gradient(*size))
+    root = labelled_folder(tmp_path / "labelled")
+    data = FolderDataModule(root, job="segment", size=8, predict_on=tmp_path / "images", workers=0)
+    (batch,) = data.predict_dataloader()
+    assert batch.names == ["a.png", "b/c.png", "d.png"] and batch.images.shape == (3, 3, 8, 8)
+    assert [mask.shape for mask in batch.masks] == [(9, 5), (6, 7), (4, 4)]
+    data.predict_only([0, 2])
+    data.predict_only([1])
+    (batch,) = data.predict_dataloader()
+    assert batch.names == ["d.png"]
