@@ -18,10 +18,10 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid sweep check lint test clean
+.PHONY: help setup quickstart camvid tables publish ledger sweep check lint test clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (or into PYTHON=..., or the active environment)
 
@@ -40,6 +40,31 @@ camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA
 	@test -d "$(DATA_ROOT)/camvid" || { echo "no folder '$(DATA_ROOT)/camvid': give DATA_ROOT=, the folder that holds camvid/"; exit 2; }
 	DATA_ROOT="$(DATA_ROOT)" $(RUN) -m src study experiments/studies/camvid.yaml
 
+# The tables of experiments/studies/: SCALE=mini checks the plumbing on 2 cores in minutes, SCALE=paper is the real thing.
+# ARGS= goes to the command, such as ARGS="--dry-run --only glare"; see python -m src study --help.
+SCALE ?= mini
+TABLES := main losses adapters patch-augmentation regions inits efficiency
+
+$(TABLES:%=table-%): table-%: $(STAMP)
+	$(RUN) -m src study experiments/studies/$*.yaml --scale $(SCALE) $(ARGS)
+
+table-main: ## frozen, the baselines and GLARE, by data set: make table-main SCALE=mini|paper ARGS=--dry-run
+table-losses: ## GLARE minus each level of the loss; targets, momentum, local views, anchors
+table-adapters: ## each kind of adapter, rank and placement
+table-patch-augmentation: ## each patch-level augmentation
+table-regions: ## region samplers, R and w
+table-inits: ## frozen against GLARE from DINO, iBOT, UDI, DINOv2, DINOv3
+table-efficiency: ## trained parameters, speed, memory and time of each kind of adapter
+
+tables: $(TABLES:%=table-%) ## all of them
+
+publish: $(STAMP) ## copy a study's tables and numbers to results/: make publish STUDY=main-paper
+	@test -n "$(STUDY)" || { echo "which study? make publish STUDY=folder-under-runs"; exit 2; }
+	$(RUN) -m src publish $(STUDY) $(ARGS)
+
+ledger: $(STAMP) ## every result in README and docs is what results/ says
+	$(RUN) -m src ledger
+
 sweep: $(STAMP) ## create a wandb sweep and start an agent: make sweep SWEEP=glare-lr (ARGS=--local: without a server)
 	@test -f "experiments/sweeps/$(SWEEP).yaml" || { echo "no experiments/sweeps/$(SWEEP).yaml: give SWEEP=, one of: $(basename $(notdir $(wildcard experiments/sweeps/*.yaml)))"; exit 2; }
 	$(RUN) -m src sweep "experiments/sweeps/$(SWEEP).yaml" $(ARGS)
@@ -49,7 +74,7 @@ lint: $(STAMP) ## formatting, lint and types
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-check: lint ## the gate before a commit: lint, import directions, fast tests
+check: lint ledger ## the gate before a commit: lint, published numbers, import directions, fast tests
 	$(RUN) -m pytest -m "not slow"
 
 test: $(STAMP) ## all tests

@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("src.cli", "evaluate on the test split and write evaluation.json"),
     "predict": ("src.cli", "predict masks for images"),
     "prepare": ("src.commands.prepare", "download, convert and verify a data set, or say how to get it"),
+    "publish": ("src.commands.publish", "copy a study's tables and numbers from runs/ to results/"),
+    "ledger": ("src.commands.ledger", "check that every result in README and docs is what results/ says"),
     "doctor": ("src.commands.doctor", "say what a checkpoint file is, whether it loads, and how to use it"),
 }
 

@@ -1,6 +1,7 @@
 """``python -m src study FILE``: run what is missing of a study, then write its table and report."""
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,13 @@ from src.commands.options import OptionParser
 from src.failures import CommandLineError
 from src.studies.cells import Cell, Store, write_json
 from src.studies.estimate import Measured, clock
+from src.studies.latex import latex
 from src.studies.lock import EXPIRY, abandoned
+from src.studies.plot import write_plot
 from src.studies.report import html
 from src.studies.results import Results
 from src.studies.runner import Runner, default_jobs
+from src.studies.spreadsheet import spreadsheet
 from src.studies.study import Study
 from src.studies.table import as_json, markdown
 
@@ -21,12 +25,18 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src study",
-        description="Runs the cells of a study that are missing, and writes table.md, table.json and report.html.",
+        description="Runs the cells of a study that are missing, and writes their table and report.",
         allow_abbrev=False,
     )
     result.add_argument("file", type=Path, help="the study, such as experiments/studies/quickstart.yaml")
     result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
-    result.add_argument("--only", action="append", default=[], metavar="NAME", help="a row or column; may be repeated")
+    result.add_argument("--scale", help="one of the file's scales, such as mini or paper")
+    result.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a row, a column or ROW/COLUMN; may be repeated"
+    )
+    result.add_argument(
+        "--max-hours", "--max_hours", type=float, default=math.inf, help="stop then; the same command goes on later"
+    )
     result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
     result.add_argument("--dry-run", "--dry_run", action="store_true", help="list what would run, with an estimate")
     return result
@@ -44,35 +54,49 @@ def main(arguments: Sequence[str]) -> None:
     options = parser().parse_args(list(arguments))
     if options.jobs is not None and options.jobs < 1:
         raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
-    study = Study.read(options.file)
+    if not options.max_hours > 0:
+        raise CommandLineError(f"--max-hours should be more than 0, found {options.max_hours}")
+    study = Study.read(options.file, options.scale)
+    for label in study.left_out:
+        print(f"column {label} is left out: its data set is not there (DATA_ROOT)")
     store = Store(options.runs / "cells")
     part = study.only(options.only) if options.only else study
     cells = list(part.cells.values())
     if options.dry_run:
         print(plan(store, cells))
         return
+    runner = Runner(store, cells, options.jobs or default_jobs(), 3600 * options.max_hours)
     try:
-        failed = Runner(store, cells, options.jobs or default_jobs()).run()
+        failed = runner.run()
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one was")
         raise
     folder = options.runs / study.name
     results = write_results(Results(study, store), folder)
     print(f"\n{markdown(results)}")
-    print(f"{folder / 'report.html'}  (table.md and table.json beside it)")
+    print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png beside it)")
+    if runner.out_of_time:
+        print(f"stopped after {options.max_hours:g} hours; the same command goes on where this one was")
     if failed:
         print(f"{len(failed)} of {len(cells)} stages failed or need one that did; the same command tries them again")
         raise SystemExit(1)
 
 
 def write_results(results: Results, folder: Path) -> Results:
-    """Writes the table and the report; each appears whole or not at all."""
+    """Writes the table in all its forms, the plot and the report; each text appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "table.json", as_json(results))
-    for name, text in (("table.md", markdown(results)), ("report.html", html(results))):
+    texts = {
+        "table.md": markdown(results),
+        "table.tex": latex(results),
+        "table.csv": spreadsheet(results),
+        "report.html": html(results),
+    }
+    for name, text in texts.items():
         part = folder / f".{name}"
         part.write_text(text, encoding="utf-8")
         os.replace(part, folder / name)
+    write_plot(results, folder)
+    write_json(folder / "table.json", as_json(results))
     return results
 
 

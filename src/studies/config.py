@@ -83,6 +83,15 @@ def override(config: Config, changes: Config) -> Config:
     return result
 
 
+def laid_over(below: Config, above: Config) -> Config:
+    """A copy of `below` with the keys of `above`, mapping by mapping; other values are replaced."""
+    result = deepcopy(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = laid_over(result[key], value) if both else deepcopy(value)
+    return result
+
+
 def lookup(config: Config, dotted: str, default: Any = None) -> Any:
     """The value at a dotted key, or `default`."""
     place: Any = config

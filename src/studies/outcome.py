@@ -5,7 +5,9 @@ import resource
 import sys
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import prod
 from pathlib import Path
+from statistics import fmean
 
 from src.studies.cells import read_json, write_json
 from src.studies.config import Config
@@ -36,6 +38,9 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
         "peak_memory_bytes": max(peaks) * (1 if sys.platform == "darwin" else 1024),
         "disk_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "resumed": resumed,
+        "stage": cell["stage"],
+        "steps": values.get("step"),
+        **speed(folder),
     }
     write_json(folder / "provenance.json", provenance)
     kept = {key: cell[key] for key in ("cell", "config", "seed")}
@@ -58,7 +63,32 @@ def pretrained(folder: Path) -> Config:
     last = {name: curve[-1] for name, curve in read_curves(folder / "metrics.csv").items()}
     losses = {name: value for name, (_, value) in last.items() if name.startswith("train/loss")}
     steps = [step for name, (step, _) in last.items() if name in losses]
-    return {"adapter": tensors_hash(adapter), "losses": losses, "step": max(steps, default=0)}
+    return {
+        "adapter": tensors_hash(adapter),
+        "losses": losses,
+        "parameters": parameters(adapter),
+        "step": max(steps, default=0),
+    }
+
+
+def speed(folder: Path) -> Config:
+    """Mean images a second, where the stage trained long enough to log them, and the GPU's peak, where it used one."""
+    found: Config = {}
+    if (folder / "metrics.csv").is_file():
+        curve = read_curves(folder / "metrics.csv").get("train/images_per_second", [])
+        if curve:
+            found["images_per_second"] = round(fmean(value for _, value in curve), 3)
+    torch = sys.modules.get("torch")  # loaded in every real stage; never just for this
+    if torch is not None and torch.cuda.is_initialized():
+        found["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return found
+
+
+def parameters(path: Path) -> int:
+    """How many numbers a safetensors file holds, by its header."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def tensors_hash(path: Path) -> str:

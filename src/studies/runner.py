@@ -1,5 +1,6 @@
 """Running the cells of a study that are not there yet: each after what it needs, several at a time, none twice."""
 
+import math
 import os
 import signal
 import time
@@ -67,9 +68,10 @@ class Runner:
         store: where they lie.
         cells: all cells of the study, each after the one it needs.
         jobs: how many at a time.
+        seconds: after which the running cells write their checkpoints and end, and no other begins.
     """
 
-    def __init__(self, store: Store, cells: Iterable[Cell], jobs: int) -> None:
+    def __init__(self, store: Store, cells: Iterable[Cell], jobs: int, seconds: float = math.inf) -> None:
         self.store = store
         self.cells = list(cells)
         devices = visible_accelerators()
@@ -80,6 +82,8 @@ class Runner:
         self.failed: list[Cell] = []
         self.elsewhere: dict[str, float] = {}  # cells that another process runs, and when to look again
         self.ticker = Ticker()
+        self.seconds = seconds
+        self.out_of_time = False
 
     def run(self) -> list[Cell]:
         """Runs all that is missing.
@@ -91,6 +95,7 @@ class Runner:
             KeyboardInterrupt: after Ctrl-C, when the running cells have written their checkpoints.
         """
         finished = len(self.cells) - len(self.waiting)
+        deadline = time.monotonic() + self.seconds
         self._clear_locks()
         if finished:
             self.ticker.say(f"{finished} of {len(self.cells)} stages are done already")
@@ -98,6 +103,9 @@ class Runner:
             while self.waiting or any(slot.work for slot in self.slots):
                 for slot in self.slots:
                     self._look_after(slot)
+                if time.monotonic() >= deadline:
+                    self.out_of_time = True
+                    break
                 self._show()
                 time.sleep(POLL)
         finally:

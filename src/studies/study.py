@@ -18,43 +18,31 @@
       knn: {label: 30-NN, data: camvid, config: experiments/segment/camvid/knn.yaml, seeded: false}
 
 A row may also `set` keys of both stages, name another `pretrain.config`, or `evaluate.set`. `seeded: false` says that
-an evaluation draws nothing at random, so that only the pre-training's seed can move it. Files are looked up from the
-folder that the command is run in.
+an evaluation draws nothing at random, so that only the pre-training's seed can move it. A column's `metric` is a score
+of the evaluation or one of `src.studies.quantity`; `optional: true` leaves the column out where its data set is not
+there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no verdicts: a check of the plumbing.
+
+The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
+the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
+share their scales name a file of them instead: `scales: experiments/scales.yaml`.
+
+Files are looked up from the folder that the command is run in.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from src.spelling import nearest
+from src.studies.axes import Column, Row, allow, read_columns, read_rows
 from src.studies.cells import Cell, Spot, config_digest
-from src.studies.config import Config, override, read
+from src.studies.config import Config, laid_over, lookup, override, read
 
+__all__ = ["Column", "Row", "Study"]
 
-@dataclass(frozen=True)
-class Row:
-    """One method: how to pre-train, or not at all."""
-
-    name: str
-    label: str
-    pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
-    evaluate: Config = field(default_factory=dict)  # `set`
-    both: Config = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One measurement: a data set, how to evaluate on it, and the number to show."""
-
-    name: str
-    label: str
-    data: str
-    config: str
-    metric: str = "miou"
-    seeded: bool = True
-    changes: Config = field(default_factory=dict)
+KEYS = ("name", "title", "seeds", "baseline", "judged", "pretrain", "evaluate", "rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -70,37 +58,59 @@ class Study:
     baseline: str
     pretrain: Config
     evaluate: Config
+    scale: str | None = None
+    judged: bool = True
+    left_out: tuple[str, ...] = ()  # labels of optional columns whose data set is not there
+    wanted: frozenset[tuple[str, str]] | None = None  # places (row, column) to keep; None for all
 
     @classmethod
-    def read(cls, path: Path) -> "Study":
-        """The study in a yaml file.
+    def read(cls, path: Path, scale: str | None = None) -> "Study":
+        """The study in a yaml file, at one of its scales if it has any.
 
         Raises:
             FileNotFoundError: if the file is missing.
             ValueError: naming the file, the key and its nearest valid spelling.
         """
-        content = read(path)
-        where = str(path)
-        allow(where, content, ("name", "title", "seeds", "baseline", "pretrain", "evaluate", "rows", "columns"))
+        content = scaled(path, read(path), scale)
+        where = str(path) if scale is None else f"{path}, scale {scale}"
+        allow(where, content, KEYS)
         for key in ("seeds", "rows", "columns"):
             if not content.get(key):
                 raise ValueError(f"{where}: a study needs `{key}`, found none")
         seeds = content["seeds"]
         if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
             raise ValueError(f"{where}: `seeds` should be a list of different whole numbers, found {seeds!r}")
-        rows = {name: read_row(f"{where}, row {name}", name, value or {}) for name, value in content["rows"].items()}
-        columns = {
-            name: read_column(f"{where}, column {name}", name, value or {})
-            for name, value in content["columns"].items()
-        }
+        rows = read_rows(where, content["rows"])
+        stated = read_columns(where, content["columns"], rows)
+        columns = {name: column for name, column in stated.items() if not column.optional or has_data(column)}
+        if not columns:
+            raise ValueError(f"{where}: no column's data set is there. Is DATA_ROOT set to where the data sets lie?")
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
             raise ValueError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
+        pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
+        allow(f"{where}, pretrain", pretrain, ("config", "set"))
+        allow(f"{where}, evaluate", evaluate, ("set",))
         name = str(content.get("name", path.stem))
-        stages = {stage: content.get(stage) or {} for stage in ("pretrain", "evaluate")}
-        allow(f"{where}, pretrain", stages["pretrain"], ("config", "set"))
-        allow(f"{where}, evaluate", stages["evaluate"], ("set",))
-        return cls(path, name, str(content.get("title", name)), tuple(seeds), rows, columns, baseline, **stages)
+        return cls(
+            path=path,
+            name=name if scale is None else f"{name}-{scale}",
+            title=str(content.get("title", name)),
+            seeds=tuple(seeds),
+            rows=rows,
+            columns=columns,
+            baseline=baseline,
+            pretrain=pretrain,
+            evaluate=evaluate,
+            scale=scale,
+            judged=bool(content.get("judged", True)),
+            left_out=tuple(column.label for name, column in stated.items() if name not in columns),
+        )
+
+    @property
+    def command(self) -> str:
+        """The command that runs it."""
+        return f"python -m src study {self.path.as_posix()}" + (f" --scale {self.scale}" if self.scale else "")
 
     @cached_property
     def spots(self) -> dict[Spot, str]:
@@ -124,15 +134,18 @@ class Study:
     def _plan(self, read_file: Callable[[Path], Config]) -> Iterator[tuple[Spot, Cell]]:
         for row in self.rows.values():
             for column in self.columns.values():
+                if self.wanted is not None and (row.name, column.name) not in self.wanted:
+                    continue
                 pretraining = self._pretraining(row, column, read_file)
                 config = override(read_file(Path(column.config)), self.evaluate.get("set") or {})
                 config = override(override(override(config, column.changes), row.both), row.evaluate.get("set") or {})
                 made = config_digest(config)
                 trained = config_digest(pretraining) if pretraining is not None else ""
+                made_for = column.label if column.pretrain else column.data
                 for seed in self.seeds:
                     needs = None
                     if pretraining is not None:
-                        needs = Cell("pretrain", f"{row.label} on {column.data}", seed, pretraining, trained)
+                        needs = Cell("pretrain", f"{row.label} on {made_for}", seed, pretraining, trained)
                     probe_seed = seed if column.seeded else 0
                     yield (
                         Spot(row.name, column.name, seed),
@@ -146,59 +159,59 @@ class Study:
         if not file:
             raise ValueError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
         config = read_file(Path(str(file).format(data=column.data)))
-        config = override(config, self.pretrain.get("set") or {})
+        config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
         return override(override(config, row.both), row.pretrain.get("set") or {})
 
     def only(self, names: Collection[str]) -> "Study":
-        """The part of the study with these rows and columns; names of one kind alone leave the other whole.
+        """The part of the study with these rows, columns and places, a place written as `row/column`.
+
+        Names of rows alone leave the columns whole, and the other way round; places come in addition.
 
         Raises:
-            ValueError: if a name is neither a row nor a column.
+            ValueError: if a name is neither a row nor a column nor a place.
         """
-        for name in names:
-            if name not in self.rows and name not in self.columns:
+        for part in (part for name in names for part in name.split("/", 1)):
+            if part not in self.rows and part not in self.columns:
                 known = [*self.rows, *self.columns]
-                raise ValueError(f"{self.path}: no row or column {name!r}{nearest(name, known)}")
-        rows = {name: row for name, row in self.rows.items() if name in names} or self.rows
-        columns = {name: column for name, column in self.columns.items() if name in names} or self.columns
-        baseline = self.baseline if self.baseline in rows else next(iter(rows))
-        return Study(
-            self.path, self.name, self.title, self.seeds, rows, columns, baseline, self.pretrain, self.evaluate
+                raise ValueError(f"{self.path}: no row or column {part!r}{nearest(part, known)}")
+        wanted = set()
+        for place in (name for name in names if "/" in name):
+            row, column = place.split("/", 1)
+            if row not in self.rows or column not in self.columns:
+                raise ValueError(f"{self.path}: expected ROW/COLUMN, found {place!r}")
+            wanted.add((row, column))
+        if single := [name for name in names if "/" not in name]:
+            rows = [name for name in self.rows if name in single] or list(self.rows)
+            columns = [name for name in self.columns if name in single] or list(self.columns)
+            wanted |= {(row, column) for row in rows for column in columns}
+        kept_rows = {name: row for name, row in self.rows.items() if any(name == r for r, _ in wanted)}
+        kept_columns = {name: column for name, column in self.columns.items() if any(name == c for _, c in wanted)}
+        baseline = self.baseline if self.baseline in kept_rows else next(iter(kept_rows))
+        return replace(self, rows=kept_rows, columns=kept_columns, baseline=baseline, wanted=frozenset(wanted))
+
+
+def scaled(path: Path, content: Config, scale: str | None) -> Config:
+    """A study file's content at one of its scales.
+
+    Raises:
+        ValueError: if the file has scales and none of them is named, or has none and one is.
+    """
+    scales = content.pop("scales", None) or {}
+    if isinstance(scales, str):
+        scales = read(Path(scales))
+    if scale is None and not scales:
+        return content
+    if scale not in scales:
+        raise ValueError(
+            f"{path}: no scale {scale!r}, the file has no `scales`; leave --scale out"
+            if not scales
+            else f"{path}: expected --scale with one of {', '.join(scales)}, found {scale or 'none'}"
         )
+    allow(f"{path}, scale {scale}", scales[scale], KEYS[1:])
+    return laid_over(content, scales[scale])
 
 
-def read_row(where: str, name: str, content: Config) -> Row:
-    """A row from its mapping in the yaml."""
-    allow(where, content, ("label", "pretrain", "evaluate", "set"))
-    pretrain = content.get("pretrain", {})
-    if pretrain is not None:
-        allow(f"{where}, pretrain", pretrain, ("config", "set"))
-    evaluate = content.get("evaluate") or {}
-    allow(f"{where}, evaluate", evaluate, ("set",))
-    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {})
-
-
-def read_column(where: str, name: str, content: Config) -> Column:
-    """A column from its mapping in the yaml."""
-    allow(where, content, ("label", "data", "config", "metric", "seeded", "set"))
-    for key in ("data", "config"):
-        if not isinstance(content.get(key), str):
-            raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
-    return Column(
-        name=name,
-        label=str(content.get("label", name)),
-        data=content["data"],
-        config=content["config"].format(data=content["data"]),
-        metric=content.get("metric", "miou"),
-        seeded=bool(content.get("seeded", True)),
-        changes=content.get("set") or {},
-    )
-
-
-def allow(where: str, content: Any, keys: Collection[str]) -> None:
-    """Refuses anything but a mapping of known keys."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
-    for key in content:
-        if key not in keys:
-            raise ValueError(f"{where}: no key `{key}`{nearest(str(key), keys)}")
+def has_data(column: Column) -> bool:
+    """Whether the folder that a column's evaluation reads is there; data without a folder always are."""
+    root = lookup(override(read(Path(column.config)), column.changes), "data.init_args.root")
+    return root is None or Path(os.path.expandvars(root)).is_dir()

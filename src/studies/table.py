@@ -7,53 +7,87 @@ from src.evaluation.verdict import Verdict, signed
 from src.studies.cells import RESULTS_VERSION
 from src.studies.config import digest
 from src.studies.estimate import clock
+from src.studies.quantity import quantity
 from src.studies.results import Entry, Results
 from src.studies.study import Row
 
 NOT_RUN = "…"
+UNKNOWN = "–"
 
 
 def markdown(results: Results) -> str:
     """The table, what it says in sentences, and where its numbers come from."""
     study = results.study
-    columns = list(study.columns.values())
     lines = [f"# {study.title}", ""]
     if results.verdicts:
         lines += [*(f"- {sentence}" for sentence in sentences(results)), ""]
-    lines += [
-        "| | " + " | ".join(column.label for column in columns) + " |",
-        "| --- | " + " | ".join("---" for _ in columns) + " |",
-    ]
-    for row in study.rows.values():
-        texts = [entry_text(results.entries[row.name, column.name]) for column in columns]
-        changes = [change_text(results, row, column.name) for column in columns]
-        texts = [f"{text} {change}".strip() for text, change in zip(texts, changes, strict=True)]
-        lines.append(f"| {row.label} | " + " | ".join(texts) + " |")
+    heads = head(results)
+    lines += ["| | " + " | ".join(heads) + " |", "| --- | " + " | ".join("---" for _ in heads) + " |"]
+    lines += [f"| {row.label} | " + " | ".join(line(results, row)) + " |" for row in study.rows.values()]
     lines += ["", caption(results), ""]
     for failure in results.failures:
         lines += [f"**Failed: {failure['title']}** ({failure['reason']}). The end of its log:", "", "```"]
         lines += [*failure["log"], "```", ""]
+    if results.notes:
+        lines += [
+            "Stopped early by a guard, and counted as they are:",
+            "",
+            *(f"- {note}" for note in results.notes),
+            "",
+        ]
     lines += [" · ".join(footer(results)), ""]
     return "\n".join(lines)
 
 
+def head(results: Results) -> list[str]:
+    """The columns' labels; one with published values becomes three: ours, the paper's, and the difference."""
+    labels = []
+    for name, column in results.study.columns.items():
+        published = name in results.published
+        labels += [f"{column.label}, ours", "paper", "ours − paper"] if published else [column.label]
+    return labels
+
+
+def line(results: Results, row: Row, bold: str = "**") -> list[str]:
+    """A row's texts, one for each of `head`; `bold` goes around what is certain."""
+    texts = []
+    for name in results.study.columns:
+        text = entry_text(results.entries[row.name, name])
+        if (row.name, name) in results.best:
+            text = f"{bold}{text}{bold}"
+        texts.append(f"{text} {change_text(results, row, name, bold)}".strip())
+        if name in results.published:
+            texts += paper_texts(results, row.name, name)
+    return texts
+
+
+def paper_texts(results: Results, row: str, column: str) -> list[str]:
+    """The published value, and ours minus it; `–` where none is known."""
+    published, ours = results.paper(row, column), results.entries[row, column].mean
+    if published is None:
+        return [UNKNOWN, UNKNOWN]
+    return [f"{published:.1f}", NOT_RUN if ours is None else signed(ours - published)]
+
+
 def entry_text(entry: Entry) -> str:
-    """`49.7 ± 0.2 (3)`; the seeds that are missing show as `…`."""
+    """`49.7 ± 0.2 (3)`; the seeds that are missing show as `…`, what cannot be measured as `–`."""
+    if not entry.applies:
+        return UNKNOWN
     if entry.mean is None:
         return NOT_RUN
-    spread = f" ± {entry.std:.1f}" if entry.std is not None else ""
+    spread = f" ± {entry.std:.{entry.digits}f}" if entry.std is not None else ""
     count = f" ({len(entry.values)})" if entry.moved_by_seed else " (1, nothing random)"
-    return f"{entry.mean:.1f}{spread}{count}{f' {NOT_RUN}' if entry.missing else ''}"
+    return f"{entry.mean:.{entry.digits}f}{spread}{count}{f' {NOT_RUN}' if entry.missing else ''}"
 
 
-def change_text(results: Results, row: Row, column: str) -> str:
+def change_text(results: Results, row: Row, column: str, bold: str = "**") -> str:
     """The difference to the baseline, in bold only where it is certain."""
     difference = results.difference(row.name, column)
     if difference is None:
         return ""
     verdict = results.verdicts.get((row.name, column))
-    text = signed(difference)
-    return f"**{text}**" if verdict is not None and is_certain(verdict) else text
+    text = f"{difference:+.{results.entries[row.name, column].digits}f}".replace("-", "−")
+    return f"{bold}{text}{bold}" if verdict is not None and is_certain(verdict) else text
 
 
 def is_certain(verdict: Verdict) -> bool:
@@ -73,12 +107,18 @@ def sentences(results: Results) -> list[str]:
 def caption(results: Results) -> str:
     """How to read the table."""
     study = results.study
-    metrics = sorted({column.metric for column in study.columns.values()})
-    named = " and ".join("mIoU" if metric == "miou" else metric for metric in metrics)
-    return (
-        f"{named} in %, mean ± standard deviation (seeds), difference to {study.rows[study.baseline].label}; "
-        "bold where the 95 % interval leaves out zero."
-    )
+    units = list(dict.fromkeys(quantity(column.metric).unit for column in study.columns.values()))
+    named = " and ".join(units) if len(units) < 3 else ", ".join(units)
+    text = f"{named}, mean ± standard deviation (seeds), difference to {study.rows[study.baseline].label}"
+    if not study.judged:
+        text += "; a check of the plumbing at toy sizes, so there is no verdict and no published value beside it."
+    else:
+        text += (
+            "; a difference in bold: its 95 % interval leaves out zero; a value in bold: so do those to all other rows."
+        )
+    if study.left_out:
+        text += f" Left out, because their data are not here: {', '.join(study.left_out)}."
+    return text
 
 
 def footer(results: Results) -> list[str]:
@@ -87,7 +127,7 @@ def footer(results: Results) -> list[str]:
     commits = sorted({item["commit"] for item in found})
     machines = sorted({item["hardware"] for item in found})
     parts = [
-        f"`python -m src study {results.study.path.as_posix()}`",
+        f"`{results.study.command}`",
         f"commit {', '.join(commits) or 'none yet'}",
         f"config {study_hash(results)}",
     ]
@@ -110,6 +150,8 @@ def as_json(results: Results) -> dict[str, Any]:
     study = results.study
     return {
         "study": study.name,
+        "command": study.command,
+        "judged": study.judged,
         "title": study.title,
         "baseline": study.baseline,
         "seeds": list(study.seeds),
@@ -133,6 +175,7 @@ def as_json(results: Results) -> dict[str, Any]:
             for (row, column), verdict in results.verdicts.items()
         ],
         "failures": results.failures,
+        "notes": results.notes,
         "commits": sorted({item["commit"] for item in results.provenances}),
         "hardware": sorted({item["hardware"] for item in results.provenances}),
         "seconds": round(sum(item["seconds"] for item in results.provenances), 1),
@@ -152,5 +195,8 @@ def entry_json(results: Results, row: str, column: str) -> dict[str, Any]:
         "missing": entry.missing,
         "random": entry.moved_by_seed,
         "difference": results.difference(row, column),
+        "paper": results.paper(row, column),
+        "best": (row, column) in results.best,
+        "text": " ".join([entry_text(entry), change_text(results, results.study.rows[row], column)]).strip(),
         "cells": [results.cell(row, column, seed).identity for seed in seeds],
     }

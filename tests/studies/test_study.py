@@ -90,16 +90,102 @@ def test_mistakes_are_named(tmp_path: Path, changes: dict[str, object], message:
     assert str(path) in str(failure.value)
 
 
-def test_the_published_studies_can_be_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    monkeypatch.chdir(root)
-    (tmp_path / "camvid").mkdir()
+def test_a_scale_is_laid_over_the_study(tmp_path: Path) -> None:
+    scales = {
+        "mini": {"seeds": [0], "judged": False, "pretrain": {"set": {"trainer.max_steps": 3}}},
+        "paper": {"title": "Large"},
+    }
+    path = study_file(tmp_path, scales=scales, pretrain={"config": str(tmp_path / "pretrain.yaml"), "set": {"a": 1}})
+    mini, paper = Study.read(path, "mini"), Study.read(path, "paper")
+    assert (mini.name, mini.seeds, mini.judged, mini.title) == ("small-mini", (0,), False, "A small study")
+    assert (paper.name, paper.seeds, paper.judged, paper.title) == ("small-paper", (0, 1), True, "Large")
+    assert mini.pretrain["set"] == {"a": 1, "trainer.max_steps": 3}
+    assert paper.pretrain["set"] == {"a": 1}
+    assert mini.command.endswith("small.yaml --scale mini")
+    with pytest.raises(ValueError, match="expected --scale with one of mini, paper, found none"):
+        Study.read(path)
+    with pytest.raises(ValueError, match="found midi"):
+        Study.read(path, "midi")
+    with pytest.raises(ValueError, match="no scale 'mini', the file has no `scales`"):
+        Study.read(study_file(tmp_path), "mini")
+
+
+def test_scales_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "scales.yaml").write_text("mini: {seeds: [7]}")
+    assert Study.read(study_file(tmp_path, scales=str(tmp_path / "scales.yaml")), "mini").seeds == (7,)
+
+
+def test_an_optional_column_is_left_out_and_named_where_its_data_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    columns = {
+        name: {
+            "label": name.title(),
+            "data": name,
+            "config": str(tmp_path / "segment.yaml"),
+            "optional": True,
+            "set": {"data.init_args.root": str(tmp_path / name)},
+        }
+        for name in ("there", "missing")
+    }
+    study = Study.read(study_file(tmp_path, columns=columns))
+    assert (list(study.columns), study.left_out) == (["there"], ("Missing",))
+    with pytest.raises(ValueError, match="no column's data set is there"):
+        Study.read(study_file(tmp_path, columns={"missing": columns["missing"]}))
+
+
+def test_a_column_may_change_the_pre_training_too(tmp_path: Path) -> None:
+    column = {"data": "scenes", "config": str(tmp_path / "segment.yaml"), "pretrain": {"set": {"model.init_args.k": 5}}}
+    study = Study.read(study_file(tmp_path, columns={"c": column}))
+    cell = study.cells[study.spots[Spot("glare", "c", 0)]]
+    assert cell.needs is not None
+    assert cell.needs.config["model"]["init_args"]["k"] == 5
+    assert "k" not in cell.config["model"]["init_args"]
+
+
+def test_only_places_come_in_addition(tmp_path: Path) -> None:
+    study = Study.read(study_file(tmp_path))
+    places = {(spot.row, spot.column) for spot in study.only(["glare/linear"]).spots}
+    assert places == {("glare", "linear")}
+    places = {(spot.row, spot.column) for spot in study.only(["glare/linear", "frozen"]).spots}
+    assert places == {("glare", "linear"), ("frozen", "linear"), ("frozen", "knn")}
+    with pytest.raises(ValueError, match="expected ROW/COLUMN, found 'linear/glare'"):
+        study.only(["linear/glare"])
+
+
+def test_published_values_belong_to_rows(tmp_path: Path) -> None:
+    column = {"data": "scenes", "config": str(tmp_path / "segment.yaml"), "paper": {"glarre": 41.6}}
+    with pytest.raises(ValueError, match="column c, paper: 'glarre' is no row, did you mean 'glare'"):
+        Study.read(study_file(tmp_path, columns={"c": column}))
+
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "experiments" / "studies").glob("*.yaml"))
+TABLES = {"main", "losses", "adapters", "patch-augmentation", "regions", "inits", "efficiency"}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in ("camvid", "cwfid"):
+        (tmp_path / name).mkdir()
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
-    paths = sorted((root / "experiments" / "studies").glob("*.yaml"))
-    assert {"quickstart", "camvid"} <= {path.stem for path in paths}
-    for path in paths:
-        header = path.read_text().split("\nname:")[0]
-        assert f"python -m src study experiments/studies/{path.name}" in header
-        study = Study.read(path)
-        assert len(study.cells) == len({cell.title for cell in study.cells.values()})
-        assert yaml.safe_load(path.read_text())["name"] == path.stem
+    content = yaml.safe_load(path.read_text())
+    assert content["name"] == path.stem
+    assert f"python -m src study experiments/studies/{path.name}" in path.read_text().split("\nname:")[0]
+    study = Study.read(path, "mini" if path.stem in TABLES else None)
+    assert len(study.cells) == len({cell.title for cell in study.cells.values()})
+    if path.stem in TABLES:
+        assert not study.judged
+        assert not any(column.paper for column in study.columns.values())  # toy sizes beside no published value
+
+
+def test_the_paper_s_eight_values_stand_in_the_main_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert {path.stem for path in STUDIES} >= TABLES | {"quickstart", "camvid"}
+    columns = Study.read(Path("experiments/studies/main.yaml"), "paper").columns
+    assert {name: column.paper for name, column in columns.items()} == {
+        "ade20k": {"frozen": 41.2, "glare": 41.6},
+        "pascal_context": {"frozen": 49.1, "glare": 49.3},
+        "cityscapes": {"frozen": 74.7, "glare": 75.3},
+        "loveda": {"frozen": 50.9, "glare": 51.5},
+    }

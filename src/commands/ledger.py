@@ -1,0 +1,39 @@
+"""``python -m src ledger``: every result in README and docs is what the published files say, or this fails."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.commands.options import OptionParser
+from src.studies.ledger import check
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src ledger",
+        description="Compares the results in README.md and docs/ with the files their marks name: docs/results.md.",
+        allow_abbrev=False,
+    )
+    result.add_argument("root", nargs="?", type=Path, default=Path(), help="the folder that holds README.md (.)")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Checks the documents.
+
+    Raises:
+        FileNotFoundError: if there is no README.md.
+        SystemExit: with code 1 if a number disagrees with its file, or an mIoU has no mark.
+    """
+    root = parser().parse_args(list(arguments)).root
+    readme = root / "README.md"
+    if not readme.is_file():
+        raise FileNotFoundError(f"{readme}: no such file; give the folder that holds README.md and results/")
+    files = [readme, *sorted((root / "docs").rglob("*.md"))]
+    agreed, findings = check(files, root)
+    for finding in findings:
+        print(finding)
+    print(f"{agreed} marks in {len(files)} documents agree with results/, {len(findings)} lines do not")
+    if findings:
+        raise SystemExit(1)

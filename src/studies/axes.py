@@ -1,0 +1,106 @@
+"""The two axes of a table, as a study file states them: rows are methods, columns are measurements."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.spelling import nearest
+from src.studies.config import Config
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: how to pre-train, or not at all."""
+
+    name: str
+    label: str
+    pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
+    evaluate: Config = field(default_factory=dict)  # `set`
+    both: Config = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measurement: a data set, how to evaluate on it, and the number to show.
+
+    Attributes:
+        changes: Overrides of the evaluation.
+        pretrain: Overrides of the pre-training, where a column is also another start (`table-inits`).
+        paper: Published values by row, in the unit of the column.
+        optional: Leave the column out where its data set is not there.
+    """
+
+    name: str
+    label: str
+    data: str
+    config: str
+    metric: str = "miou"
+    seeded: bool = True
+    changes: Config = field(default_factory=dict)
+    pretrain: Config = field(default_factory=dict)
+    paper: dict[str, float] = field(default_factory=dict)
+    optional: bool = False
+
+
+def read_rows(where: str, content: Config) -> dict[str, Row]:
+    """The rows of a study file, by name."""
+    return {name: read_row(f"{where}, row {name}", name, value or {}) for name, value in content.items()}
+
+
+def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str, Column]:
+    """The columns of a study file, by name.
+
+    Raises:
+        ValueError: also if a published value belongs to no row.
+    """
+    columns = {name: read_column(f"{where}, column {name}", name, value or {}) for name, value in content.items()}
+    for column in columns.values():
+        for row in column.paper:
+            if row not in rows:
+                raise ValueError(f"{where}, column {column.name}, paper: {row!r} is no row{nearest(row, rows)}")
+    return columns
+
+
+def read_row(where: str, name: str, content: Config) -> Row:
+    """A row from its mapping in the yaml."""
+    allow(where, content, ("label", "pretrain", "evaluate", "set"))
+    pretrain = content.get("pretrain", {})
+    if pretrain is not None:
+        allow(f"{where}, pretrain", pretrain, ("config", "set"))
+    evaluate = content.get("evaluate") or {}
+    allow(f"{where}, evaluate", evaluate, ("set",))
+    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {})
+
+
+def read_column(where: str, name: str, content: Config) -> Column:
+    """A column from its mapping in the yaml."""
+    allow(where, content, ("label", "data", "config", "metric", "seeded", "set", "pretrain", "paper", "optional"))
+    for key in ("data", "config"):
+        if not isinstance(content.get(key), str):
+            raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
+    pretrain = content.get("pretrain") or {}
+    allow(f"{where}, pretrain", pretrain, ("set",))
+    paper = content.get("paper") or {}
+    if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
+        raise ValueError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
+    return Column(
+        name=name,
+        label=str(content.get("label", name)),
+        data=content["data"],
+        config=content["config"].format(data=content["data"]),
+        metric=content.get("metric", "miou"),
+        seeded=bool(content.get("seeded", True)),
+        changes=content.get("set") or {},
+        pretrain=pretrain.get("set") or {},
+        paper={row: float(value) for row, value in paper.items()},
+        optional=bool(content.get("optional", False)),
+    )
+
+
+def allow(where: str, content: Any, keys: Collection[str]) -> None:
+    """Refuses anything but a mapping of known keys."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
+    for key in content:
+        if key not in keys:
+            raise ValueError(f"{where}: no key `{key}`{nearest(str(key), keys)}")

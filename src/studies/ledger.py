@@ -1,0 +1,132 @@
+"""Is every number in the documents what the published files say? (docs/results.md has the marks.)
+
+A mark names the file, below the folder of the document root, and the key:
+
+    GLARE reaches 57.3 <!-- from results/camvid/table.json#rows/glare/entries/linear/mean --> mIoU.
+    | GLARE | 57.3 ± 0.2 (2) … +3.2 | 57.6 (1) … +5.5 | <!-- from results/camvid/table.md#GLARE -->
+    41.6 mIoU <!-- from paper arXiv 2509.17816 -->
+    <!-- unpublished: why there is no file -->
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MARK = re.compile(r"<!--\s*(?:from (?P<file>results/[^#\s]+)#(?P<key>.+?)|from paper .+?|unpublished: .+?)\s*-->")
+NUMBER = re.compile(r"[+−-]?\d+(?:\.\d+)?")
+RESULT = re.compile(r"(?<![\w.])[+−-]?\d{1,2}\.\d(?![\w.])")  # how mIoU in points looks: 57.3
+SUBJECT = re.compile(r"mIoU", re.IGNORECASE)
+SHARES = "metrics.json"  # holds shares, and documents points of a hundred
+
+
+class Finding(NamedTuple):
+    """What is wrong with a line."""
+
+    file: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+def check(files: Sequence[Path], root: Path) -> tuple[int, list[Finding]]:
+    """How many numbers and rows agree with their files, and what is wrong.
+
+    Args:
+        files: Markdown.
+        root: the folder that holds `results`.
+    """
+    agreed, findings = 0, []
+    for file in files:
+        for first, block in blocks(file.read_text(encoding="utf-8")):
+            covered = any(mark["file"] is None for mark in MARK.finditer(block[0]) if block[0].strip() == mark[0])
+            about_miou = SUBJECT.search(MARK.sub("", "\n".join(block))) is not None
+            for number, line in enumerate(block, first):
+                marks = list(MARK.finditer(line))
+                for mark in marks:
+                    if mark["file"] is not None:
+                        message = disagreement(line, mark, root)
+                        agreed += message is None
+                        findings += [Finding(file, number, message)] if message else []
+                if about_miou and not marks and not covered and (found := RESULT.search(line)):
+                    findings.append(Finding(file, number, f"{found[0]} looks like mIoU and has no mark"))
+    return agreed, findings
+
+
+def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Paragraphs and tables with the number of their first line; a table and what introduces it are one.
+
+    Fenced code is left out. A mark alone on its line belongs to what follows it.
+    """
+    lines: list[tuple[int, str]] = []
+    fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+            continue
+        if fenced:
+            continue
+        if not line.strip() and not continues(text.splitlines()[number:]):
+            if lines:
+                yield lines[0][0], [item for _, item in lines]
+            lines = []
+        elif line.strip():
+            if MARK.fullmatch(line.strip()) and lines:
+                yield lines[0][0], [item for _, item in lines]
+                lines = []
+            lines.append((number, line))
+    if lines:
+        yield lines[0][0], [item for _, item in lines]
+
+
+def continues(rest: Sequence[str]) -> bool:
+    """Whether what follows an empty line belongs to what stands before it: a table to its introduction."""
+    return bool(rest) and rest[0].lstrip().startswith("|")
+
+
+def disagreement(line: str, mark: re.Match[str], root: Path) -> str | None:
+    """What is wrong with what stands before a mark, or None."""
+    path, key = root / mark["file"], mark["key"]
+    if not path.is_file():
+        return f"{mark['file']}: no such file"
+    before = line[: mark.start()].rstrip()
+    if path.suffix == ".md":
+        rows = {
+            row.split("|")[1].strip(): row.rstrip() for row in path.read_text("utf-8").splitlines() if row[:1] == "|"
+        }
+        if key not in rows:
+            return f"{mark['file']} has no row {key!r}; it has {', '.join(name for name in rows if name.strip('- '))}"
+        return None if before == rows[key] else f"the row differs from {mark['file']}, which says: {rows[key]}"
+    value = lookup(json.loads(path.read_text("utf-8")), key.split("/"))
+    if not isinstance(value, int | float):
+        return f"{mark['file']} has no number at {key!r}"
+    said = NUMBER.findall(MARK.sub("", before))
+    if not said:
+        return f"no number stands before the mark of {mark['file']}#{key}"
+    expected = rounded(100 * value if path.name == SHARES else value, said[-1])
+    return (
+        None
+        if Decimal(said[-1].replace("−", "-")) == expected
+        else f"{said[-1]} stands for {expected}, as {mark['file']} says"
+    )
+
+
+def lookup(place: Any, keys: Sequence[str]) -> Any:
+    """The value at a path of keys; in a list a key is a position or an item's `name`. None where there is none."""
+    for key in keys:
+        if isinstance(place, list):
+            named = [item for item in place if isinstance(item, dict) and item.get("name") == key]
+            place = named[0] if named else place[int(key)] if key.isdigit() and int(key) < len(place) else None
+        else:
+            place = place.get(key) if isinstance(place, dict) else None
+    return place
+
+
+def rounded(value: float, said: str) -> Decimal:
+    """A value with as many digits after the point as were said, rounded as Python prints it."""
+    digits = len(said.partition(".")[2])
+    return Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
