@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from src.commands.options import OptionParser
 from src.failures import CommandLineError
@@ -103,7 +104,6 @@ def write_results(results: Results, folder: Path) -> Results:
 def plan(store: Store, cells: Sequence[Cell]) -> str:
     """What would run, and what it would cost as far as like cells have been measured."""
     measured = Measured.of(store, cells)
-    provenances = [found for cell in cells if (found := store.provenance(cell)) is not None]
     lines, seconds, unknown = [], 0.0, 0
     for number, cell in enumerate(cells, start=1):
         needed = measured.seconds(cell)
@@ -117,12 +117,12 @@ def plan(store: Store, cells: Sequence[Cell]) -> str:
             unknown += needed is None
             state += f", about {clock(needed)}" if needed is not None else ""
         lines.append(f"[{number}/{len(cells)}] {cell.identity} {cell.title}: {state}")
-    missing = sum(not store.done(cell) for cell in cells)
-    total = f"{missing} of {len(cells)} stages would run, about {clock(seconds)} one after another"
+    missing = [cell for cell in cells if not store.done(cell)]
+    total = f"{len(missing)} of {len(cells)} stages would run, about {clock(seconds)} one after another"
     if unknown:
         total += f" and {unknown} stages of a kind that has not been measured here"
-    if provenances:
-        memory = max(found["peak_memory_bytes"] for found in provenances)
-        disk = sum(found["disk_bytes"] for found in provenances) / len(provenances)
-        total += f"; at most {memory / 2**30:.1f} GiB of memory each, {missing * disk / 2**20:.0f} MiB of disk"
+    if measured.by_kind:
+        memory = max(peak for peaks in measured.memory.values() for peak in peaks)
+        disk = sum(fmean(measured.disk[cell.stage]) for cell in missing if measured.disk.get(cell.stage))
+        total += f"; at most {memory / 2**30:.1f} GiB of memory each, {disk / 2**20:.0f} MiB of disk"
     return "\n".join([*lines, total])

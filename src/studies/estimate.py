@@ -8,14 +8,18 @@ from pathlib import Path
 from statistics import fmean
 
 from src.studies.cells import Cell, Store, read_json
+from src.studies.config import lookup
 
 
 @dataclass
 class Measured:
-    """Seconds that finished cells took, by what they do and by their stage."""
+    """What finished cells took, by what they do and by their stage."""
 
-    by_kind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    by_kind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds
     by_stage: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    by_step: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds a step
+    memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # bytes, by stage
+    disk: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
     def of(cls, store: Store, cells: Iterable[Cell]) -> "Measured":
@@ -25,17 +29,32 @@ class Measured:
             provenance = store.provenance(cell)
             if provenance is not None and store.done(cell):
                 result.add(cell, float(provenance["seconds"]))
+                result.memory[cell.stage].append(float(provenance["peak_memory_bytes"]))
+                result.disk[cell.stage].append(float(provenance["disk_bytes"]))
         return result
 
     def add(self, cell: Cell, seconds: float) -> None:
         """Takes one more finished cell into account."""
         self.by_kind[cell.made].append(seconds)
         self.by_stage[cell.stage].append(seconds)
+        if steps := planned_steps(cell):
+            self.by_step[cell.stage].append(seconds / steps)
 
     def seconds(self, cell: Cell) -> float | None:
-        """How long a cell will take: as its like, else as its stage, else not known."""
-        times = self.by_kind.get(cell.made) or self.by_stage.get(cell.stage)
+        """How long a cell will take: as its like, else by the steps of its stage, else as its stage, else not known."""
+        if times := self.by_kind.get(cell.made):
+            return fmean(times)
+        steps, paces = planned_steps(cell), self.by_step.get(cell.stage)
+        if steps and paces:
+            return steps * fmean(paces)
+        times = self.by_stage.get(cell.stage)
         return fmean(times) if times else None
+
+
+def planned_steps(cell: Cell) -> int | None:
+    """The optimiser steps that a cell's configuration states, or None where it counts epochs."""
+    steps = lookup(cell.config, "trainer.max_steps")
+    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def running(folder: Path, started: float, usual: float | None) -> tuple[float | None, float | None]:

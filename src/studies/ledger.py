@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 MARK = re.compile(r"<!--\s*(?:from (?P<file>results/[^#\s]+)#(?P<key>.+?)|from paper .+?|unpublished: .+?)\s*-->")
 NUMBER = re.compile(r"[+−-]?\d+(?:\.\d+)?")
-RESULT = re.compile(r"(?<![\w.])[+−-]?\d{1,2}\.\d(?![\w.])")  # how mIoU in points looks: 57.3
+RESULT = re.compile(r"(?<![\w.])[+−-]?\d{1,2}\.\d(?!\w|\.\d)")  # how mIoU in points looks: 57.3
 SUBJECT = re.compile(r"mIoU", re.IGNORECASE)
 SHARES = "metrics.json"  # holds shares, and documents points of a hundred
 
@@ -42,10 +42,11 @@ def check(files: Sequence[Path], root: Path) -> tuple[int, list[Finding]]:
     """
     agreed, findings = 0, []
     for file in files:
-        for first, block in blocks(file.read_text(encoding="utf-8")):
-            covered = any(mark["file"] is None for mark in MARK.finditer(block[0]) if block[0].strip() == mark[0])
-            about_miou = SUBJECT.search(MARK.sub("", "\n".join(block))) is not None
-            for number, line in enumerate(block, first):
+        for block in blocks(file.read_text(encoding="utf-8")):
+            exception = MARK.fullmatch(block[0][1].strip())
+            covered = exception is not None and exception["file"] is None
+            about_miou = any(SUBJECT.search(MARK.sub("", line)) for _, line in block)
+            for number, line in block:
                 marks = list(MARK.finditer(line))
                 for mark in marks:
                     if mark["file"] is not None:
@@ -57,30 +58,26 @@ def check(files: Sequence[Path], root: Path) -> tuple[int, list[Finding]]:
     return agreed, findings
 
 
-def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Paragraphs and tables with the number of their first line; a table and what introduces it are one.
+def blocks(text: str) -> Iterator[list[tuple[int, str]]]:
+    """Paragraphs and tables as numbered lines; a table and what introduces it are one.
 
     Fenced code is left out. A mark alone on its line belongs to what follows it.
     """
-    lines: list[tuple[int, str]] = []
+    block: list[tuple[int, str]] = []
     fenced = False
-    for number, line in enumerate(text.splitlines(), 1):
+    everything = text.splitlines()
+    for number, line in enumerate(everything, 1):
         if line.lstrip().startswith("```"):
             fenced = not fenced
-            continue
-        if fenced:
-            continue
-        if not line.strip() and not continues(text.splitlines()[number:]):
-            if lines:
-                yield lines[0][0], [item for _, item in lines]
-            lines = []
-        elif line.strip():
-            if MARK.fullmatch(line.strip()) and lines:
-                yield lines[0][0], [item for _, item in lines]
-                lines = []
-            lines.append((number, line))
-    if lines:
-        yield lines[0][0], [item for _, item in lines]
+        elif not fenced:
+            ends = MARK.fullmatch(line.strip()) if line.strip() else not continues(everything[number:])
+            if ends and block:
+                yield block
+                block = []
+            if line.strip():
+                block.append((number, line))
+    if block:
+        yield block
 
 
 def continues(rest: Sequence[str]) -> bool:

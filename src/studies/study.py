@@ -201,7 +201,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
         scales = read(Path(scales))
     if scale is None and not scales:
         return content
-    if scale not in scales:
+    if scale is None or scale not in scales:
         raise ValueError(
             f"{path}: no scale {scale!r}, the file has no `scales`; leave --scale out"
             if not scales

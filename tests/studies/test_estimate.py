@@ -26,6 +26,14 @@ def test_a_cell_takes_as_long_as_its_like_else_as_its_stage() -> None:
     assert measured.seconds(cell("c", "pretrain")) is None
 
 
+def test_a_cell_of_another_kind_is_measured_by_its_steps() -> None:
+    measured = Measured()
+    measured.add(Cell("pretrain", "a", 0, {"trainer": {"max_steps": 10}}, "a"), 50)
+    measured.add(Cell("pretrain", "b", 0, {"trainer": {"max_steps": 100}}, "b"), 300)
+    assert measured.seconds(Cell("pretrain", "c", 0, {"trainer": {"max_steps": 440}}, "c")) == 440 * (5 + 3) / 2
+    assert measured.seconds(Cell("pretrain", "c", 0, {"trainer": {"max_steps": -1}}, "c")) == 175  # counts epochs
+
+
 def test_finished_cells_are_measured_from_their_files(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(cell("a"), store)

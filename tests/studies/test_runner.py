@@ -194,20 +194,24 @@ def test_two_studies_at_once_share_the_work(study: Study, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(study: Study, tmp_path: Path) -> None:
-    calm, store = Store(tmp_path / "calm"), Store(tmp_path / "cells")
+    calm = Store(tmp_path / "calm")
     began = time.monotonic()
     assert start(tmp_path, calm.root).wait(timeout=200) == 0
     duration = time.monotonic() - began
-    moments = random.Random(0)
-    for _ in range(6):
-        process = start(tmp_path, store.root)
-        time.sleep(moments.uniform(0.1, 0.6) * duration)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert start(tmp_path, store.root).wait(timeout=200) == 0
-    assert metrics(study, store) == metrics(study, calm)
-    assert max(completions(study, store)) == 1
-    assert not list(store.root.glob("*/lock*"))
+    moments, kills, number = random.Random(0), 0, 0
+    while kills < 20:  # each within a study that has work left; a finished one is checked, and the next begins
+        store, code = Store(tmp_path / f"cells{number}"), None
+        while code != 0:
+            process = start(tmp_path, store.root)
+            time.sleep(moments.uniform(0.1, 0.7) * duration)
+            if process.poll() is None and kills < 20:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            code = process.wait(timeout=200)
+        assert metrics(study, store) == metrics(study, calm)
+        assert max(completions(study, store)) == 1
+        assert not list(store.root.glob("*/lock*"))
+        number += 1
 
 
 def test_ctrl_c_ends_the_running_cell_and_frees_its_lock(study: Study, tmp_path: Path) -> None:
@@ -224,6 +228,25 @@ def test_ctrl_c_ends_the_running_cell_and_frees_its_lock(study: Study, tmp_path:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_when_its_time_is_over_it_stops_and_goes_on_later(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "cells")
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "60")
+    runner = Runner(store, study.cells.values(), 1, seconds=0.5)
+    began = time.monotonic()
+    assert runner.run() == []
+    assert runner.out_of_time
+    assert time.monotonic() - began < 30
+    assert completions(study, store) == [0] * len(study.cells)
+    assert not list(store.root.glob("*/lock"))
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "0")
+    rest = Runner(store, study.cells.values(), 1)
+    rest.run()
+    assert not rest.out_of_time
+    assert completions(study, store) == [1] * len(study.cells)
 
 
 def test_gpus_are_those_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,41 @@
+"""A study of ten thousand finished cells is planned and rendered in seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from src.commands.study import plan, write_results
+from src.studies.cells import Store
+from src.studies.results import Results
+from src.studies.study import Study
+from tests.studies.cells_on_disk import finish, study_file
+
+ROWS, SEEDS = 40, 100  # 4,000 pre-trainings and 6,000 evaluations
+LIMIT = 10.0  # seconds of this process
+
+
+@pytest.mark.slow
+def test_ten_thousand_cells(tmp_path: Path) -> None:
+    rows = {
+        f"r{index}": {"set": {"x": index}, **({"pretrain": None} if index >= ROWS else {})}
+        for index in range(ROWS + 20)
+    }
+    column = {"label": "Linear", "data": "scenes", "config": str(tmp_path / "segment.yaml")}
+    path = study_file(tmp_path, rows=rows, seeds=list(range(SEEDS)), columns={"linear": column})
+    study, store = Study.read(path), Store(tmp_path / "cells")
+    assert len(study.cells) == 10_000
+    for cell in study.cells.values():
+        finish(cell, store)
+
+    began = time.process_time()
+    fresh = Study.read(path)
+    assert plan(store, list(fresh.cells.values())).startswith("[1/10000]")
+    planned = time.process_time() - began
+    began = time.process_time()
+    write_results(Results(Study.read(path), store), tmp_path / "out")
+    rendered = time.process_time() - began
+    assert planned < LIMIT
+    assert rendered < LIMIT
