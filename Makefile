@@ -43,7 +43,7 @@ camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA
 # The tables of experiments/studies/: SCALE=mini checks the plumbing on 2 cores in minutes, SCALE=paper is the real thing.
 # ARGS= goes to the command, such as ARGS="--dry-run --only glare"; see python -m src study --help.
 SCALE ?= mini
-TABLES := main losses adapters patch-augmentation regions inits efficiency
+TABLES := main losses adapters patch-augmentation regions inits classification efficiency
 
 $(TABLES:%=table-%): table-%: $(STAMP)
 	$(RUN) -m src study experiments/studies/$*.yaml --scale $(SCALE) $(ARGS)
@@ -54,6 +54,7 @@ table-adapters: ## each kind of adapter, rank and placement
 table-patch-augmentation: ## each patch-level augmentation
 table-regions: ## region samplers, R and w
 table-inits: ## frozen against GLARE from DINO, iBOT, UDI, DINOv2, DINOv3
+table-classification: ## 20-NN and linear classification of whole images
 table-efficiency: ## trained parameters, speed, memory and time of each kind of adapter
 
 tables: $(TABLES:%=table-%) ## all of them

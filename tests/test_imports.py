@@ -20,7 +20,7 @@ LAYERS = (
     ("src.sweeps",),
     ("src.studies",),
     ("src.cli",),
-    ("src.pretraining", "src.segmentation", "src.probing", "src.callbacks"),
+    ("src.pretraining", "src.segmentation", "src.probing", "src.classification", "src.callbacks"),
     (
         "src.scoring",
         "src.inference",

@@ -160,7 +160,7 @@ def test_published_values_belong_to_rows(tmp_path: Path) -> None:
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "experiments" / "studies").glob("*.yaml"))
-TABLES = {"main", "losses", "adapters", "patch-augmentation", "regions", "inits", "efficiency"}
+TABLES = {"main", "losses", "adapters", "patch-augmentation", "regions", "inits", "efficiency", "classification"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
