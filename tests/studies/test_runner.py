@@ -16,7 +16,7 @@ import yaml
 from src.studies import execution
 from src.studies.cells import Store, write_json
 from src.studies.lock import locked
-from src.studies.outcome import tensors_hash, write_outcome
+from src.studies.outcome import parameters, speed, tensors_hash, write_outcome
 from src.studies.runner import Runner, visible_accelerators
 from src.studies.study import Study
 from tests.studies.cells_on_disk import read_json, study_file
@@ -121,6 +121,18 @@ def test_an_adapter_counts_by_its_tensors_and_the_content_of_its_metadata(tmp_pa
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_the_parameters_are_counted_from_the_adapter_s_header(tmp_path: Path) -> None:
+    header = b'{"__metadata__":{"step":"3"},"a":{"shape":[2,3]},"b":{"shape":[5]},"c":{"shape":[]}}'
+    (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
+    assert parameters(tmp_path / "f") == 2 * 3 + 5 + 1
+
+
+def test_the_speed_is_the_mean_of_what_was_logged(tmp_path: Path) -> None:
+    assert "images_per_second" not in speed(tmp_path)
+    (tmp_path / "metrics.csv").write_text("step,train/images_per_second\n4,10.0\n8,\n9,20.0\n")
+    assert speed(tmp_path)["images_per_second"] == 15.0
+
+
 def test_the_configuration_of_a_stage_has_its_seed_its_folder_and_its_adapter(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "cells")
     for cell in study.cells.values():
@@ -193,6 +205,7 @@ def test_two_studies_at_once_share_the_work(study: Study, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(study: Study, tmp_path: Path) -> None:
     calm = Store(tmp_path / "calm")
     began = time.monotonic()
