@@ -137,10 +137,13 @@ class CLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, Progress()]
-        from src.callbacks.pictures import SegmentationPictures  # imports timm, which --help need not wait for
+        # both import timm, which --help need not wait for
+        from src.callbacks.explanations import Explanations
+        from src.callbacks.pictures import SegmentationPictures
 
-        if not any(isinstance(callback, SegmentationPictures) for callback in callbacks):
-            callbacks = [*callbacks, SegmentationPictures()]
+        for drawing in (SegmentationPictures, Explanations):
+            if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
+                callbacks = [*callbacks, drawing()]
         return super()._instantiate_trainer(config, [*callbacks, Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:

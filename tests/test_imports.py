@@ -23,6 +23,7 @@ LAYERS = (
     ("src.pretraining", "src.segmentation", "src.probing", "src.classification", "src.callbacks"),
     (
         "src.scoring",
+        "src.explanation",
         "src.inference",
         "src.window_grid",
         "src.feature_cache",
@@ -34,7 +35,7 @@ LAYERS = (
     ("src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
 )
 ANYWHERE = "src"  # the package itself: public names, imported lazily
-FROM_DATAMODULES = {"datamodules.views", "datamodules.patch_augmentation", "datamodules.draws"}
+FROM_DATAMODULES = {"datamodules.views", "datamodules.patch_augmentation", "datamodules.draws", "datamodules.images"}
 # `prepare` has no configuration that could name a class: its command calls the one package that makes data sets ready.
 OF_COMMANDS = {"src.commands.prepare": "datamodules.preparing"}
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")])

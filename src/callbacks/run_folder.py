@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = ("root", "workers")
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = (
-    "config.yaml", "metrics.csv", "checkpoints", "pictures",
+    "config.yaml", "metrics.csv", "checkpoints", "pictures", "explanations",
     "adapter.safetensors", "adapter-best.safetensors", "guards.json",
 )  # fmt: skip
 

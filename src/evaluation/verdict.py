@@ -48,6 +48,24 @@ class Verdict:
             return "no evidence"
         return "helped" if self.miou.difference > 0 else "harmed"
 
+    @property
+    def moved(self) -> dict[str, Interval]:
+        """The classes that moved for certain, largest change first; none of a single seed."""
+        certain = {name: item for name, item in self.classes.items() if item.certain and self.seeds > 1}
+        return dict(sorted(certain.items(), key=lambda pair: -abs(pair[1].difference)))
+
+    def class_sentence(self) -> str:
+        """Which classes moved for certain, in one sentence."""
+        if self.seeds < 2:
+            return "No class can be called certain from a single seed."
+        if not self.moved:
+            return f"None of {len(self.classes)} classes moved for certain."
+        listed = ", ".join(
+            f"{name} {signed(item.difference)} ({signed(item.low)} to {signed(item.high)})"
+            for name, item in self.moved.items()
+        )
+        return f"{len(self.moved)} of {len(self.classes)} classes moved for certain: {listed}."
+
     def sentence(self, row: str = "Adaptation") -> str:
         """The verdict in one plain sentence."""
         change = f"{signed(self.miou.difference)} mIoU"

@@ -17,6 +17,7 @@ class Row:
     pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
     evaluate: Config = field(default_factory=dict)  # `set`
     both: Config = field(default_factory=dict)
+    at: float | None = None  # where the row lies on the study's axis
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Column:
         pretrain: Overrides of the pre-training, where a column is also another start (`table-inits`).
         paper: Published values by row, in the unit of the column.
         optional: Leave the column out where its data set is not there.
+        adapted_on: The data set that the rows are pre-trained on; `data` itself if empty.
     """
 
     name: str
@@ -40,6 +42,17 @@ class Column:
     pretrain: Config = field(default_factory=dict)
     paper: dict[str, float] = field(default_factory=dict)
     optional: bool = False
+    adapted_on: str = ""
+
+    @property
+    def pretrained_on(self) -> str:
+        """The data set whose images the rows saw."""
+        return self.adapted_on or self.data
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether this measures what adaptation to one set cost on another."""
+        return self.pretrained_on != self.data
 
 
 def read_rows(where: str, content: Config) -> dict[str, Row]:
@@ -63,18 +76,19 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
 
 def read_row(where: str, name: str, content: Config) -> Row:
     """A row from its mapping in the yaml."""
-    allow(where, content, ("label", "pretrain", "evaluate", "set"))
+    allow(where, content, ("label", "pretrain", "evaluate", "set", "at"))
     pretrain = content.get("pretrain", {})
     if pretrain is not None:
         allow(f"{where}, pretrain", pretrain, ("config", "set"))
     evaluate = content.get("evaluate") or {}
     allow(f"{where}, evaluate", evaluate, ("set",))
-    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {})
+    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {}, content.get("at"))
 
 
 def read_column(where: str, name: str, content: Config) -> Column:
     """A column from its mapping in the yaml."""
-    allow(where, content, ("label", "data", "config", "metric", "seeded", "set", "pretrain", "paper", "optional"))
+    keys = ("label", "data", "config", "metric", "seeded", "set", "pretrain", "paper", "optional", "adapted_on")
+    allow(where, content, keys)
     for key in ("data", "config"):
         if not isinstance(content.get(key), str):
             raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
@@ -83,9 +97,10 @@ def read_column(where: str, name: str, content: Config) -> Column:
     paper = content.get("paper") or {}
     if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
         raise ValueError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
+    label, adapted_on = str(content.get("label", name)), str(content.get("adapted_on", ""))
     return Column(
         name=name,
-        label=str(content.get("label", name)),
+        label=label if adapted_on in ("", content["data"]) else f"{label}, forgetting on {content['data']}",
         data=content["data"],
         config=content["config"].format(data=content["data"]),
         metric=content.get("metric", "miou"),
@@ -94,6 +109,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
         pretrain=pretrain.get("set") or {},
         paper={row: float(value) for row, value in paper.items()},
         optional=bool(content.get("optional", False)),
+        adapted_on=adapted_on,
     )
 
 

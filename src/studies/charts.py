@@ -10,6 +10,7 @@ from src.studies.curves import Curve
 
 WIDTH, HEIGHT = 360, 210  # about the width of a telephone's screen, so that text is not scaled down there
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 32
+COLOURS = 6  # series colours in the style sheet
 
 
 class Series(NamedTuple):
@@ -28,16 +29,26 @@ class Bar(NamedTuple):
     certain: bool
 
 
-def line_chart(title: str, series: Sequence[Series]) -> str:
+class Levels(NamedTuple):
+    """One column of the study over its axis."""
+
+    label: str
+    colour: int
+    points: dict[float, tuple[float, float]]  # place on the axis → mean and standard deviation over seeds
+
+
+def line_chart(title: str, series: Sequence[Series], frozen: float | None = None) -> str:
     """Curves over the steps: a line per row, its seeds behind it as faint lines.
 
     Args:
         title: for people who cannot see it, too.
         series: at least one with at least one point.
+        frozen: what the frozen backbone has, as a dashed line.
     """
     points = [point for item in series for curve in item.curves for point in curve]
     last = max(step for step, _ in points)
-    ticks = nice_ticks(min(value for _, value in points), max(value for _, value in points))
+    values = [value for _, value in points] + ([] if frozen is None else [frozen])
+    ticks = nice_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
 
     def place(step: float, value: float) -> tuple[float, float]:
@@ -58,13 +69,64 @@ def line_chart(title: str, series: Sequence[Series]) -> str:
         f'<text class="axis" x="{(WIDTH + LEFT - RIGHT) / 2}" y="{HEIGHT - 1}" text-anchor="middle">step</text>'
     )
     ends = []
+    if frozen is not None:
+        _, y = place(0, frozen)
+        parts.append(f'<line class="frozen" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        ends.append(f"frozen {frozen:.2f}")
     for item in series:
         for number_of_seed, curve in enumerate(item.curves):
             path = " ".join(f"{x},{y}" for x, y in (place(step, value) for step, value in curve))
             faint = "" if number_of_seed == 0 else " faint"
-            parts.append(f'<polyline class="line s{item.colour}{faint}" points="{path}"/>')
+            parts.append(f'<polyline class="line s{item.colour % COLOURS}{faint}" points="{path}"/>')
         ends.append(f"{item.label} from {item.curves[0][0][1]:.2f} to {item.curves[0][-1][1]:.2f}")
     return svg(WIDTH, HEIGHT, f"{title} over {last} steps: {'; '.join(ends)}", parts)
+
+
+def axis_chart(title: str, axis: str, marks: Sequence[float], series: Sequence[Levels]) -> str:
+    """Means with their deviations over a study's axis, whose marks are evenly spaced, as their steps are uneven.
+
+    Args:
+        title: for people who cannot see it, too.
+        axis: what is counted along it.
+        marks: the places on it, ascending, two at least.
+        series: at least one, each with a point at one mark at least.
+    """
+    lows = [mean - std for item in series for mean, std in item.points.values()]
+    highs = [mean + std for item in series for mean, std in item.points.values()]
+    ticks = nice_ticks(min(lows), max(highs))
+    low, high = ticks[0], ticks[-1]
+
+    def across(mark: float) -> float:
+        return round(LEFT + 12 + (WIDTH - LEFT - RIGHT - 24) * marks.index(mark) / (len(marks) - 1), 1)
+
+    def down(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low), 1)
+
+    parts = []
+    for tick in ticks:
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down(tick)}" y2="{down(tick)}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{down(tick) + 4}" text-anchor="end">{number(tick)}</text>')
+    for mark in marks:
+        place = f'x="{across(mark)}" y="{HEIGHT - BOTTOM + 17}"'
+        parts.append(f'<text class="tick" {place} text-anchor="middle">{number(mark)}</text>')
+    parts.append(
+        f'<text class="axis" x="{(WIDTH + LEFT - RIGHT) / 2}" y="{HEIGHT - 1}" text-anchor="middle">'
+        f"{escape(axis)}</text>"
+    )
+    spoken = []
+    for item in series:
+        points = sorted(item.points.items())
+        path = " ".join(f"{across(mark)},{down(mean)}" for mark, (mean, _) in points)
+        parts.append(f'<polyline class="line s{item.colour % COLOURS}" points="{path}"/>')
+        for mark, (mean, std) in points:
+            x = across(mark)
+            parts.append(
+                f'<line class="line s{item.colour % COLOURS}" x1="{x}" x2="{x}" y1="{down(mean - std)}" y2="{down(mean + std)}"/>'
+                f'<circle class="point s{item.colour % COLOURS}" cx="{x}" cy="{down(mean)}" r="4"/>'
+            )
+        values = ", ".join(f"{mean:.1f} at {number(mark)}" for mark, (mean, _) in points)
+        spoken.append(f"{item.label} {values}")
+    return svg(WIDTH, HEIGHT, f"{title} over {axis}: {'; '.join(spoken)}", parts)
 
 
 def interval_chart(title: str, bars: Sequence[Bar]) -> str:
@@ -97,6 +159,23 @@ def interval_chart(title: str, bars: Sequence[Bar]) -> str:
             f"{bar.label} {signed(bar.interval.difference)} ({signed(bar.interval.low)} to {signed(bar.interval.high)})"
         )
     return svg(WIDTH, height, f"{title}: {'; '.join(spoken)}", parts)
+
+
+def figure(title: str, chart: str) -> str:
+    """A chart on a card."""
+    return f'<figure class="card"><figcaption>{escape(title)}</figcaption>{chart}</figure>'
+
+
+def keys(labels: Sequence[str], frozen: bool = False) -> str:
+    """Which colour is which label's, in their order; with a dashed line for the frozen backbone if asked for."""
+    lines = [(f"line s{number % COLOURS}", label) for number, label in enumerate(labels)]
+    lines += [("frozen", "Frozen backbone")] if frozen else []
+    items = "".join(
+        f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><line class="{kind}" x1="0" x2="24" y1="4" y2="4"/></svg>'
+        f"{escape(label)}</li>"
+        for kind, label in lines
+    )
+    return f'<ul class="keys">{items}</ul>'
 
 
 def svg(width: int, height: int, spoken: str, parts: list[str]) -> str:

@@ -1,4 +1,7 @@
-"""The picture sections of a report, each with a text for those who cannot see it."""
+"""The picture sections of a report, each with a text for those who cannot see it.
+
+The slider is a range input that sets a CSS property on its parent: no script element, and half and half without any.
+"""
 
 from html import escape
 
@@ -7,7 +10,7 @@ from src.studies.samples import Samples
 
 
 def overlay_gallery(before: Samples, after: Samples, old: str, new: str) -> str:
-    """Image, truth and both predictions, with a legend of the classes that appear."""
+    """Image, truth and both predictions under one slider, with a legend of the classes that appear."""
     rows = []
     for left, right in zip(before.images, after.images, strict=True):
         image, name = photo(left), left.name
@@ -15,8 +18,7 @@ def overlay_gallery(before: Samples, after: Samples, old: str, new: str) -> str:
             strip(
                 picture(image, "image", f"{name} as it is"),
                 picture(overlay(image, left.truth, before), "truth", f"{name}: true classes over the image"),
-                picture(overlay(image, left.prediction, before), old, f"{name}: classes that {old} predicts"),
-                picture(overlay(image, right.prediction, after), new, f"{name}: classes that {new} predicts"),
+                compare(overlay(image, left.prediction, before), overlay(image, right.prediction, after), old, new, name),
             )
         )
     keys = "".join(
@@ -54,6 +56,25 @@ def section(title: str, note: str, content: str) -> str:
 def strip(*pictures: str) -> str:
     """Pictures side by side, two by two on a telephone."""
     return f'<div class="row" style="--count:{len(pictures)}">{"".join(pictures)}</div>'
+
+
+def compare(before: Pixels, after: Pixels, old: str, new: str, name: str) -> str:
+    """Two predictions over each other; a slider says where one ends and the other begins."""
+    old_text, new_text, label = (
+        escape(text, quote=True)
+        for text in (
+            f"{name}: classes that {old} predicts",
+            f"{name}: classes that {new} predicts",
+            f"{name}: how much of {old} is shown, the rest is {new}",
+        )
+    )
+    return (
+        f'<figure class="wide"><div class="compare"><img src="{data_uri(before)}" alt="{old_text}">'
+        f'<img class="over" src="{data_uri(after)}" alt="{new_text}"><span class="edge"></span>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{label}" '
+        "oninput=\"this.parentNode.style.setProperty('--at', this.value + '%')\"></div>"
+        f'<figcaption class="sides"><span>◂ {escape(old)}</span><span>{escape(new)} ▸</span></figcaption></figure>'
+    )
 
 
 def picture(pixels: Pixels, caption: str, spoken: str, exact: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from src.evaluation.pca import pca_colours
 from src.studies.samples import Sample, Samples
 
 LONGEST = 640  # pixels of a picture's longer side in a report [C]
+SHEET = 1400  # pixels of a sheet of pictures [C]
 OPACITY = 0.55  # of the classes over the image [C]
 IGNORED = (40, 40, 40)  # colour of pixels that no class covers
 
@@ -55,14 +57,20 @@ def classes_shown(samples: list[Samples]) -> list[tuple[str, tuple[int, int, int
     ]
 
 
-def data_uri(pixels: Pixels, exact: bool = False) -> str:
-    """A picture as text for a page; `exact` keeps every pixel, for small maps."""
+def file_uri(path: Path) -> str:
+    """A sheet of pictures in a file as text for a page."""
+    with Image.open(path) as image:
+        return data_uri(np.asarray(image.convert("RGB")), longest=SHEET)
+
+
+def data_uri(pixels: Pixels, exact: bool = False, longest: int = LONGEST) -> str:
+    """A picture as text for a page, its longer side at most `longest`; `exact` keeps every pixel, for small maps."""
     image = Image.fromarray(pixels)
     stream = BytesIO()
     if exact:
         image.save(stream, "PNG", optimize=True)
     else:
-        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         image.save(stream, "JPEG", quality=86, optimize=True)
     kind = "png" if exact else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

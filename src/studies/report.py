@@ -7,10 +7,11 @@ from pathlib import Path
 import yaml
 
 from src.evaluation.verdict import Verdict, signed
-from src.studies.charts import Bar, Series, interval_chart, line_chart
+from src.studies.charts import Bar, Levels, axis_chart, figure, interval_chart, keys
 from src.studies.config import Config
-from src.studies.curves import read_curves
+from src.studies.cost import Cost, cost
 from src.studies.estimate import clock
+from src.studies.report_training import curves, explanations, pretrainings
 from src.studies.results import Results
 from src.studies.samples import Samples, read_samples
 from src.studies.study import Row
@@ -23,7 +24,11 @@ WORDS = {
     "no evidence": "No evidence that it changed anything.",
     "one seed": "One seed proves nothing yet.",
 }
-COLOURS = 6  # series colours in the style sheet
+KEPT = {
+    True: "With its adapters off, {row} gives the features of the frozen backbone bit for bit: checked on evaluation "
+    "images, and the weights below still have the hash that they were loaded with.",
+    False: "With its adapters off, {row} does not give the frozen backbone's features: its own weights were trained.",
+}
 
 
 def html(results: Results) -> str:
@@ -32,9 +37,12 @@ def html(results: Results) -> str:
         heading(results),
         verdict(results),
         table(results),
+        axis(results),
         differences(results),
+        costs(results),
         curves(results),
         *pictures(results),
+        explanations(results),
         failures(results),
         record(results),
     ]
@@ -72,7 +80,8 @@ def verdict(results: Results) -> str:
     rest = "".join(f"<li>{escape(sentence(results, key, item))}</li>" for key, item in others)
     return (
         f'<section class="verdict {TONES[main.word]}" aria-label="Verdict"><p class="word">{WORDS[main.word]}</p>'
-        f'<p class="main">{escape(sentence(results, first, main))}</p>{f"<ul>{rest}</ul>" if rest else ""}</section>'
+        f'<p class="main">{escape(sentence(results, first, main))}</p>'
+        f"<p>{escape(main.class_sentence())}</p>{f'<ul>{rest}</ul>' if rest else ''}</section>"
     )
 
 
@@ -94,6 +103,61 @@ def table(results: Results) -> str:
         f'<section><h2>Results</h2><div class="card scroll"><table><thead><tr><th scope="col"></th>{head}</tr></thead>'
         f'<tbody>{"".join(body)}</tbody></table></div><p class="soft">{escape(caption(results))}</p></section>'
     )
+
+
+def axis(results: Results) -> str:
+    """The columns as curves over the rows, where the study has an axis that rows lie on."""
+    study = results.study
+    marks = sorted({row.at for row in study.rows.values() if row.at is not None})
+    if not study.axis or len(marks) < 2:
+        return ""
+    series = []
+    for number, column in enumerate(study.columns.values()):
+        entries = {row.at: results.entries[row.name, column.name] for row in study.rows.values() if row.at is not None}
+        points = {at: (item.mean, item.std or 0.0) for at, item in entries.items() if item.mean is not None}
+        if points:
+            series.append(Levels(column.label, number, points))
+    if not series:
+        return ""
+    chart = axis_chart("Result", study.axis, marks, series)
+    note = "Mean and standard deviation over the seeds; the marks are evenly spaced, their steps are not even."
+    return (
+        f'<section><h2>Result over {escape(study.axis)}</h2><p class="soft">{note}</p>'
+        f'{keys([item.label for item in series])}<div class="charts">{figure(f"Over {study.axis}", chart)}</div></section>'
+    )
+
+
+def costs(results: Results) -> str:
+    """Parameters, time and memory of each row."""
+    study = results.study
+    paid = {row.label: row_cost(results, row) for row in study.rows.values()}
+    if all(item.memory is None for item in paid.values()):
+        return ""
+    names = [f"{name[:1].upper()}{name[1:]}" for name in next(iter(paid.values())).texts()]
+    head = "".join(f'<th scope="col">{escape(name.removeprefix("Of "))}</th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{escape(label)}</th>'
+        + "".join(f"<td>{escape(text)}</td>" for text in item.texts().values())
+        + "</tr>"
+        for label, item in paid.items()
+    )
+    return (
+        f'<section><h2>Cost</h2><div class="card scroll"><table><thead><tr><th scope="col"></th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def row_cost(results: Results, row: Row) -> Cost:
+    """What a row took."""
+    study = results.study
+    cells = {
+        cell.identity: cell
+        for column in study.columns
+        for seed in study.seeds
+        if results.store.done(cell := results.cell(row.name, column, seed))
+    }
+    seeds = len({cell.needs.seed if cell.needs else cell.seed for cell in cells.values()})
+    return cost(pretrainings(results, row), [results.store.folder(cell) for cell in cells.values()], max(1, seeds))
 
 
 def place(results: Results, row: str, column: str) -> str:
@@ -145,45 +209,6 @@ def differences(results: Results) -> str:
     )
 
 
-def figure(title: str, chart: str) -> str:
-    """A chart on a card."""
-    return f'<figure class="card"><figcaption>{escape(title)}</figcaption>{chart}</figure>'
-
-
-def curves(results: Results) -> str:
-    """Losses of the pre-trainings, a chart for each objective."""
-    rows = [row for row in results.study.rows.values() if row.pretrain is not None]
-    found = {row.name: [read_curves(path) for path in metrics_files(results, row)] for row in rows}
-    names = sorted({name for runs in found.values() for run in runs for name in run if name.startswith("train/loss")})
-    charts = []
-    for name in names:
-        series = [
-            Series(row.label, number % COLOURS, [run[name] for run in found[row.name] if run.get(name)])
-            for number, row in enumerate(rows)
-        ]
-        series = [item for item in series if item.curves]
-        title = "Total loss" if name == "train/loss" else f"{name.rpartition('/')[2].capitalize()} loss"
-        charts.append(figure(title, line_chart(title, series)))
-    if not charts:
-        return ""
-    keys = "".join(
-        f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><line class="line s{number % COLOURS}" x1="0" x2="24" '
-        f'y1="4" y2="4"/></svg>{escape(row.label)}</li>'
-        for number, row in enumerate(rows)
-    )
-    return (
-        '<section><h2>Pre-training</h2><p class="soft">Losses over the optimiser steps; further seeds are faint.</p>'
-        f'<ul class="keys">{keys}</ul><div class="charts">{"".join(charts)}</div></section>'
-    )
-
-
-def metrics_files(results: Results, row: Row) -> list[Path]:
-    """The metrics of a row's pre-trainings, seed by seed, each once."""
-    cells = [results.cell(row.name, column, seed) for column in results.study.columns for seed in results.study.seeds]
-    needed = {cell.needs.identity: cell.needs for cell in cells if cell.needs is not None}
-    return [results.store.folder(cell) / "metrics.csv" for cell in needed.values()]
-
-
 def pictures(results: Results) -> Iterator[str]:
     """What the features and the heads make of a few images, before and after."""
     chosen = samples_of_both(results)
@@ -195,6 +220,11 @@ def pictures(results: Results) -> Iterator[str]:
     row, before, after = chosen
     baseline = results.study.rows[results.study.baseline].label
     yield overlay_gallery(before, after, baseline, row.label)
+    if after.restored is not None:
+        yield (
+            '<section><h2>What is left as it was</h2><p class="card">'
+            f"{escape(KEPT[after.restored].format(row=row.label))}</p></section>"
+        )
     yield feature_gallery(before, after, baseline, row.label)
 
 

@@ -24,6 +24,7 @@ class Samples(NamedTuple):
     class_names: list[str]
     palette: NDArray[np.uint8]  # [C, 3]
     ignore_index: int
+    restored: bool | None  # adapters off, the features were the frozen ones to the bit; None where nobody looked
 
 
 def read_samples(path: Path) -> Samples:
@@ -39,4 +40,5 @@ def read_samples(path: Path) -> Samples:
             )
             for number, name in enumerate(file["names"])
         ]
-        return Samples(images, file["class_names"].tolist(), file["palette"], int(file["ignore_index"]))
+        restored = bool(file["restored"]) if "restored" in file else None
+        return Samples(images, file["class_names"].tolist(), file["palette"], int(file["ignore_index"]), restored)

@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
+from src.evaluation.restoration import restores
 from src.inference import padded
 from src.models.backbone import Backbone
 from src.scoring import ScoredSegmentation
@@ -17,7 +18,11 @@ COUNT = 4  # images of a report [C]
 
 @torch.no_grad()
 def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataModule) -> None:
-    """Predicts `COUNT` evaluation images, spread evenly over the set and so not chosen by their result."""
+    """Predicts `COUNT` evaluation images, spread evenly over the set and so not chosen by their result.
+
+    The last thing that is done with `module`: whether its backbone is still the frozen one below the adapters is found
+    out by taking them out.
+    """
     loader = data.test_dataloader()
     indices = np.linspace(0, len(loader.dataset) - 1, min(COUNT, len(loader.dataset))).round().astype(int).tolist()
     module.eval()
@@ -43,4 +48,6 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
             backbone.feature_maps(padded(batch.images[0][None], backbone.patch_size))[-1][0].half().cpu().numpy()
         )
         names.append(batch.names[0])
+    if backbone.adapter is not None:
+        content["restored"] = np.asarray(restores(backbone, batch.images))
     np.savez_compressed(path, **{**content, "names": np.asarray(names)})

@@ -17,6 +17,10 @@
       linear: {label: Linear decoder, data: camvid, config: experiments/segment/camvid/linear.yaml, metric: miou}
       knn: {label: 30-NN, data: camvid, config: experiments/segment/camvid/knn.yaml, seeded: false}
 
+`adapted_on: camvid` in a column whose `data` is another set measures forgetting: the rows are pre-trained on CamVid, and
+the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
+columns as curves over the rows.
+
 A row may also `set` keys of both stages, name another `pretrain.config`, or `evaluate.set`. `seeded: false` says that
 an evaluation draws nothing at random, so that only the pre-training's seed can move it. A column's `metric` is a score
 of the evaluation or one of `src.studies.quantity`; `optional: true` leaves the column out where its data set is not
@@ -42,7 +46,7 @@ from src.studies.config import Config, laid_over, lookup, override, read
 
 __all__ = ["Column", "Row", "Study"]
 
-KEYS = ("name", "title", "seeds", "baseline", "judged", "pretrain", "evaluate", "rows", "columns")
+KEYS = ("name", "title", "seeds", "baseline", "judged", "axis", "pretrain", "evaluate", "rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Study:
     judged: bool = True
     left_out: tuple[str, ...] = ()  # labels of optional columns whose data set is not there
     wanted: frozenset[tuple[str, str]] | None = None  # places (row, column) to keep; None for all
+    axis: str = ""  # what the rows' `at` counts; empty where rows are in no order
 
     @classmethod
     def read(cls, path: Path, scale: str | None = None) -> "Study":
@@ -104,6 +109,7 @@ class Study:
             evaluate=evaluate,
             scale=scale,
             judged=bool(content.get("judged", True)),
+            axis=str(content.get("axis", "")),
             left_out=tuple(column.label for name, column in stated.items() if name not in columns),
         )
 
@@ -141,7 +147,7 @@ class Study:
                 config = override(override(override(config, column.changes), row.both), row.evaluate.get("set") or {})
                 made = config_digest(config)
                 trained = config_digest(pretraining) if pretraining is not None else ""
-                made_for = column.label if column.pretrain else column.data
+                made_for = column.label if column.pretrain else column.pretrained_on
                 for seed in self.seeds:
                     needs = None
                     if pretraining is not None:
@@ -158,7 +164,7 @@ class Study:
         file = row.pretrain.get("config") or self.pretrain.get("config")
         if not file:
             raise ValueError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
-        config = read_file(Path(str(file).format(data=column.data)))
+        config = read_file(Path(str(file).format(data=column.pretrained_on)))
         config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
         return override(override(config, row.both), row.pretrain.get("set") or {})
 

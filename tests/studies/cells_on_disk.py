@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from src.studies.cells import Cell, Store, write_json
 from src.studies.study import Study
@@ -65,8 +66,10 @@ def finish(cell: Cell, store: Store, gain: int = 8, images: int = 12) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {"adapter": "abc", "losses": {"train/loss": 1.0}, "step": 4}
     if cell.stage == "pretrain":
-        rows = [f"{step},{3 - 0.2 * step},{2 - 0.1 * step}" for step in range(5)]
-        (folder / "metrics.csv").write_text("\n".join(["step,train/loss,train/loss/local", *rows]) + "\n")
+        rows = [f"{step},{3 - 0.2 * step},{2 - 0.1 * step},{40 + step},41.5" for step in range(5)]
+        header = "step,train/loss,train/loss/local,monitor/patch_rank,monitor/patch_rank/frozen"
+        (folder / "metrics.csv").write_text("\n".join([header, *rows]) + "\n")
+        explanation(folder / "explanations")
     else:
         seed = cell.needs.seed if cell.needs else cell.seed
         matrices = confusions(50 + seed + (gain if cell.needs else 0), images)
@@ -80,6 +83,7 @@ def finish(cell: Cell, store: Store, gain: int = 8, images: int = 12) -> None:
             "iou": dict(zip(CLASSES, iou.tolist(), strict=True)),
         }
         samples(folder / "samples.npz", adapted=cell.needs is not None)
+    write_json(folder / "cell.json", {"needs": cell.needs.identity if cell.needs else None})
     write_json(folder / "metrics.json", {"cell": cell.identity, "values": values})
     provenance = {
         "commit": "0123456789ab",
@@ -117,6 +121,8 @@ def samples(path: Path, adapted: bool, count: int = 2) -> None:
         "palette": np.asarray([(90, 140, 220), (120, 110, 110), (60, 150, 60)], dtype=np.uint8),
         "ignore_index": np.asarray(255),
     }
+    if adapted:
+        content["restored"] = np.asarray(True)
     for index in range(count):
         truth = np.zeros((28, 42), dtype=np.int16)
         truth[14:], truth[:, 30:], truth[:3, :3] = 1, 2, 255
@@ -130,6 +136,14 @@ def samples(path: Path, adapted: bool, count: int = 2) -> None:
             f"features{index}": rng.normal(size=(8, 2, 3)).astype(np.float16),
         }
     np.savez_compressed(path, **content)
+
+
+def explanation(folder: Path) -> None:
+    """One picture with its texts."""
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (640, 120), (40, 90, 160)).save(folder / "regions-1.png")
+    texts = [{"file": "regions-1.png", "title": "Sampled regions", "spoken": "8 regions of one view"}]
+    (folder / "explanations.json").write_text(json.dumps(texts))
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.evaluation.verdict import Interval
-from src.studies.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Series, interval_chart, line_chart, nice_ticks
+from src.studies.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Bar,
+    Levels,
+    Series,
+    axis_chart,
+    interval_chart,
+    line_chart,
+    nice_ticks,
+)
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
@@ -42,6 +56,25 @@ def test_a_curve_runs_from_corner_to_corner() -> None:
     middle = [float(point.split(",")[1]) for point in lines[1].split()]
     assert middle[0] == middle[1] == pytest.approx((y0 + y1) / 2)
     assert text.count("faint") == 1  # the second seed
+
+
+def test_the_frozen_line_lies_at_its_value_and_is_spoken() -> None:
+    text = line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])], frozen=3.0)
+    y = float(re.findall(r'class="frozen"[^>]*y1="([\d.]+)"', text)[0])
+    assert y == TOP  # 3 is the topmost tick
+    assert "frozen 3.00" in text
+    assert "frozen" not in line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])])
+
+
+def test_points_over_an_axis_are_evenly_spaced_and_carry_their_deviation() -> None:
+    levels = Levels("10 % of the labels", 7, {0: (50.0, 0.0), 10: (51.0, 0.5), 100: (52.0, 0.0)})
+    text = axis_chart("Result", "images", [0, 10, 100], [levels])
+    places = [tuple(map(float, point)) for point in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text)]
+    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.11)
+    assert (places[0][1], places[2][1]) == (HEIGHT - BOTTOM, TOP)
+    low, high = map(float, re.findall(r'<line class="line s1"[^>]*y1="([\d.]+)" y2="([\d.]+)"', text)[1])
+    assert low - high == pytest.approx((HEIGHT - BOTTOM - TOP) / 2, abs=0.11)  # 2 × 0.5 of the 2 points shown
+    assert "10 % of the labels 50.0 at 0, 51.0 at 10, 52.0 at 100" in text
 
 
 def test_an_interval_lies_to_its_side_of_zero_and_certainty_shows() -> None:

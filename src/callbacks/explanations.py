@@ -1,0 +1,70 @@
+"""Pictures that explain what a pre-training has made of the features: run folder, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from src.explanation.explaining import Explainer, Explanation
+from src.pretraining import ContinualPretraining
+
+
+@runtime_checkable
+class HasImages(Protocol):
+    """A data module whose training images can be had one by one."""
+
+    def source(self, split: str) -> Any:
+        """Images with a length and `image(index)`, RGB `[H, W, 3]`."""
+
+
+class Explanations(Callback):
+    """At the end of a pre-training, draws what the teacher makes of a few training images, spread evenly over the set.
+
+    Writes `explanations/<name>.png` and, with titles and texts for those who cannot see them,
+    `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Modules that do not
+    pre-train and data without single images are left alone. Draws no random number of the run.
+
+    Args:
+        count: Number of images; our choice [C].
+    """
+
+    def __init__(self, count: int = 2) -> None:
+        if count < 1:
+            raise ValueError(f"Explanations: expected a count of at least 1, found {count}")
+        self.count = count
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, write, log."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
+            return
+        source = data.source("train")
+        places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
+        network = pl_module.teacher.network
+        explained = Explainer(network.backbone, network.context).explain([source.image(place) for place in places])
+        show(trainer, explained)
+
+
+def show(trainer: Trainer, explanations: Iterable[Explanation]) -> None:
+    """Write and log pictures."""
+    folder = Path(trainer.default_root_dir) / "explanations"
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = []
+    for item in explanations:
+        item.picture.save(folder / f"{item.name}.png")
+        texts.append({"file": f"{item.name}.png", "title": item.title, "spoken": item.spoken})
+        for logger in trainer.loggers:
+            name = f"explanations/{item.name}"
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(name, np.asarray(item.picture), trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(name, [item.picture], caption=[item.spoken])
+    (folder / "explanations.json").write_text(json.dumps(texts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

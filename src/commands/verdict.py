@@ -1,0 +1,56 @@
+"""``python -m src verdict RESULTS``: did it help, how sure is that, which classes moved, and what did it cost?"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from src.commands.options import OptionParser
+from src.studies.verdicts import Judged, judged
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src verdict",
+        description="Compares the rows of a study with its baseline over seeds and images. docs/verdict.md explains.",
+        allow_abbrev=False,
+    )
+    result.add_argument("results", type=Path, metavar="RESULTS", help="a study's folder, such as runs/camvid")
+    result.add_argument("--json", action="store_true", help="print JSON")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the verdict on each row and column.
+
+    Raises:
+        CommandLineError: if an option is wrong.
+        FileNotFoundError, ValueError: if the folder holds no results, or results that cannot be compared.
+    """
+    options = parser().parse_args(list(arguments))
+    found = judged(options.results)
+    print(json.dumps([as_json(item) for item in found], indent=2) if options.json else "\n\n".join(map(text, found)))
+
+
+def text(item: Judged) -> str:
+    """A verdict for people."""
+    lines = [item.verdict.sentence(item.label), f"  {item.verdict.class_sentence()}"]
+    if paid := item.cost.sentence():
+        lines.append(f"  Cost: {paid}.")
+    if item.recorded:
+        lines.append("  As recorded in table.json: the confusion matrices of these cells are not here.")
+    return "\n".join(lines)
+
+
+def as_json(item: Judged) -> dict[str, object]:
+    """The same for machines."""
+    return {
+        "label": item.label,
+        "word": item.verdict.word,
+        **asdict(item.verdict),
+        "moved": list(item.verdict.moved),
+        "recorded": item.recorded,
+        "cost": item.cost._asdict(),
+    }

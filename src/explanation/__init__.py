@@ -1,0 +1,1 @@
+"""Pictures that explain what a backbone attends to and what adaptation changed."""

@@ -1,0 +1,239 @@
+"""Five pictures of an adapted backbone beside the frozen one: features, attention, regions, matches, neighbours.
+
+Shapes: B images · H heads · R regions · D width · N = h·w patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from datamodules.draws import Draws
+from datamodules.views import Views
+from src.evaluation.pca import pca_colours
+from src.explanation.drawing import COLOURS, boxes, fitted, heat, joined, sheet
+from src.explanation.matching import SHOWN, blank, match_lines, overlapping_views, similar_patches
+from src.models.backbone import Backbone, Features
+from src.models.regional import AttentionAware, RegionalAttention, RegionSampler, region_means
+
+Pixels = NDArray[np.uint8]
+
+SIDE = 336  # longer side of an image as the network sees it here, pixels [C]
+ACROSS = 3  # heads in a row [C]
+REGIONS = 3  # regions whose cross-view attention is shown [C]
+QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown [C]
+
+
+class Explanation(NamedTuple):
+    """One picture, and what it shows for those who cannot see it."""
+
+    name: str  # of the file, without suffix
+    title: str
+    spoken: str
+    picture: Image.Image
+
+
+class Explainer:
+    """Draws what a backbone with an adapter makes of images, beside what the frozen backbone makes of them.
+
+    Args:
+        backbone: With an adapter in it.
+        context: The teacher's regional cross-attention; None takes the identity that it starts from, and says so.
+        sampler: Chooses the regions.
+    """
+
+    def __init__(
+        self, backbone: Backbone, context: RegionalAttention | None = None, sampler: RegionSampler = AttentionAware()
+    ) -> None:
+        self.backbone = backbone
+        self.context = context
+        self.sampler = sampler
+
+    @torch.no_grad()
+    def explain(self, images: Sequence[Pixels]) -> Iterator[Explanation]:
+        """The pictures, image by image, and at the end one of neighbours over all images.
+
+        Args:
+            images: RGB `[H, W, 3]` of any size.
+        """
+        shown = [fitted(image, self.backbone.patch_size, SIDE) for image in images]
+        after = [self._features(image) for image in shown]
+        with self.backbone.adapters_off():
+            before = [self._features(image) for image in shown]
+        colours = pca_colours([as_map(features) for features in (*before, *after)])
+        for number, image in enumerate(shown):
+            old, new = before[number], after[number]
+            yield self._coloured(number, image, colours[number], colours[len(shown) + number])
+            yield self._attended(number, image, old, new)
+            yield self._regional(number, image)
+            yield self._matched(number, image)
+        yield self._neighbours(shown, before, after)
+
+    def _features(self, image: Pixels) -> Features:
+        device = self.backbone.mean.device
+        batch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+        features = self.backbone(batch.to(device), attention=True)
+        parts = (None if part is None else part.float().cpu() for part in features[:4])
+        return Features(*parts, features.grid)  # type: ignore[arg-type]
+
+    def _coloured(self, number: int, image: Pixels, old: Tensor, new: Tensor) -> Explanation:
+        size = (image.shape[1], image.shape[0])
+        maps = [
+            Image.fromarray((255 * part[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()).resize(
+                size, Image.Resampling.NEAREST
+            )
+            for part in (old, new)
+        ]
+        titles = ("image", "features before", "features after")
+        return Explanation(
+            f"features-{number + 1}",
+            "Features before and after",
+            "Patch features as colours, before and after adaptation; equal colours mean equal features in both.",
+            sheet([list(zip(titles, [Image.fromarray(image), *maps], strict=True))]),
+        )
+
+    def _attended(self, number: int, image: Pixels, old: Features, new: Features) -> Explanation:
+        assert old.attention is not None and new.attention is not None
+        rows = []
+        for first in range(0, self.backbone.heads, ACROSS):
+            for when, attention in (("before", old.attention), ("after", new.attention)):
+                maps = attention[0].unflatten(-1, old.grid)[first : first + ACROSS]  # [up to ACROSS, h, w]
+                rows.append([(f"head {first + 1 + n} {when}", heat(image, values)) for n, values in enumerate(maps)])
+        return Explanation(
+            f"attention-{number + 1}",
+            "What each head attends to",
+            f"Attention of the class token in the last block, {self.backbone.heads} heads, before and after "
+            "adaptation; bright is attended.",
+            sheet(rows),
+        )
+
+    def _regional(self, number: int, image: Pixels) -> Explanation:
+        views = overlapping_views(image, self.backbone.patch_size)
+        seen, asked = (self._features(pixels) for pixels in pixels_of(views))
+        assert seen.attention is not None
+        key = torch.tensor([number])
+        regions = self.sampler(seen.attention[None], seen.grid, Draws(0, torch.zeros_like(key), key))[0, 0]  # [R, N]
+        context = self.context or identity(self.backbone.width)
+        device = next(context.parameters()).device
+        weights = context.weights(region_means(seen.patches[0], regions).to(device), asked.patches[0].to(device)).cpu()
+        first, second = pixels_of(views)
+        row = [("sampled regions", boxes(first, corners(regions, seen.grid), self.backbone.patch_size))]
+        for index, values in enumerate(weights[:REGIONS]):
+            box = corners(regions[index : index + 1], seen.grid)[0]
+            own = Image.fromarray(first).crop(pixel_box(box, self.backbone.patch_size))
+            found = heat(second, values.unflatten(0, asked.grid))
+            found.paste(framed(own, index), (0, 0))
+            row.append((f"region {index + 1} in the other view", found))
+        whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint beside it)"
+        return Explanation(
+            f"regions-{number + 1}",
+            "Sampled regions, and where they look",
+            f"{len(regions)} regions drawn by attention in one view, and where {whose} finds the first {REGIONS} in "
+            "the other, mirrored view; bright is attended.",
+            sheet([row]),
+        )
+
+    def _matched(self, number: int, image: Pixels) -> Explanation:
+        views = overlapping_views(image, self.backbone.patch_size)
+        first, second = pixels_of(views)
+        rows, shares = [], []
+        for when in ("before", "after"):
+            if when == "after":
+                pair = [self._features(pixels) for pixels in (first, second)]
+            else:
+                with self.backbone.adapters_off():
+                    pair = [self._features(pixels) for pixels in (first, second)]
+            lines, share = match_lines(views, pair[0].patches[0], pair[1].patches[0], pair[0].grid)
+            shares.append(f"{100 * share:.0f} % {when}")
+            rows.append([(f"{when}: {100 * share:.0f} % of patches find their ground", joined(first, second, lines))])
+        return Explanation(
+            f"matches-{number + 1}",
+            "Patches that find each other",
+            f"Lines from {SHOWN} patches of one view to the most similar patches of the other, mirrored view; blue "
+            f"where they show the same ground, red where not. Of all patches that both views show, {', '.join(shares)} "
+            "find their ground to within a patch and a half.",
+            sheet(rows),
+        )
+
+    def _neighbours(self, images: list[Pixels], before: list[Features], after: list[Features]) -> Explanation:
+        attention = after[0].attention
+        assert attention is not None
+        queries = distinct_peaks(attention[0].mean(0).unflatten(-1, after[0].grid), QUERIES)
+        rows = []
+        for index, query in enumerate(queries):
+            for when, features in (("before", before), ("after", after)):
+                row = [(f"patch {index + 1}, {when}", self._around(images[0], query, index))]
+                for image, place, similarity in similar_patches(features, query, NEIGHBOURS):
+                    row.append((f"cosine {similarity:.2f}", self._around(images[image], place, index)))
+                rows.append(row)
+        return Explanation(
+            "neighbours",
+            "Nearest neighbours of chosen patches",
+            f"{len(queries)} patches of the first image and the {NEIGHBOURS} patches of all images whose features are "
+            "most similar, before and after adaptation; each framed within its surroundings.",
+            sheet(rows),
+        )
+
+    def _around(self, image: Pixels, place: tuple[int, int], colour: int) -> Image.Image:
+        """A patch with the four patches around it on each side, itself framed."""
+        patch, reach = self.backbone.patch_size, 4
+        margin = reach * patch
+        padded = Image.fromarray(np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+        top, left = (index * patch for index in place)
+        result = padded.crop((left, top, left + 2 * margin + patch, top + 2 * margin + patch))
+        own = result.crop((margin, margin, margin + patch, margin + patch))
+        result.paste(framed(own, colour), (margin, margin))
+        return result
+
+
+def as_map(features: Features) -> Tensor:
+    """Patch features as a map `[1, D, h, w]`."""
+    return features.patches.transpose(1, 2).unflatten(2, features.grid)
+
+
+def pixels_of(views: Views) -> tuple[Pixels, Pixels]:
+    """The two views of an image, RGB `[S, S, 3]` each."""
+    first, second = views.images[:, 0].permute(0, 2, 3, 1).numpy()
+    return first, second
+
+
+def corners(regions: Tensor, grid: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Top, left, bottom, right of the rectangles that masks `[R, N]` cover, the last two exclusive."""
+    found = []
+    for mask in regions.unflatten(-1, grid):
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        found.append((int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1))
+    return found
+
+
+def pixel_box(box: tuple[int, int, int, int], patch: int) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels of a box (top, left, bottom, right) in patches."""
+    top, left, bottom, right = box
+    return left * patch, top * patch, right * patch, bottom * patch
+
+
+def framed(picture: Image.Image, colour: int) -> Image.Image:
+    """The picture with a frame in one of the colours."""
+    result = Image.new("RGB", (picture.width, picture.height), COLOURS[colour % len(COLOURS)])
+    result.paste(picture.crop((2, 2, picture.width - 2, picture.height - 2)), (2, 2))
+    return result
+
+
+def distinct_peaks(values: Tensor, count: int, apart: int = 4) -> list[tuple[int, int]]:
+    """Row and column of the largest values `[h, w]`, each at least `apart` patches from the ones before it."""
+    left, found = values.clone(), []
+    while len(found) < count and left.max() > -torch.inf:
+        found.append(divmod(int(left.argmax()), left.shape[1]))
+        blank(left, found[-1], apart)
+    return found
+
+
+def identity(width: int) -> RegionalAttention:
+    """The attention that training starts from, without its noise."""
+    return RegionalAttention(width, noise=0.0)
