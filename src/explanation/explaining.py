@@ -27,6 +27,7 @@ Pixels = NDArray[np.uint8]
 SIDE = 336  # longer side of an image as the network sees it here, pixels [C]
 ACROSS = 3  # heads in a row [C]
 REGIONS = 3  # regions whose cross-view attention is shown [C]
+GREY = 200  # beyond the image's edge
 QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown [C]
 
 
@@ -184,7 +185,7 @@ class Explainer:
         """A patch with the four patches around it on each side, itself framed."""
         patch, reach = self.backbone.patch_size, 4
         margin = reach * patch
-        padded = Image.fromarray(np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+        padded = Image.fromarray(np.pad(image, ((margin, margin), (margin, margin), (0, 0)), constant_values=GREY))
         top, left = (index * patch for index in place)
         result = padded.crop((left, top, left + 2 * margin + patch, top + 2 * margin + patch))
         own = result.crop((margin, margin, margin + patch, margin + patch))

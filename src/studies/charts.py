@@ -119,11 +119,10 @@ def axis_chart(title: str, axis: str, marks: Sequence[float], series: Sequence[L
         path = " ".join(f"{across(mark)},{down(mean)}" for mark, (mean, _) in points)
         parts.append(f'<polyline class="line s{item.colour % COLOURS}" points="{path}"/>')
         for mark, (mean, std) in points:
-            x = across(mark)
-            parts.append(
-                f'<line class="line s{item.colour % COLOURS}" x1="{x}" x2="{x}" y1="{down(mean - std)}" y2="{down(mean + std)}"/>'
-                f'<circle class="point s{item.colour % COLOURS}" cx="{x}" cy="{down(mean)}" r="4"/>'
-            )
+            x, colour = across(mark), item.colour % COLOURS
+            reach = f'y1="{down(mean - std)}" y2="{down(mean + std)}"'
+            parts.append(f'<line class="line s{colour}" x1="{x}" x2="{x}" {reach}/>')
+            parts.append(f'<circle class="point s{colour}" cx="{x}" cy="{down(mean)}" r="4"/>')
         values = ", ".join(f"{mean:.1f} at {number(mark)}" for mark, (mean, _) in points)
         spoken.append(f"{item.label} {values}")
     return svg(WIDTH, HEIGHT, f"{title} over {axis}: {'; '.join(spoken)}", parts)

@@ -18,7 +18,9 @@ def overlay_gallery(before: Samples, after: Samples, old: str, new: str) -> str:
             strip(
                 picture(image, "image", f"{name} as it is"),
                 picture(overlay(image, left.truth, before), "truth", f"{name}: true classes over the image"),
-                compare(overlay(image, left.prediction, before), overlay(image, right.prediction, after), old, new, name),
+                compare(
+                    overlay(image, left.prediction, before), overlay(image, right.prediction, after), old, new, name
+                ),
             )
         )
     keys = "".join(

@@ -119,11 +119,11 @@ def axis(results: Results) -> str:
             series.append(Levels(column.label, number, points))
     if not series:
         return ""
-    chart = axis_chart("Result", study.axis, marks, series)
+    chart = figure(f"Over {study.axis}", axis_chart("Result", study.axis, marks, series))
     note = "Mean and standard deviation over the seeds; the marks are evenly spaced, their steps are not even."
     return (
         f'<section><h2>Result over {escape(study.axis)}</h2><p class="soft">{note}</p>'
-        f'{keys([item.label for item in series])}<div class="charts">{figure(f"Over {study.axis}", chart)}</div></section>'
+        f'{keys([item.label for item in series])}<div class="charts">{chart}</div></section>'
     )
 
 
@@ -133,8 +133,8 @@ def costs(results: Results) -> str:
     paid = {row.label: row_cost(results, row) for row in study.rows.values()}
     if all(item.memory is None for item in paid.values()):
         return ""
-    names = [f"{name[:1].upper()}{name[1:]}" for name in next(iter(paid.values())).texts()]
-    head = "".join(f'<th scope="col">{escape(name.removeprefix("Of "))}</th>' for name in names)
+    names = [name.removeprefix("of ") for name in next(iter(paid.values())).texts()]
+    head = "".join(f'<th scope="col">{escape(name[:1].upper() + name[1:])}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{escape(label)}</th>'
         + "".join(f"<td>{escape(text)}</td>" for text in item.texts().values())

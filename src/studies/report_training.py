@@ -1,6 +1,7 @@
 """The part of a report about the pre-trainings: losses, monitors beside the frozen backbone, and explanations."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from src.studies.results import Results
 from src.studies.study import Row
 
 LOSS, MONITOR, FROZEN = "train/loss", "monitor/", "/frozen"  # as they are called in metrics.csv
+OWN_TIME = "monitor/share"  # of the run's time that the monitor took: no monitor itself
+SPELLED = {"knn": "kNN", "miou": "mIoU", "cls": "CLS"}
 
 Runs = dict[str, list[dict[str, Curve]]]  # row → seed by seed → metric → curve
 
@@ -20,7 +23,7 @@ def curves(results: Results) -> str:
     runs = {row.name: [read_curves(path / "metrics.csv") for path in pretrainings(results, row)] for row in rows}
     names = sorted({name for found in runs.values() for run in found for name in run})
     losses = [name for name in names if name.startswith(LOSS)]
-    monitors = [name for name in names if name.startswith(MONITOR) and not name.endswith(FROZEN)]
+    monitors = [name for name in names if name.startswith(MONITOR) and not name.endswith(FROZEN) and name != OWN_TIME]
     if not losses and not monitors:
         return ""
     labels = keys([row.label for row in rows], frozen=any(name + FROZEN in names for name in monitors))
@@ -42,7 +45,8 @@ def chart(rows: list[Row], runs: Runs, name: str) -> str:
     frozen = [run[name + FROZEN][-1][1] for found in runs.values() for run in found if run.get(name + FROZEN)]
     title = titled(name)
     return figure(
-        title, line_chart(title, [item for item in series if item.curves], sum(frozen) / len(frozen) if frozen else None)
+        title,
+        line_chart(title, [item for item in series if item.curves], sum(frozen) / len(frozen) if frozen else None),
     )
 
 
@@ -53,7 +57,8 @@ def titled(name: str) -> str:
     if name.startswith(LOSS):
         return f"{name.rpartition('/')[2].capitalize()} loss"
     words = name.removeprefix(MONITOR).replace("/", ", ").replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}"
+    first, *others = re.sub(r"\w+", lambda word: SPELLED.get(word[0], word[0]), words).split(" ")
+    return " ".join([first if first in SPELLED.values() else first[:1].upper() + first[1:], *others])
 
 
 def pretrainings(results: Results, row: Row) -> list[Path]:

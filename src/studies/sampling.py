@@ -49,5 +49,5 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
         )
         names.append(batch.names[0])
     if backbone.adapter is not None:
-        content["restored"] = np.asarray(restores(backbone, batch.images))
+        content["restored"] = np.asarray(restores(backbone, padded(batch.images[0][None], backbone.patch_size)))
     np.savez_compressed(path, **{**content, "names": np.asarray(names)})

@@ -17,8 +17,8 @@
       linear: {label: Linear decoder, data: camvid, config: experiments/segment/camvid/linear.yaml, metric: miou}
       knn: {label: 30-NN, data: camvid, config: experiments/segment/camvid/knn.yaml, seeded: false}
 
-`adapted_on: camvid` in a column whose `data` is another set measures forgetting: the rows are pre-trained on CamVid, and
-the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
+`adapted_on: camvid` in a column whose `data` is another set measures forgetting: the rows are pre-trained on CamVid,
+and the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
 columns as curves over the rows.
 
 A row may also `set` keys of both stages, name another `pretrain.config`, or `evaluate.set`. `seeded: false` says that

@@ -286,3 +286,16 @@ def test_predict_on_takes_any_folder_and_predict_only_a_part_of_it(tmp_path: Pat
     data.predict_only([1])
     (batch,) = data.predict_dataloader()
     assert batch.names == ["d.png"]
+
+
+def test_few_unlabelled_images_lie_among_more_and_do_not_depend_on_the_seed() -> None:
+    def names(count: int | None, job: str = "pretrain", seed: int = 0) -> set[str]:
+        source = NoiseData(job, size=12, seed=seed, cache=False, max_images=count).source("train")  # type: ignore[arg-type]
+        return {source.name(index) for index in range(len(source))}
+
+    assert len(names(5)) == 5
+    assert names(5) < names(9) < names(None) == names(100)
+    assert names(5) == names(5, seed=1)
+    assert names(5, job="segment") == names(None)  # labels have a share of their own
+    with pytest.raises(ValueError, match="max_images: expected at least 1, or null for all, found 0"):
+        NoiseData(max_images=0)
