@@ -20,7 +20,7 @@ from src.evaluation.pca import pca_colours
 from src.explanation.drawing import COLOURS, boxes, fitted, heat, joined, sheet
 from src.explanation.matching import SHOWN, blank, match_lines, overlapping_views, similar_patches
 from src.models.backbone import Backbone, Features
-from src.models.regional import AttentionAware, RegionalAttention, RegionSampler, region_means
+from src.models.regional import AttentionAware, RegionalAttention, region_means
 
 Pixels = NDArray[np.uint8]
 
@@ -46,15 +46,11 @@ class Explainer:
     Args:
         backbone: With an adapter in it.
         context: The teacher's regional cross-attention; None takes the identity that it starts from, and says so.
-        sampler: Chooses the regions.
     """
 
-    def __init__(
-        self, backbone: Backbone, context: RegionalAttention | None = None, sampler: RegionSampler = AttentionAware()
-    ) -> None:
+    def __init__(self, backbone: Backbone, context: RegionalAttention | None = None) -> None:
         self.backbone = backbone
         self.context = context
-        self.sampler = sampler
 
     @torch.no_grad()
     def explain(self, images: Sequence[Pixels]) -> Iterator[Explanation]:
@@ -119,7 +115,9 @@ class Explainer:
         seen, asked = (self._features(pixels) for pixels in pixels_of(views))
         assert seen.attention is not None
         key = torch.tensor([number])
-        regions = self.sampler(seen.attention[None], seen.grid, Draws(0, torch.zeros_like(key), key))[0, 0]  # [R, N]
+        regions = AttentionAware()(seen.attention[None], seen.grid, Draws(0, torch.zeros_like(key), key))[
+            0, 0
+        ]  # [R, N]
         context = self.context or identity(self.backbone.width)
         device = next(context.parameters()).device
         weights = context.weights(region_means(seen.patches[0], regions).to(device), asked.patches[0].to(device)).cpu()

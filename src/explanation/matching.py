@@ -49,8 +49,9 @@ def match_lines(
         grid: Patches (h, w) of both.
 
     Returns:
-        Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` patches out of those that
-        both views show, always the same ones; and the share of all of these whose match lies within `TOLERANCE` patches of their ground.
+        Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` patches out of those that both views
+        show, always the same ones; and the share of all of these whose match lies within `TOLERANCE` patches of their
+        ground.
     """
     points = patch_centres(views.boxes[0, 0], views.flips[0, 0], grid)  # [N, 2]
     true, inside = locate(points, views.boxes[1, 0], views.flips[1, 0], grid)
