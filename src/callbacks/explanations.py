@@ -44,7 +44,9 @@ class Explanations(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, write, log."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if trainer.fast_dev_run or not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
+        if not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
+            return
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()

@@ -76,8 +76,9 @@ class Explainer:
         device = self.backbone.mean.device
         batch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
         features = self.backbone(batch.to(device), attention=True)
-        parts = (None if part is None else part.float().cpu() for part in features[:4])
-        return Features(*parts, features.grid)  # type: ignore[arg-type]
+        cls, extra, patches = (tokens.float().cpu() for tokens in features[:3])
+        assert features.attention is not None
+        return Features(cls, extra, patches, features.attention.float().cpu(), features.grid)
 
     def _coloured(self, number: int, image: Pixels, old: Tensor, new: Tensor) -> Explanation:
         size = (image.shape[1], image.shape[0])
@@ -226,7 +227,8 @@ def framed(picture: Image.Image, colour: int) -> Image.Image:
 
 def distinct_peaks(values: Tensor, count: int, apart: int = 4) -> list[tuple[int, int]]:
     """Row and column of the largest values `[h, w]`, each at least `apart` patches from the ones before it."""
-    left, found = values.clone(), []
+    left = values.clone()
+    found: list[tuple[int, int]] = []
     while len(found) < count and left.max() > -torch.inf:
         found.append(divmod(int(left.argmax()), left.shape[1]))
         blank(left, found[-1], apart)
