@@ -58,7 +58,7 @@ def titled(name: str) -> str:
         return f"{name.rpartition('/')[2].capitalize()} loss"
     words = name.removeprefix(MONITOR).replace("/", ", ").replace("_", " ")
     first, *others = re.sub(r"\w+", lambda word: SPELLED.get(word[0], word[0]), words).split(" ")
-    return " ".join([first if first in SPELLED.values() else first[:1].upper() + first[1:], *others])
+    return " ".join([first if first.rstrip(",") in SPELLED.values() else first[:1].upper() + first[1:], *others])
 
 
 def pretrainings(results: Results, row: Row) -> list[Path]:

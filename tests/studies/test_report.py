@@ -14,6 +14,7 @@ from PIL import Image
 
 from src.studies.cells import Store, write_json
 from src.studies.report import html
+from src.studies.report_training import titled
 from src.studies.results import Results
 from src.studies.study import Study
 from tests.studies.cells_on_disk import fill, study_file
@@ -89,6 +90,11 @@ def test_classes_and_costs_and_what_is_left_are_told(results: Results) -> None:
     assert "3 of 3 classes moved for certain" in text
     assert "<h2>Cost</h2>" in text
     assert "GLARE gives the features of the frozen backbone bit for bit" in text
+
+
+def test_metrics_are_called_as_people_write_them() -> None:
+    names = ["train/loss", "train/loss/local", "monitor/knn", "monitor/knn/miou", "monitor/rank/cls"]
+    assert [titled(name) for name in names] == ["Total loss", "Local loss", "kNN", "kNN, mIoU", "Rank, CLS"]
 
 
 def test_a_study_with_an_axis_has_its_curve(tmp_path: Path) -> None:
