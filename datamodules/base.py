@@ -30,7 +30,7 @@ from datamodules.fixed_sample import FixedSample, fixed_pairs, fixed_views, spre
 from datamodules.images import IGNORE, ImageError, list_images
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Files, Joined, Part, Source, cache
-from datamodules.subsets import held_out, nested_share
+from datamodules.subsets import few, held_out, nested_share
 from datamodules.training_transforms import TrainingTransforms
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class DomainDataModule(LightningDataModule):
         workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
+        max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
+            depends on a run's seed, in which the 10 lie among the 30; all if None.
     """
 
     ignore_index = IGNORE
@@ -96,6 +98,7 @@ class DomainDataModule(LightningDataModule):
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
+        max_images: int | None = None,
     ) -> None:
         super().__init__()
         if job == "pretrain" and not isinstance(size, int):
@@ -104,6 +107,8 @@ class DomainDataModule(LightningDataModule):
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
         if not 0 < label_fraction <= 1:
             raise ValueError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
+        if max_images is not None and max_images < 1:
+            raise ValueError(f"max_images: expected at least 1, or null for all, found {max_images}")
         self.job = job
         self.batch_size = batch_size
         self.size = size
@@ -119,6 +124,7 @@ class DomainDataModule(LightningDataModule):
         self.workers = workers
         self.seed = seed
         self.cache = cache
+        self.max_images = max_images
         self._sources: dict[Split, Source] = {}
         self._predicted: Source | None = None
         self._train: DataLoader[Any] | None = None
@@ -299,8 +305,11 @@ class DomainDataModule(LightningDataModule):
         return Part(source, nested_share(len(source), self.label_fraction, self.seed))
 
     def _unlabelled(self, split: Split) -> Source:
+        source = self.read(split)
+        if self.max_images is not None and self.max_images < len(source):
+            source = Part(source, few(len(source), self.max_images))
         extra = [Files(folder, list_images(folder)) for folder in self.extra]
-        return Joined([self.read(split), *extra]) if extra else self.read(split)
+        return Joined([source, *extra]) if extra else source
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"

@@ -32,6 +32,7 @@ class OnDisk(DomainDataModule):
         workers: Loader processes.
         seed: Seed of all draws.
         cache: Keep decoded images in memory.
+        max_images: Images of the data set that pre-training sees at most.
     """
 
     CLASSES: ClassVar[dict[str, Colour]]
@@ -59,6 +60,7 @@ class OnDisk(DomainDataModule):
         workers: int = 2,
         seed: int = 0,
         cache: bool = True,
+        max_images: int | None = None,
     ) -> None:
         super().__init__(
             job=job,
@@ -76,6 +78,7 @@ class OnDisk(DomainDataModule):
             workers=workers,
             seed=seed,
             cache=cache,
+            max_images=max_images,
         )
         self.root = Path(root)
 

@@ -14,3 +14,8 @@ def nested_share(size: int, fraction: float, seed: int) -> list[int]:
     """Sorted indices of a share of `size` samples, at least one. For one seed a smaller share lies inside a larger."""
     order = np.random.default_rng([2509_17816, seed]).permutation(size)
     return sorted(int(i) for i in order[: max(1, round(size * fraction))])
+
+
+def few(size: int, count: int) -> list[int]:
+    """Sorted indices of a fixed `count` of `size` images; fewer lie among more, whatever a run's seed."""
+    return sorted(int(i) for i in np.random.default_rng([2509_17816, 0, 1]).permutation(size)[:count])
