@@ -79,7 +79,17 @@ class ClassFolders(DomainDataModule):
         seed: int = 0,
         cache: bool = True,
     ) -> None:
-        super().__init__(job, batch_size, size, local_views, local_size, False, evaluate_on, workers, seed, cache)
+        super().__init__(
+            job=job,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            evaluate_on=evaluate_on,
+            workers=workers,
+            seed=seed,
+            cache=cache,
+        )
         self.root = Path(root)
 
     @cached_property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +95,8 @@ class MultiViewCrop:
             crop = crop[:, ::-1]
         if self.photometric is not None:
             transform = self.photometric[which]
-            transform.set_random_seed(int(draws.integers(2**31)))
+            # not set_random_seed, after which each step starts at the same number: grey would come with solarize
+            transform.set_random_state(draws, random.Random(int(draws.integers(2**31))))
             crop = transform(image=np.ascontiguousarray(crop))["image"]
         y0, x0, y1, x1 = box
         return View(crop, (y0 / image.height, x0 / image.width, y1 / image.height, x1 / image.width), flip)

@@ -11,7 +11,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
     "verdict": ("src.commands.verdict", "say whether adaptation helped, how sure that is, and what it cost"),
-    "inspect": ("src.commands.inspect", "explain an adapted backbone on images: attention, regions, matches, neighbours"),
+    "inspect": (
+        "src.commands.inspect",
+        "explain an adapted backbone on images: attention, regions, matches, neighbours",
+    ),
     "sweep": ("src.commands.sweep", "search hyper-parameters: wandb's sweeps, or the same file without a server"),
     "fit": ("src.cli", "train what a yaml describes: continual pre-training or a segmentation head"),
     "validate": ("src.cli", "evaluate on the validation split"),

@@ -84,7 +84,7 @@ class Wandb(WandbLogger):
         tables = {}
         if (evaluation := self._folder / "evaluation.json").is_file():
             columns, rows = by_class(json.loads(evaluation.read_text(encoding="utf-8")))
-            tables["evaluation"] = wandb.Table(columns=columns, data=rows)
+            tables["evaluation"] = wandb.Table(columns=list(columns), data=rows)
         if pictures or tables:
             self.experiment.log({**pictures, **tables})
 

@@ -21,7 +21,7 @@ from src.studies.config import Config, digest, without_effect
 from src.studies.defaults import completed
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 class Spot(NamedTuple):

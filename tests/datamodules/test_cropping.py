@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import albumentations
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,3 +151,12 @@ def test_resizing_downwards_averages_instead_of_picking() -> None:
 def test_nonsense_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="local_views -1"):
         MultiViewCrop(32, local_views=-1)
+
+
+def test_the_photometric_steps_of_a_view_are_independent_of_each_other() -> None:
+    crop = MultiViewCrop(8)
+    crop.photometric = [albumentations.Compose([albumentations.ToGray(p=0.5), albumentations.InvertImg(p=0.5)])] * 2
+    image = np.full((16, 16, 3), (250, 10, 10), np.uint8)
+    views = [view.image[0, 0].tolist() for epoch in range(200) for view in crop(image, epoch, 0)[0]]
+    steps = Counter((len(set(pixel)) == 1, max(pixel[1:]) > 150) for pixel in views)  # (grey, inverted)
+    assert len(steps) == 4 and min(steps.values()) > 60, steps  # of 400, 100 each
