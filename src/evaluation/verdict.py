@@ -112,6 +112,24 @@ def judge(
     Raises:
         ValueError: if the matrices do not belong to the same images and classes, or the seeds do not pair up.
     """
+    return judge_overlaps(
+        [overlaps(m) for m in baseline], [overlaps(m) for m in adapted], class_names, level, draws, seed
+    )
+
+
+def judge_overlaps(
+    baseline: Sequence[Array],
+    adapted: Sequence[Array],
+    class_names: Sequence[str],
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Verdict:
+    """`judge` from what it needs of the confusion matrices: intersections and unions [N, 2, C] per seed (`overlaps`).
+
+    Raises:
+        ValueError: as `judge`.
+    """
     before, after = paired(baseline, adapted)
     if len(class_names) != before.shape[-1]:
         raise ValueError(f"{len(class_names)} class names for {before.shape[-1]} classes")
@@ -178,18 +196,18 @@ def probability_above_zero(ratio: float, share: float, seeds: int, images: int) 
     return 0.5 + low / 2 if ratio > 0 else 0.5 - low / 2
 
 
-def paired(baseline: Sequence[NDArray[np.int64]], adapted: Sequence[NDArray[np.int64]]) -> tuple[Array, Array]:
+def paired(baseline: Sequence[Array], adapted: Sequence[Array]) -> tuple[Array, Array]:
     """Intersections and unions [S, N, 2, C] of both rows, seed by seed."""
     if not baseline or not adapted:
         raise ValueError("a verdict needs results of both rows, and one of them has none")
-    if len({matrices.shape for matrices in (*baseline, *adapted)}) > 1:
-        shapes = sorted({matrices.shape for matrices in (*baseline, *adapted)})
-        raise ValueError(f"a verdict needs the same images and classes in both rows, found matrices of shapes {shapes}")
+    if len({counts.shape for counts in (*baseline, *adapted)}) > 1:
+        found = sorted({f"{len(counts)} images and {counts.shape[-1]} classes" for counts in (*baseline, *adapted)})
+        raise ValueError(f"a verdict needs the same images and classes in both rows, found {' against '.join(found)}")
     if len(baseline) == 1:
         baseline = list(baseline) * len(adapted)
     if len(baseline) != len(adapted):
         raise ValueError(f"a verdict pairs seeds, found {len(baseline)} of one row and {len(adapted)} of the other")
-    return np.stack([overlaps(item) for item in baseline]), np.stack([overlaps(item) for item in adapted])
+    return np.stack(baseline), np.stack(adapted)
 
 
 def overlaps(matrices: NDArray[np.int64]) -> Array:

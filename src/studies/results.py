@@ -5,14 +5,12 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from src.evaluation.verdict import Verdict, judge
+from src.evaluation.verdict import Verdict
 from src.studies.cells import Cell, Spot, Store, read_json
 from src.studies.config import Config
 from src.studies.quantity import quantity
 from src.studies.study import Column, Study
+from src.studies.verdicts import judge_folders
 
 
 @dataclass(frozen=True)
@@ -139,20 +137,9 @@ class Results:
         """Of `row` over `other`, on the seeds that both have."""
         pairs = [(self.cell(other, column.name, seed), self.cell(row, column.name, seed)) for seed in self.study.seeds]
         pairs = [pair for pair in pairs if all(self.store.done(cell) for cell in pair)]
-        return self._judged(pairs) if pairs else None
-
-    def _judged(self, pairs: list[tuple[Cell, Cell]]) -> Verdict:
-        before = [self._matrices(cell) for cell, _ in pairs]
-        after = [self._matrices(cell) for _, cell in pairs]
-        for other in (*before, *after):
-            if other[1] != before[0][1]:
-                raise ValueError(f"{self.study.path}: rows were not evaluated on the same images; cannot compare them")
-        metrics = self.store.metrics(pairs[0][0]) or {}
-        return judge([item[0] for item in before], [item[0] for item in after], metrics["values"]["class_names"])
-
-    def _matrices(self, cell: Cell) -> tuple[NDArray[np.int64], list[str]]:
-        with np.load(self.store.folder(cell) / "confusion.npz") as file:
-            return file["matrices"], file["names"].tolist()
+        return (
+            judge_folders([(self.store.folder(one), self.store.folder(two)) for one, two in pairs]) if pairs else None
+        )
 
     @cached_property
     def notes(self) -> list[str]:

@@ -1,12 +1,12 @@
 """Verdicts out of a results folder alone: `table.json`, and the confusion matrices of its cells."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.evaluation.verdict import Interval, Verdict, judge
+from src.evaluation.verdict import Array, Interval, Verdict, judge_overlaps, overlaps
 from src.studies.cells import read_json
 from src.studies.cost import Cost, cost
 
@@ -67,21 +67,35 @@ def paired_folders(cells: Path, baseline: list[str], adapted: list[str]) -> list
 
 
 def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
-    """The verdict on pairs of evaluations (baseline, adapted), one pair a seed."""
-    before, after = ([matrices(pair[side]) for pair in pairs] for side in (0, 1))
-    for (_, names), path in zip([*before, *after], [pair[side] for side in (0, 1) for pair in pairs], strict=True):
-        if names != before[0][1]:
+    """The verdict on pairs of evaluations (baseline, adapted), one pair a seed.
+
+    Raises:
+        ValueError: if two of them were not evaluated on the same images.
+    """
+    before, after = ([per_image(pair[side]) for pair in pairs] for side in (0, 1))
+    for counted, path in zip([*before, *after], [pair[side] for side in (0, 1) for pair in pairs], strict=True):
+        if counted.names != before[0].names:
             raise ValueError(
                 f"{path} was not evaluated on the same images as {pairs[0][0]}; the rows cannot be compared"
             )
     metrics = read_json(pairs[0][0] / "metrics.json") or {}
-    return judge([item[0] for item in before], [item[0] for item in after], metrics["values"]["class_names"])
+    return judge_overlaps(
+        [item.overlaps for item in before], [item.overlaps for item in after], metrics["values"]["class_names"]
+    )
 
 
-def matrices(folder: Path) -> tuple[NDArray[np.int64], list[str]]:
-    """Confusion matrices [N, C, C] of a cell, and the names of its images."""
+class PerImage(NamedTuple):
+    """Intersections and unions [N, 2, C] of an evaluation, and the names of its images."""
+
+    overlaps: Array
+    names: tuple[str, ...]
+
+
+@lru_cache(maxsize=256)  # the baseline's are asked for once for each other row
+def per_image(folder: Path) -> PerImage:
+    """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
     with np.load(folder / "confusion.npz") as file:
-        return file["matrices"], file["names"].tolist()
+        return PerImage(overlaps(file["matrices"]), tuple(file["names"].tolist()))
 
 
 def pretrainings(cells: Path, evaluations: list[str]) -> list[Path]:

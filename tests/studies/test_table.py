@@ -12,6 +12,7 @@ import pytest
 from src.studies.cells import Cell, Store, write_json
 from src.studies.latex import latex
 from src.studies.plot import write_plot
+from src.studies.execution import remove
 from src.studies.results import Results
 from src.studies.spreadsheet import spreadsheet
 from src.studies.study import Study
@@ -139,7 +140,7 @@ def test_rendering_reads_no_more_than_the_results(tmp_path: Path, store: Store) 
     def strip(cell: Cell) -> None:
         for path in store.folder(cell).iterdir():
             if path.name not in kept:
-                path.unlink()
+                remove(path)
 
     before = markdown(Results(study, store))
     for cell in study.cells.values():
