@@ -76,10 +76,10 @@ lint: $(STAMP) ## formatting, lint and types
 	$(RUN) -m mypy
 
 check: lint ledger ## the gate before a commit: lint, published numbers, import directions, fast tests
-	$(RUN) -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow"
 
 test: $(STAMP) ## all tests
-	$(RUN) -m pytest -n auto
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 clean: ## remove caches and .venv; runs/ and results/ stay
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -6,7 +6,6 @@ Shapes: B images · M training images · D width · C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -120,12 +119,12 @@ class Classification(ScoredSegmentation):
         """See the training images."""
         self._fit()
 
-    def class_scores(self, batch: Any) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """`[B, C, 1, 1]`."""
-        return self.classifier.scores(self._tokens(batch))[..., None, None]
+        return self.classifier.scores(self._tokens(images))[..., None, None]
 
-    def _tokens(self, batch: Any) -> Tensor:
-        return F.normalize(self.backbone(batch.images).cls.float(), dim=-1)
+    def _tokens(self, images: Tensor) -> Tensor:
+        return F.normalize(self.backbone(images).cls.float(), dim=-1)
 
     @torch.no_grad()
     def _fit(self) -> None:
@@ -136,7 +135,7 @@ class Classification(ScoredSegmentation):
         seen: dict[int, tuple[Tensor, Tensor]] = {}
         for batch in one_pass(data.train_dataloader(), self, "class tokens", share=True):
             with self.trainer.precision_plugin.forward_context():
-                tokens = self._tokens(batch)
+                tokens = self._tokens(batch.images)
             classes = batch.masks[:, 0, 0]  # one pixel, resized: the same everywhere
             for index, token, label in zip(batch.indices.tolist(), tokens.cpu(), classes.cpu(), strict=True):
                 seen[index] = token, label

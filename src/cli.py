@@ -16,7 +16,6 @@ from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.guards import Guards
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.monitor import Monitor
-from src.callbacks.predictions import PredictionWriter
 from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
@@ -87,6 +86,8 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(Monitor, "monitor")
         parser.add_lightning_class_args(Guards, "guards")
         if self.arguments[:1] == ["predict"]:
+            from src.callbacks.predictions import PredictionWriter  # imports timm, which other help need not wait for
+
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
@@ -132,9 +133,9 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(logger=given is not False and [MetricsFile(run_folder), *loggers], **kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        # Lightning refuses a callback whose job was switched off
+        # Lightning refuses a callback whose job was switched off; and guards without files have nothing to go back to
         if config["enable_checkpointing"] is False:
-            callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
+            callbacks = [callback for callback in callbacks if not isinstance(callback, (RunCheckpoint, Guards))]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, Progress()]
         # both import timm, which --help need not wait for

@@ -52,7 +52,9 @@ def pretraining(folder: Path, **trainer: Any) -> dict[str, Any]:
             },
         },
         "data": with_arguments(SCENES, job="pretrain"),
-        "monitor": {"every_n_steps": 0},  # tests of other things: an untrained backbone would set off its guards
+        # tests of other things: an untrained backbone would set the guards off
+        "monitor": {"every_n_steps": 0},
+        "guards": {"patience": 0},
     }
 
 

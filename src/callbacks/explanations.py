@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from src.explanation.explaining import Explainer, Explanation
+from src.models.backbone import Backbone
 from src.pretraining import ContinualPretraining
 
 
@@ -46,13 +47,17 @@ class Explanations(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
             return
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
+        if trainer.fast_dev_run or not _finite(pl_module.teacher.network.backbone):  # type: ignore[attr-defined]
+            return  # of NaN there is nothing to draw; the guards have said so
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
         network = pl_module.teacher.network
         explained = Explainer(network.backbone, network.context).explain([source.image(place) for place in places])
         show(trainer, explained)
+
+
+def _finite(backbone: Backbone) -> bool:
+    return all(bool(backbone.get_parameter(name).isfinite().all()) for name in backbone.adapter_names)
 
 
 def show(trainer: Trainer, explanations: Iterable[Explanation]) -> None:

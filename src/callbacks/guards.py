@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.callbacks.monitor import Monitor
+from src.callbacks.monitor import Monitor, pretrains
 from src.evaluation.findings import collapsed, harmed, not_finite, spiked
-from src.pretraining import ContinualPretraining
 
 HISTORY = 20  # windows of the loss that a spike is compared with [C]
 Guard = Literal["divergence", "spike", "collapse", "harm"]
@@ -101,7 +101,7 @@ class Guards(Callback):
         return Path(run_folder) / "adapter-best.safetensors"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._window, self._windowed, self.stopped = None, 0, None
+        self.stopped = None
         good = self.good_file(trainer.default_root_dir)
         if self._watches(trainer, pl_module) and (trainer.global_step == 0 or not good.exists()):
             self.good = _keep(trainer, good, None)
@@ -112,7 +112,8 @@ class Guards(Callback):
         if not self._watches(trainer, pl_module):
             return
         loss = outputs["loss"].detach()  # stays on the device until the window ends: reading it waits for the step
-        self._window, self._windowed = loss if self._window is None else self._window + loss, self._windowed + 1
+        self._window = loss if self._window is None else self._window.to(loss.device) + loss
+        self._windowed += 1
         if self._windowed == trainer.log_every_n_steps:  # type: ignore[attr-defined]
             mean = trainer.strategy.reduce(self._window / self._windowed, reduce_op="mean")  # the same on all ranks
             self._window, self._windowed = None, 0
@@ -151,12 +152,16 @@ class Guards(Callback):
             "warnings": list(self.warnings),
             "in_a_row": dict(self._in_a_row),
             "losses": list(self._losses),
+            "window": None if self._window is None else float(self._window),
+            "windowed": self._windowed,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.good, self.best = Kept(*state_dict["good"]), Kept(*state_dict["best"])
         self.stopped, self.warnings = state_dict["stopped"], list(state_dict["warnings"])
         self._in_a_row, self._losses = dict(state_dict["in_a_row"]), list(state_dict["losses"])
+        window, self._windowed = state_dict["window"], state_dict["windowed"]
+        self._window = None if window is None else torch.tensor(window)
 
     def _judge_loss(self, trainer: Trainer, loss: float) -> None:
         found = not_finite(loss, {})
@@ -191,7 +196,7 @@ class Guards(Callback):
     def _judge(self, trainer: Trainer, found: Mapping[Guard, str | None]) -> bool:
         """Warn of what was found, or stop for it; says whether anything was."""
         module = trainer.lightning_module
-        assert isinstance(module, ContinualPretraining)
+        assert pretrains(module)
         early = trainer.global_step < round(module.optimisation.warmup * module.total_steps)
         counted = {guard: reason for guard, reason in found.items() if guard == "divergence" or not early}
         for guard, reason in counted.items():
@@ -218,13 +223,13 @@ class Guards(Callback):
 
     @staticmethod
     def _watches(trainer: Trainer, pl_module: LightningModule) -> bool:
-        return isinstance(pl_module, ContinualPretraining) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        return pretrains(pl_module) and not trainer.fast_dev_run  # type: ignore[attr-defined]
 
 
 def _keep(trainer: Trainer, path: Path, value: float | None) -> Kept:
     """Write the adapter of this step."""
     module = trainer.lightning_module
-    assert isinstance(module, ContinualPretraining)
+    assert pretrains(module)
     if trainer.is_global_zero:
         module.save_adapter(path)
     return Kept(trainer.global_step, value)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from src.evaluation.vital_signs import Sample, Sign, VitalSigns
-from src.objectives.consistency import Objective
-from src.pretraining import ContinualPretraining
+if TYPE_CHECKING:  # they import timm, which the command line's help need not wait for
+    from src.evaluation.vital_signs import Sample, Sign, VitalSigns
+    from src.objectives.consistency import Objective
+    from src.pretraining import ContinualPretraining
+
+
+def pretrains(module: LightningModule) -> TypeGuard[ContinualPretraining]:
+    """Whether a module is a continual pre-training."""
+    from src.pretraining import ContinualPretraining
+
+    return isinstance(module, ContinualPretraining)
 
 
 @runtime_checkable
@@ -71,7 +79,7 @@ class Monitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.active = False
-        if self.every_n_steps == 0 or trainer.fast_dev_run or not isinstance(pl_module, ContinualPretraining):  # type: ignore[attr-defined]
+        if self.every_n_steps == 0 or trainer.fast_dev_run or not pretrains(pl_module):  # type: ignore[attr-defined]
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, GivesSample):
@@ -82,6 +90,8 @@ class Monitor(Callback):
         self._every = self.every_n_steps or max(1, pl_module.total_steps // 20)
         self._next = self._start + self._every
         if trainer.is_global_zero:
+            from src.evaluation.vital_signs import VitalSigns
+
             sample: Sample = data.fixed_sample(self.images, self.labelled)
             classes = None if sample.bank is None else (data.num_classes, data.ignore_index)  # type: ignore[attr-defined]
             with trainer.precision_plugin.forward_context():
@@ -121,6 +131,8 @@ class Monitor(Callback):
         return {"step": self.step, "signs": signs, "spent": self._spent, "elapsed": self._elapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        from src.evaluation.vital_signs import Sign
+
         self.step, self._spent, self._earlier = state_dict["step"], state_dict["spent"], state_dict["elapsed"]
         self.signs = {name: Sign(*values) for name, values in state_dict["signs"].items()}
 
@@ -137,14 +149,14 @@ class Monitor(Callback):
         return step + max(0, math.ceil(seconds * (step - self._start) / own))
 
     def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, ContinualPretraining)
+        assert pretrains(pl_module)
         if self._vital is not None:
             if pl_module.device.type == "cuda":
                 torch.cuda.synchronize(pl_module.device)  # steps that still run are not the monitor's time
             began = time.monotonic()
             temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
             with trainer.precision_plugin.forward_context():
-                objectives = cast(Mapping[str, Objective], pl_module.objectives)
+                objectives = cast("Mapping[str, Objective]", pl_module.objectives)
                 self.signs = self._vital.measure(pl_module.teacher.network, objectives, temperature)
             self._cost = time.monotonic() - began
             self._spent += self._cost

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
-from src.evaluation.vital_signs import Sign
+if TYPE_CHECKING:  # it imports timm, which the command line's help need not wait for
+    from src.evaluation.vital_signs import Sign
 
 
 def not_finite(loss: float | None, signs: Mapping[str, Sign]) -> str | None:

@@ -91,10 +91,15 @@ class PerImage(NamedTuple):
     names: tuple[str, ...]
 
 
-@lru_cache(maxsize=256)  # the baseline's are asked for once for each other row
 def per_image(folder: Path) -> PerImage:
     """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
-    with np.load(folder / "confusion.npz") as file:
+    file = folder / "confusion.npz"
+    return _per_image(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # the baseline's are asked for once for each other row
+def _per_image(path: Path, written: int) -> PerImage:
+    with np.load(path) as file:
         return PerImage(overlaps(file["matrices"]), tuple(file["names"].tolist()))
 
 

@@ -36,6 +36,7 @@ def test_a_learning_rate_of_one_without_a_centre_is_stopped_in_time(
 ) -> None:
     """Within 15 % of the steps after the warm-up; the run then ends as if it were done, with the last good adapter."""
     config = pretraining(tmp_path / "run", max_steps=100)
+    del config["guards"]
     config["monitor"] = {"max_share": 1.0}
     config["model"]["init_args"]["optimisation"] = {"lr": 1.0, "lr_batch": None}
     for level in config["model"]["init_args"]["objectives"].values():

@@ -16,6 +16,7 @@ from src.__main__ import main
 from src.callbacks import monitor as monitor_module
 from src.callbacks.monitor import Monitor
 from src.cli import main as run
+from src.evaluation import vital_signs
 from src.evaluation.vital_signs import Sign
 from src.models.backbone import Backbone
 from tests.command_line import ROOT, losses, pretraining, segmentation, weights, written
@@ -28,6 +29,7 @@ LEVELS = [f"{kind}/{level}" for kind in ("entropy", "usage") for level in ("glob
 def watched(folder: Path, every: int = 1, guards: int = 0, **trainer: Any) -> dict[str, Any]:
     """A tiny pre-training; no guard stops it, unless `guards`, their patience, is given."""
     config = pretraining(folder, **trainer)
+    del config["guards"]
     patience = {"patience": guards, "harm_patience": guards}
     return {**config, "monitor": {"every_n_steps": every, "max_share": 1.0}, "guards": patience}
 
@@ -96,7 +98,7 @@ class SlowSigns:
 def test_checks_wait_until_they_are_five_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Clock.now = 0.0
     monkeypatch.setattr(monitor_module, "time", Clock())
-    monkeypatch.setattr(monitor_module, "VitalSigns", SlowSigns)
+    monkeypatch.setattr(vital_signs, "VitalSigns", SlowSigns)
     config = watched(tmp_path / "run", max_steps=70, callbacks=[{"class_path": f"{__name__}.Clock"}])
     config["monitor"] = {"every_n_steps": 4}
     command = run(["fit", "--config", written(tmp_path / "x.yaml", config)])

@@ -11,7 +11,7 @@ from src.cli import main as run
 from src.studies.config import override, write
 from src.studies.study import Study
 from tests.command_line import ROOT
-from tests.experiments.test_every_yaml_runs import write_images
+from tests.datamodules.miniatures import paired
 
 PATH = ROOT / "experiments" / "studies" / "camvid-decoders.yaml"
 TINY = {
@@ -33,7 +33,7 @@ TINY = {
 def test_each_head_trains_and_gives_every_column(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
-    write_images(tmp_path / "camvid")
+    paired(tmp_path / "camvid")
     study = Study.read(PATH).only([row])
     (config,) = {cell.made: cell.config for cell in study.cells.values()}.values()
     changes = {**TINY, "trainer.default_root_dir": str(tmp_path / "run")}

@@ -24,7 +24,7 @@ def forget_files() -> None:
     "change",
     [
         {"trainer.default_root_dir": "elsewhere"},
-        {"trainer.logger": {"class_path": "src.callbacks.loggers.Wandb"}},
+        {"trainer.logger": {"class_path": "src.callbacks.weights_and_biases.Wandb"}},
         {"trainer.accelerator": "gpu", "trainer.devices": 4},
         {"data.init_args.workers": 7},
         {"seed_everything": 3},

@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 import pytest
 
 from src.studies.cells import Cell, Store, write_json
+from src.studies.execution import remove
 from src.studies.latex import latex
 from src.studies.plot import write_plot
-from src.studies.execution import remove
 from src.studies.results import Results
 from src.studies.spreadsheet import spreadsheet
 from src.studies.study import Study
