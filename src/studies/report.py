@@ -70,6 +70,11 @@ def heading(results: Results) -> str:
 
 def verdict(results: Results) -> str:
     """One word for the first row and column, its sentence, and a line for each other."""
+    if not results.study.judged:
+        return (
+            '<section class="verdict flat" aria-label="Verdict"><p class="word">No verdict.</p>'
+            "<p>This size checks the plumbing: its numbers say nothing about the method.</p></section>"
+        )
     if not results.verdicts:
         baseline = results.study.rows[results.study.baseline].label
         return (

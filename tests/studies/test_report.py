@@ -141,6 +141,13 @@ def test_a_study_that_has_not_run_yet_has_a_page_too(tmp_path: Path) -> None:
     assert Page(text).open == []
 
 
+def test_a_check_of_the_plumbing_says_that_it_has_no_verdict(tmp_path: Path) -> None:
+    study, store = Study.read(study_file(tmp_path, judged=False)), Store(tmp_path / "cells")
+    fill(study, store)
+    text = html(Results(study, store))
+    assert "No verdict." in text and "No verdict yet." not in text
+
+
 def test_failures_are_shown_as_text(results: Results) -> None:
     cell = next(iter(results.study.cells.values()))
     (results.store.folder(cell) / "metrics.json").unlink()
