@@ -5,6 +5,7 @@ one process, because each costs seconds of imports and of reading weights.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -43,4 +44,7 @@ def end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    # a study that was started in the background of a script ignores Ctrl-C, and so would what it starts: but the runner
+    # asks its stages to stop by that signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ A pre-training makes ten steps, each in a checkpoint of its own, and goes on fro
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from src.studies.outcome import write_outcome
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as the real one does
 
 
 def end_with(parent: int) -> None:
