@@ -1,7 +1,7 @@
 """Reading image and mask files: any common format in, RGB or class ids out, one clear error otherwise.
 
 Pillow decodes, because it reports a truncated file where OpenCV returns a half grey picture; OpenCV only steps in for
-colour files with more than 8 bits a channel, which Pillow would cut to 8.
+colour files with more than 8 bits a channel, which Pillow would cut to 8, and rasterio for TIFFs that are beyond both.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from datamodules import geotiff
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 IGNORE = 255  # class id of pixels that neither train nor count
 
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
+_PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
 
 
 class ImageError(ValueError):
@@ -65,6 +68,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode a file to RGB, upright as its EXIF orientation says.
 
     More than 8 bits a channel are scaled from the image's own range to 0–255, never clipped; alpha is dropped.
+    TIFFs of bands without colours, or plane by plane with more than 8 bits, need rasterio (the extra `geo`).
 
     Returns:
         uint8 `[h, w, 3]`.
@@ -80,7 +84,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 file.load()  # raises on truncation, which OpenCV would not
             orientation = _orientation(file)
             if deep:
-                pixels = _rescale(_decode_deep(path, file.mode))
+                pixels = _decode_deep(path, file)
                 upright = ImageOps.exif_transpose(_with_orientation(Image.fromarray(pixels), orientation))
             else:
                 image = _to_rgb(file)
@@ -88,6 +92,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             return np.asarray(upright, dtype=np.uint8)
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        if not (_is_tiff(path) and geotiff.is_installed()):
+            raise _unreadable(path, "an image", error) from error
+        return _read_bands(path)
     except Exception as error:  # decoders raise nearly anything on broken input
         raise _unreadable(path, "an image", error) from error
 
@@ -152,7 +160,33 @@ def _is_deep(file: Image.Image) -> bool:
     return bool(np.max(bits) > 8)
 
 
-def _decode_deep(path: Path, mode: str) -> NDArray[Any]:
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, both byte orders
+
+
+def _read_bands(path: Path) -> NDArray[np.uint8]:
+    """A TIFF that only rasterio reads right."""
+    try:
+        pixels = geotiff.read_colours(path)
+    except ValueError as error:
+        raise ImageError(
+            f"{path}: expected one band, three, or ones marked as red, green and blue, found {error}"
+        ) from error
+    except Exception as error:
+        raise _unreadable(path, "an image", error) from error
+    return pixels if pixels.dtype == np.uint8 else _rescale(pixels)
+
+
+def _decode_deep(path: Path, file: Image.Image) -> NDArray[np.uint8]:
+    mode = file.mode
+    if getattr(file, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2:  # OpenCV reads it without an error, and wrong
+        if geotiff.is_installed():
+            return _read_bands(path)
+        raise ImageError(
+            f"{path}: expected the channels of a pixel side by side, found {mode} plane by plane; "
+            "pip install 'glare-lightning[geo]', or rewrite it with gdal_translate -co INTERLEAVE=PIXEL"
+        )
     raw = np.frombuffer(path.read_bytes(), np.uint8)
     pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -160,10 +194,10 @@ def _decode_deep(path: Path, mode: str) -> NDArray[Any]:
             f"{path}: expected 1, 3 or 4 channels of 8 or 16 bits, found mode {mode} that OpenCV can't read"
         )
     if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
+        return _rescale(np.repeat(pixels[..., None], 3, axis=2))
     if pixels.shape[2] not in (3, 4):
         raise ImageError(f"{path}: expected 1, 3 or 4 channels, found {pixels.shape[2]}; write the three to use as RGB")
-    return pixels[..., 2::-1]  # OpenCV's order is blue, green, red, alpha
+    return _rescale(pixels[..., 2::-1])  # OpenCV's order is blue, green, red, alpha
 
 
 def _rescale(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,0 +1,46 @@
+"""TIFFs that neither Pillow nor OpenCV reads right: several bands without colours, or bands plane by plane."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def is_installed() -> bool:
+    """Whether rasterio, the extra `geo`, is there to read them."""
+    return find_spec("rasterio") is not None
+
+
+def read_colours(path: Path) -> NDArray[Any]:
+    """The bands that the file marks as red, green and blue; else its three, or its only one three times.
+
+    Returns:
+        `[h, w, 3]` in the file's type.
+
+    Raises:
+        ValueError: If the file has other bands than these.
+    """
+    import rasterio
+    from rasterio.enums import ColorInterp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # its place on earth is not asked for
+        file = rasterio.open(path)
+    with file:
+        marked = {colour: band for band, colour in enumerate(file.colorinterp, start=1)}
+        colours = [
+            marked[colour] for colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if colour in marked
+        ]
+        if len(colours) < 3 and file.count not in (1, 3):
+            raise ValueError(
+                f"{file.count} without such marks; write the three to use, as with "
+                "gdal_translate -b 3 -b 2 -b 1 -colorinterp red,green,blue"
+            )
+        if len(colours) < 3:
+            colours = [1, 1, 1] if file.count == 1 else [1, 2, 3]
+        return np.moveaxis(file.read(colours), 0, 2)
