@@ -237,9 +237,10 @@ def scores(counts: Array) -> Array:
     return np.concatenate([mean[..., None], iou], axis=-1)
 
 
-def signed(points: float) -> str:
-    """A change with its sign, one decimal, and a real minus."""
-    return f"{points:+.1f}".replace("-", "−")
+def signed(points: float, digits: int = 1) -> str:
+    """A change with its sign and a real minus; what rounds to zero has none."""
+    text = f"{points:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def probability_text(probability: float) -> str:

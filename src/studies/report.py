@@ -170,16 +170,17 @@ def place(results: Results, row: str, column: str) -> str:
     entry = results.entries[row, column]
     if entry.mean is None:
         return f'<span class="rest">{NOT_RUN}</span>'
-    spread = f"± {entry.std:.1f} " if entry.std is not None else ""
+    spread = f"± {entry.std:.{entry.digits}f} " if entry.std is not None else ""
     count = f"({len(entry.values)})" if entry.moved_by_seed else "(nothing random)"
-    text = f'<span class="mean">{entry.mean:.1f}</span> <span class="rest">{spread}{count}'
+    best = " best" if (row, column) in results.best else ""
+    text = f'<span class="mean{best}">{entry.mean:.{entry.digits}f}</span> <span class="rest">{spread}{count}'
     text += f" {NOT_RUN}</span>" if entry.missing else "</span>"
     difference = results.difference(row, column)
     if difference is not None:
         judged = results.verdicts.get((row, column))
         sure = judged is not None and is_certain(judged)
         tone = ("up" if difference > 0 else "down") if sure else "flat"
-        text += f'<span class="chip {tone}{" sure" if sure else ""}">{signed(difference)}</span>'
+        text += f'<span class="chip {tone}{" sure" if sure else ""}">{signed(difference, entry.digits)}</span>'
     return text
 
 

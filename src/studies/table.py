@@ -86,7 +86,7 @@ def change_text(results: Results, row: Row, column: str, bold: str = "**") -> st
     if difference is None:
         return ""
     verdict = results.verdicts.get((row.name, column))
-    text = f"{difference:+.{results.entries[row.name, column].digits}f}".replace("-", "−")
+    text = signed(difference, results.entries[row.name, column].digits)
     return f"{bold}{text}{bold}" if verdict is not None and is_certain(verdict) else text
 
 

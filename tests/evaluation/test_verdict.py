@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from src.evaluation.verdict import critical, interval, judge, overlaps, probability_above_zero, scores
+from src.evaluation.verdict import critical, interval, judge, overlaps, probability_above_zero, scores, signed
 from tests.evaluation.null_studies import coverage, null_rows
 
 
@@ -119,3 +119,11 @@ def test_other_images_or_seeds_are_refused() -> None:
 def test_the_interval_covers_zero_when_nothing_helps(ratio: float) -> None:
     """`null_studies.py` does this on 1,000 studies each; 200 have a standard error of 1.5 %."""
     assert 0.91 <= coverage(ratio, seeds=3, images=40, studies=200, draws=300) <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("points", "digits", "text"),
+    [(2.34, 1, "+2.3"), (-0.04, 1, "0.0"), (0.0, 1, "0.0"), (-0.06, 1, "−0.1"), (-0.04, 2, "−0.04")],
+)
+def test_what_rounds_to_zero_has_no_sign(points: float, digits: int, text: str) -> None:
+    assert signed(points, digits) == text
