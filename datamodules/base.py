@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,6 @@ from typing import Any, Literal
 import cv2
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader
 
 from datamodules.checking import OnError, usable
@@ -28,6 +26,7 @@ from datamodules.datasets import (
 )
 from datamodules.fixed_sample import FixedSample, fixed_pairs, fixed_views, spread
 from datamodules.images import IGNORE, ImageError, list_images
+from datamodules.position import TrainingPosition
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Files, Joined, Part, Source, cache
 from datamodules.subsets import few, held_out, nested_share
@@ -127,9 +126,7 @@ class DomainDataModule(LightningDataModule):
         self.max_images = max_images
         self._sources: dict[Split, Source] = {}
         self._predicted: Source | None = None
-        self._train: DataLoader[Any] | None = None
-        self._origin = (0, 0)  # (batches the trainer had counted, samples consumed) when this fit began
-        self._restored: int | None = None
+        self._position = TrainingPosition()
 
     @property
     def class_names(self) -> list[str]:
@@ -184,23 +181,16 @@ class DomainDataModule(LightningDataModule):
             logger.warning(
                 "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch, self.batch_size
             )
-        sampler = EpochSampler(len(source), batch, self.seed, self._consumed)
+        sampler = EpochSampler(len(source), batch, self.seed, self._position.consumed)
         if self.job == "pretrain":
             assert isinstance(self.size, int)
             crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed)
-            self._train = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
+            loader = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
         else:
             pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
-            self._train = self._loader(pairs, batch, sampler, collate_training)
-        if self.trainer is not None:
-            limit = self.trainer.limit_train_batches
-            batches = min(limit, sampler.batches) if isinstance(limit, int) else int(limit * sampler.batches)
-            sampler.epoch_samples = max(1, batches) * batch * ranks
-            if self._restored is not None:
-                # Lightning looks for a position in the loader; this one's is kept by the data module
-                warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-                self._origin, self._restored = (self._trained_batches, self._restored), None
-        return self._train
+            loader = self._loader(pairs, batch, sampler, collate_training)
+        self._position.follow(self.trainer, sampler, batch)
+        return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation image once, masks at native size. Pre-training has none."""
@@ -257,33 +247,15 @@ class DomainDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
-        return {"samples": self._consumed()}
+        return {"samples": self._position.consumed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after that many samples; the trainer calls this before it asks for the loader."""
-        self._restored = int(state_dict["samples"])
+        self._position.restore(int(state_dict["samples"]))
 
     @property
     def _input_size(self) -> tuple[int, int]:
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
-
-    @property
-    def _trained_batches(self) -> int:
-        """Batches trained on since the first epoch, as the trainer counts them and keeps in its checkpoints."""
-        if self.trainer is None:
-            return 0
-        total = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        assert isinstance(total, _ProcessedTracker)
-        return total.processed
-
-    def _consumed(self) -> int:
-        """Samples that all processes together have trained on."""
-        if self._train is None or self._train.batch_size is None:
-            return 0
-        sampler = self._train.sampler
-        assert isinstance(sampler, EpochSampler)
-        batches, samples = self._origin
-        return samples + (self._trained_batches - batches) * self._train.batch_size * sampler.num_replicas
 
     def _prepared(self, split: Split) -> Source:
         source = self._labelled(split) if self.job == "segment" else self._unlabelled(split)
