@@ -29,6 +29,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
     cell = read_json(folder / "cell.json")
     assert cell is not None
     values = evaluated(folder) if cell["stage"] == "evaluate" else pretrained(folder)
+    last = values.get("step")  # counted from 0
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     provenance = {
         **machine(),
@@ -39,7 +40,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
         "disk_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "resumed": resumed,
         "stage": cell["stage"],
-        "steps": values.get("step"),
+        "steps": None if last is None else last + 1,
         **speed(folder),
     }
     write_json(folder / "provenance.json", provenance)
