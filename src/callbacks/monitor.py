@@ -36,15 +36,16 @@ class Monitor(Callback):
     """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
 
     Logs `monitor/<name>` and `monitor/<name>/frozen` (see `VitalSigns`), and `monitor/share`, its own part of the run's
-    time. A check that would take the share above `max_share` waits until it does not. The first rank measures and tells
-    the others; no random number is drawn from a shared generator, so a run's losses are the same without it.
+    time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are fewer of
+    them, evenly spread. The first rank measures and tells the others; no random number is drawn from a shared
+    generator, so a run's losses are the same without it.
 
     Args:
         every_n_steps: Optimiser steps between two checks; None for a twentieth of the run [C]; 0 turns it off.
         images: Training images whose two views are looked at [C].
         labelled: Training images whose masks are looked at, where there are masks [C].
-        max_share: Of the run's time that checks may take, 1 for all they want; a run too short for the first and the
-            last one exceeds it.
+        max_share: Of the whole run's time that checks may take, 1 for all they want; a run too short for the first and
+            the last one exceeds it, and so may one that ends early.
 
     Raises:
         ValueError: If a number is out of range.
@@ -66,7 +67,7 @@ class Monitor(Callback):
         self.step = -1  # optimiser steps done at the last check
         self.active = False
         self._vital: VitalSigns | None = None
-        self._every = self._next = self._start = 0
+        self._every = self._next = self._last = self._total = 0
         self._waits = True
         self._spent = self._cost = 0.0  # seconds, of all checks and of the last one
         self._began: float | None = None
@@ -86,9 +87,9 @@ class Monitor(Callback):
             rank_zero_warn(f"not monitored: {type(data).__name__} has no fixed_sample(images, labelled) to measure on")
             return
         self.active = True
-        self._start, self._began = trainer.global_step, time.monotonic()
-        self._every = self.every_n_steps or max(1, pl_module.total_steps // 20)
-        self._next = self._start + self._every
+        self._last, self._began, self._total = trainer.global_step, time.monotonic(), pl_module.total_steps
+        self._every = self.every_n_steps or max(1, self._total // 20)
+        self._next = self._last + self._every
         if trainer.is_global_zero:
             from src.evaluation.vital_signs import VitalSigns
 
@@ -141,12 +142,15 @@ class Monitor(Callback):
         return self._earlier + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def _affordable(self, step: int) -> int:
-        """The first step, from this one on, at which a check leaves enough time for the last one."""
+        """The step of the next check, if those that the run can pay for are spread evenly over what is left of it."""
         if self.max_share == 1:
             return step
-        own = self._elapsed - self._earlier
-        seconds = (self._spent + 2 * self._cost) / self.max_share - self._elapsed
-        return step + max(0, math.ceil(seconds * (step - self._start) / own))
+        training = (self._elapsed - self._spent) * self._total / step  # seconds of the whole run without its checks
+        left = training * self.max_share / (1 - self.max_share) - self._spent
+        count = int(left / max(self._cost, 1e-9)) - 1  # besides the last one; only the first rank knows the cost
+        if count < 1:
+            return self._total
+        return self._last + max(self._every, math.ceil((self._total - self._last) / (count + 1)))
 
     def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert pretrains(pl_module)
@@ -161,7 +165,7 @@ class Monitor(Callback):
             self._cost = time.monotonic() - began
             self._spent += self._cost
         self.signs = trainer.strategy.broadcast(self.signs)
-        self.step = trainer.global_step
+        self.step = self._last = trainer.global_step
         self._next, self._waits = self.step + self._every, True
         values = {f"monitor/{name}": sign.adapted for name, sign in self.signs.items()}
         values |= {f"monitor/{name}/frozen": sign.frozen for name, sign in self.signs.items()}
