@@ -14,11 +14,18 @@ from src.studies.config import Config
 def machine() -> Config:
     """Commit, hardware and versions, for people; nothing compares them."""
     return {
-        "commit": output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown",
+        "commit": commit(),
         "hardware": hardware(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "lightning", "timm")},
     }
+
+
+def commit() -> str:
+    """The working tree's commit; `-dirty` if a tracked file, published results not counted, differs from it."""
+    found = output("git", "rev-parse", "--short=12", "HEAD")
+    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return f"{found or 'unknown'}{'-dirty' if changed else ''}"
 
 
 def hardware() -> str:
