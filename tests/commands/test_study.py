@@ -91,12 +91,15 @@ def numbers(runs: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_half_way_it_goes_on_and_ends_with_the_same_numbers(tiny_study: Path, tmp_path: Path) -> None:
-    calm, broken = tmp_path / "calm", tmp_path / "broken"
-    finished_output(start(tiny_study, calm), 0)
-    assert len(numbers(calm)) == 5
+    content = yaml.safe_load(tiny_study.read_text())
+    content["columns"].pop("knn")
+    study, calm, broken = tmp_path / "tiny.yaml", tmp_path / "calm", tmp_path / "broken"
+    study.write_text(yaml.safe_dump(content, sort_keys=False))
+    finished_output(start(study, calm), 0)
+    assert len(numbers(calm)) == 3
 
-    process = start(tiny_study, broken)  # killed within the pre-training, after its first checkpoint
-    pretrained = next(cell for cell in Study.read(tiny_study).cells.values() if cell.stage == "pretrain")
+    process = start(study, broken)  # killed within the pre-training, after its first checkpoint
+    pretrained = next(cell for cell in Study.read(study).cells.values() if cell.stage == "pretrain")
     checkpoint = Store(broken / "cells").folder(pretrained) / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 1200
     while time.monotonic() < deadline and not checkpoint.is_file():
@@ -105,12 +108,12 @@ def test_killed_half_way_it_goes_on_and_ends_with_the_same_numbers(tiny_study: P
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = numbers(broken)
-    assert len(finished) == 2  # the frozen row's
+    assert len(finished) == 1  # the frozen row's
     written = {path: path.stat().st_mtime_ns for path in broken.glob("cells/*/metrics.json")}
 
-    output = finished_output(start(tiny_study, broken), 0)
+    output = finished_output(start(study, broken), 0)
     assert "resumed" in output
-    assert "2 of 5 stages are done already" in output
+    assert "1 of 3 stages are done already" in output
     assert numbers(broken) == numbers(calm)
     assert {path: path.stat().st_mtime_ns for path in written} == written  # finished parts were not run again
     assert json.loads((checkpoint.parents[1] / "provenance.json").read_text())["resumed"]
