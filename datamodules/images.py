@@ -180,7 +180,8 @@ def _read_bands(path: Path) -> NDArray[np.uint8]:
 
 def _decode_deep(path: Path, file: Image.Image) -> NDArray[np.uint8]:
     mode = file.mode
-    if getattr(file, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2:  # OpenCV reads it without an error, and wrong
+    planar = len(file.getbands()) > 1 and getattr(file, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
+    if planar:  # OpenCV reads it without an error, and wrong
         if geotiff.is_installed():
             return _read_bands(path)
         raise ImageError(
