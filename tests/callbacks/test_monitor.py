@@ -95,26 +95,27 @@ class SlowSigns:
         return {"agreement": Sign(0.5, 0.5), "rank/cls": Sign(9.0, 9.0)}
 
 
-def test_checks_are_spread_over_five_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """70 seconds of training pay for 3.7 seconds of checks: the frozen one, the last one, and five between."""
+@pytest.mark.parametrize(
+    ("steps", "checks"),
+    [
+        (70, [12, 24, 36, 48, 59, 70]),  # pays for 3.7 seconds of checks: the frozen one, the last one, five between
+        (20, [20]),  # pays for nothing between
+    ],
+)
+def test_checks_are_spread_over_five_percent_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, checks: list[int]
+) -> None:
     Clock.now = 0.0
     monkeypatch.setattr(monitor_module, "time", Clock())
     monkeypatch.setattr(vital_signs, "VitalSigns", SlowSigns)
-    config = watched(tmp_path / "run", max_steps=70, callbacks=[{"class_path": f"{__name__}.Clock"}])
+    config = watched(tmp_path / "run", max_steps=steps, callbacks=[{"class_path": f"{__name__}.Clock"}])
     config["monitor"] = {"every_n_steps": 4}
     command = run(["fit", "--config", written(tmp_path / "x.yaml", config)])
-    assert [step + 1 for step in rows(tmp_path / "run", "monitor/agreement")] == [12, 24, 36, 48, 59, 70]
-    assert monitor_of(command.trainer).share == pytest.approx(3.5 / 73.5) and 3.5 / 73.5 <= 0.05
-
-
-def test_a_run_that_cannot_pay_is_checked_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock.now = 0.0
-    monkeypatch.setattr(monitor_module, "time", Clock())
-    monkeypatch.setattr(vital_signs, "VitalSigns", SlowSigns)
-    config = watched(tmp_path / "run", max_steps=20, callbacks=[{"class_path": f"{__name__}.Clock"}])
-    config["monitor"] = {"every_n_steps": 4}
-    run(["fit", "--config", written(tmp_path / "x.yaml", config)])
-    assert [step + 1 for step in rows(tmp_path / "run", "monitor/agreement")] == [20]
+    assert [step + 1 for step in rows(tmp_path / "run", "monitor/agreement")] == checks
+    spent = (1 + len(checks)) / 2
+    assert (
+        monitor_of(command.trainer).share == pytest.approx(spent / (steps + spent)) and spent / (steps + spent) <= 0.05
+    )
 
 
 def test_a_resumed_run_knows_what_was_measured_before(tmp_path: Path) -> None:
