@@ -75,9 +75,13 @@ def line_chart(title: str, series: Sequence[Series], frozen: float | None = None
         ends.append(f"frozen {frozen:.2f}")
     for item in series:
         for number_of_seed, curve in enumerate(item.curves):
-            path = " ".join(f"{x},{y}" for x, y in (place(step, value) for step, value in curve))
-            faint = "" if number_of_seed == 0 else " faint"
-            parts.append(f'<polyline class="line s{item.colour % COLOURS}{faint}" points="{path}"/>')
+            spots = [place(step, value) for step, value in curve]
+            look = f"s{item.colour % COLOURS}{'' if number_of_seed == 0 else ' faint'}"
+            if len(spots) == 1:  # a line of one point would not be seen
+                parts.append(f'<circle class="point {look}" cx="{spots[0][0]}" cy="{spots[0][1]}" r="4"/>')
+            else:
+                path = " ".join(f"{x},{y}" for x, y in spots)
+                parts.append(f'<polyline class="line {look}" points="{path}"/>')
         ends.append(f"{item.label} from {item.curves[0][0][1]:.2f} to {item.curves[0][-1][1]:.2f}")
     return svg(WIDTH, HEIGHT, f"{title} over {last} steps: {'; '.join(ends)}", parts)
 

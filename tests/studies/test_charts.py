@@ -66,6 +66,14 @@ def test_the_frozen_line_lies_at_its_value_and_is_spoken() -> None:
     assert "frozen" not in line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])])
 
 
+def test_a_curve_of_one_point_is_a_dot_on_its_place() -> None:
+    text = line_chart("Rank", [Series("a", 2, [[(10, 2.0)], [(10, 1.0)]])], frozen=1.0)
+    places = re.findall(r'<circle class="point s2( faint)?" cx="([\d.]+)" cy="([\d.]+)" r="4"/>', text)
+    assert [faint for faint, _, _ in places] == ["", " faint"]
+    assert float(places[0][1]) == float(places[1][1]) and float(places[0][2]) < float(places[1][2])  # 2 is above 1
+    assert "polyline" not in text
+
+
 def test_points_over_an_axis_are_evenly_spaced_and_carry_their_deviation() -> None:
     levels = Levels("10 % of the labels", 7, {0: (50.0, 0.0), 10: (51.0, 0.5), 100: (52.0, 0.0)})
     text = axis_chart("Result", "images", [0, 10, 100], [levels])
