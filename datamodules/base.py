@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +48,7 @@ _SPLITS: dict[str, tuple[Split, ...]] = {
 }
 
 
-class DomainDataModule(LightningDataModule):
+class DomainDataModule(LightningDataModule, ABC):
     """A data set for both stages.
 
     A subclass names its classes and gives the images of a split; all else is the same for every data set.
@@ -129,14 +130,14 @@ class DomainDataModule(LightningDataModule):
         self._position = TrainingPosition()
 
     @property
+    @abstractmethod
     def class_names(self) -> list[str]:
         """Names of the classes, in id order."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def palette(self) -> list[Colour]:
         """RGB colour of each class."""
-        raise NotImplementedError
 
     @property
     def ids(self) -> list[int]:
@@ -148,6 +149,7 @@ class DomainDataModule(LightningDataModule):
         """Number of classes, ignored pixels not counted."""
         return len(self.class_names)
 
+    @abstractmethod
     def read(self, split: Split) -> Source:
         """List the images of a split.
 
@@ -155,7 +157,6 @@ class DomainDataModule(LightningDataModule):
             FileNotFoundError: If the data set is not there.
             ImageError: If it is not what it should be.
         """
-        raise NotImplementedError
 
     def read_predict(self) -> Source:
         """List the images that predictions are made for: the validation images, if the data set has no others."""

@@ -25,6 +25,7 @@ IGNORE = 255  # class id of pixels that neither train nor count
 
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
+_SAMPLES_PER_PIXEL = 277  # TIFF tag; Pillow's mode can show one channel where there are more
 _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
 
 
@@ -180,8 +181,8 @@ def _read_bands(path: Path) -> NDArray[np.uint8]:
 
 def _decode_deep(path: Path, file: Image.Image) -> NDArray[np.uint8]:
     mode = file.mode
-    planar = len(file.getbands()) > 1 and getattr(file, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
-    if planar:  # OpenCV reads it without an error, and wrong
+    tags: Any = getattr(file, "tag_v2", {})
+    if tags.get(_SAMPLES_PER_PIXEL, 1) > 1 and tags.get(_PLANAR_CONFIGURATION) == 2:  # OpenCV would misread it silently
         if geotiff.is_installed():
             return _read_bands(path)
         raise ImageError(
