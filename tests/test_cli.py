@@ -259,5 +259,10 @@ class TestProcesses:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-        best = [min(seconds(arguments) for _ in range(3)) for arguments in (ours, theirs)]
-        assert best[0] / best[1] <= bound
+        # In turns, so that both meet the same machine; the rest of it only ever adds time, so the best of each counts.
+        best = [float("inf"), float("inf")]
+        for _ in range(6):
+            best = [min(time, seconds(arguments)) for time, arguments in zip(best, (ours, theirs), strict=True)]
+            if best[0] / best[1] <= bound:
+                return
+        pytest.fail(f"best of 6: {best[0]:.2f} s against {best[1]:.2f} s, more than {bound} times as long")

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a row, a column or ROW/COLUMN; may be repeated"
     )
+    result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
     result.add_argument(
         "--max-hours", "--max_hours", type=float, default=math.inf, help="stop then; the same command goes on later"
     )
@@ -61,8 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     for label in study.left_out:
         print(f"column {label} is left out: its data set is not there (DATA_ROOT)")
     store = Store(options.runs / "cells")
-    part = study.only(options.only) if options.only else study
-    cells = list(part.cells.values())
+    cells = list(study.only(options.only, options.seed).cells.values())
     if options.dry_run:
         print(plan(store, cells))
         return

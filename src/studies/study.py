@@ -168,14 +168,21 @@ class Study:
         config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
         return override(override(config, row.both), row.pretrain.get("set") or {})
 
-    def only(self, names: Collection[str]) -> "Study":
-        """The part of the study with these rows, columns and places, a place written as `row/column`.
+    def only(self, names: Collection[str] = (), seeds: Collection[int] = ()) -> "Study":
+        """The part of the study with these rows, columns and places, a place written as `row/column`, and these seeds.
 
-        Names of rows alone leave the columns whole, and the other way round; places come in addition.
+        Names of rows alone leave the columns whole, and the other way round; places come in addition. No name, or no
+        seed, leaves them all.
 
         Raises:
-            ValueError: if a name is neither a row nor a column nor a place.
+            ValueError: if a name is neither a row nor a column nor a place, or a seed is not one of the study's.
         """
+        if unknown := [seed for seed in seeds if seed not in self.seeds]:
+            raise ValueError(f"{self.path}: no seed {unknown[0]}, the study's are {', '.join(map(str, self.seeds))}")
+        part = replace(self, seeds=tuple(seed for seed in self.seeds if seed in seeds)) if seeds else self
+        return part._at(names) if names else part
+
+    def _at(self, names: Collection[str]) -> "Study":
         for part in (part for name in names for part in name.split("/", 1)):
             if part not in self.rows and part not in self.columns:
                 known = [*self.rows, *self.columns]

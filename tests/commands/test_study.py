@@ -196,6 +196,7 @@ def test_ten_thousand_finished_cells_are_planned_and_rendered_in_seconds(tmp_pat
         (["{study}", "--job", "2"], 2, "unrecognized arguments: --job 2"),
         (["{study}", "--jobs", "0"], 2, "--jobs should be at least 1"),
         (["{study}", "--only", "linea"], 1, "no row or column 'linea', did you mean 'linear'?"),
+        (["{study}", "--seed", "7"], 1, "no seed 7, the study's are"),
         (["none.yaml"], 1, "none.yaml: no such file"),
     ],
 )

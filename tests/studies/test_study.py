@@ -152,6 +152,15 @@ def test_only_places_come_in_addition(tmp_path: Path) -> None:
         study.only(["linear/glare"])
 
 
+def test_only_seeds(tmp_path: Path) -> None:
+    study = Study.read(study_file(tmp_path, seeds=[0, 1, 2]))
+    assert {spot.seed for spot in study.only(seeds=[2, 0]).spots} == {0, 2}
+    assert {(spot.row, spot.seed) for spot in study.only(["glare"], [1]).spots} == {("glare", 1)}
+    assert set(study.only(["glare"], [1]).cells) < set(study.only(["glare"]).cells)
+    with pytest.raises(ValueError, match="no seed 3, the study's are 0, 1, 2"):
+        study.only(seeds=[3])
+
+
 def test_published_values_belong_to_rows(tmp_path: Path) -> None:
     column = {"data": "scenes", "config": str(tmp_path / "segment.yaml"), "paper": {"glarre": 41.6}}
     with pytest.raises(ValueError, match="column c, paper: 'glarre' is no row, did you mean 'glare'"):
