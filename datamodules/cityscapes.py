@@ -59,19 +59,20 @@ class CityscapesDataModule(OnDisk):
     def images(self, split: Split) -> list[Path]:
         return self.listed(self.root / "leftImg8bit" / split)
 
-    def read(self, split: Split) -> Source:
-        images = self.images(split)
-        if self.job == "pretrain":
-            return Files(self.root, images)
-        folder = self.root / "gtFine" / split
-        converted = next(folder.glob("*/*_gtFine_labelTrainIds.png"), None) is not None
-        ending, labels = ("Train", self.BY_TRAIN_ID) if converted else ("", self.BY_LABEL_ID)
-        masks = pair_masks(
-            images, self.root / "leftImg8bit" / split, folder, "_leftImg8bit", f"_gtFine_label{ending}Ids"
-        )
-        return Files(self.root, images, masks, labels)
+    def masks(self, split: Split, images: list[Path]) -> list[Path]:
+        ending = "_gtFine_labelTrainIds" if self._converted(split) else "_gtFine_labelIds"
+        return pair_masks(images, self.root / "leftImg8bit" / split, self._truth(split), "_leftImg8bit", ending)
+
+    def labels(self, split: Split) -> dict[int, int]:
+        return self.BY_TRAIN_ID if self._converted(split) else self.BY_LABEL_ID
 
     def read_predict(self) -> Source:
         """The test images; those of validation where the copy has no test images."""
         test = self.root / "leftImg8bit" / "test"
         return Files(self.root, self.listed(test)) if test.is_dir() else super().read_predict()
+
+    def _truth(self, split: Split) -> Path:
+        return self.root / "gtFine" / split
+
+    def _converted(self, split: Split) -> bool:
+        return next(self._truth(split).glob("*/*_gtFine_labelTrainIds.png"), None) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -94,6 +95,7 @@ class OnDisk(DomainDataModule):
     def palette(self) -> list[Colour]:
         return list(self.CLASSES.values())
 
+    @abstractmethod
     def images(self, split: Split) -> list[Path]:
         """The image files of a split, in an order that never changes.
 
@@ -101,21 +103,24 @@ class OnDisk(DomainDataModule):
             FileNotFoundError: If the data set is not there.
             ImageError: If it is not what it should be.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
         """The mask file of each image.
 
         Raises:
             FileNotFoundError, ImageError: As `images`.
         """
-        raise NotImplementedError
+
+    def labels(self, split: Split) -> dict[int, int]:
+        """What the ids in the masks of a split stand for."""
+        return self.LABELS
 
     def read(self, split: Split) -> Source:
         images = self.images(split)
         if self.job == "pretrain":
             return Files(self.root, images)
-        return Files(self.root, images, self.masks(split, images), self.LABELS)
+        return Files(self.root, images, self.masks(split, images), self.labels(split))
 
     def listed(self, folder: Path) -> list[Path]:
         """The images below a folder of the data set.
