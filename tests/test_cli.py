@@ -244,6 +244,16 @@ class TestProcesses:
         assert done.returncode == 0
         assert all(f"\n  {name} " in done.stdout and line in done.stdout for name, (_, line) in COMMANDS.items())
 
+    def test_help_of_fit_imports_no_timm(self) -> None:
+        check = """if True:
+            import sys
+            from src.__main__ import main
+            code = main(["fit", "--help"])
+            sys.exit(code or "timm" in sys.modules)"""
+        done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "--model" in done.stdout
+
     @pytest.mark.parametrize(
         ("ours", "theirs", "bound"),
         [

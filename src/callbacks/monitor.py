@@ -1,7 +1,5 @@
 """Watching a pre-training while it runs: is the backbone getting better, or is it breaking?"""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping
@@ -11,13 +9,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-if TYPE_CHECKING:  # they import timm, which the command line's help need not wait for
+# These import timm, which the command line's help need not wait for. Nor are annotations postponed here: jsonargparse
+# would import what follows to evaluate them.
+if TYPE_CHECKING:
     from src.evaluation.vital_signs import Sample, Sign, VitalSigns
     from src.objectives.consistency import Objective
     from src.pretraining import ContinualPretraining
 
 
-def pretrains(module: LightningModule) -> TypeGuard[ContinualPretraining]:
+def pretrains(module: LightningModule) -> "TypeGuard[ContinualPretraining]":
     """Whether a module is a continual pre-training."""
     from src.pretraining import ContinualPretraining
 
