@@ -15,7 +15,7 @@ class Row:
     name: str
     label: str
     pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
-    evaluate: Config = field(default_factory=dict)  # `set`
+    evaluate: Config = field(default_factory=dict)  # `config` and `set`
     both: Config = field(default_factory=dict)
     at: float | None = None  # where the row lies on the study's axis
 
@@ -81,7 +81,7 @@ def read_row(where: str, name: str, content: Config) -> Row:
     if pretrain is not None:
         allow(f"{where}, pretrain", pretrain, ("config", "set"))
     evaluate = content.get("evaluate") or {}
-    allow(f"{where}, evaluate", evaluate, ("set",))
+    allow(f"{where}, evaluate", evaluate, ("config", "set"))
     return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {}, content.get("at"))
 
 

@@ -21,10 +21,11 @@
 and the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
 columns as curves over the rows.
 
-A row may also `set` keys of both stages, name another `pretrain.config`, or `evaluate.set`. `seeded: false` says that
-an evaluation draws nothing at random, so that only the pre-training's seed can move it. A column's `metric` is a score
-of the evaluation or one of `src.studies.quantity`; `optional: true` leaves the column out where its data set is not
-there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no verdicts: a check of the plumbing.
+A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, or `evaluate.set`.
+`seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
+column's `metric` is a score of the evaluation or one of `src.studies.quantity`; `optional: true` leaves the column out
+where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no verdicts: a
+check of the plumbing.
 
 The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
 the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
@@ -143,7 +144,8 @@ class Study:
                 if self.wanted is not None and (row.name, column.name) not in self.wanted:
                     continue
                 pretraining = self._pretraining(row, column, read_file)
-                config = override(read_file(Path(column.config)), self.evaluate.get("set") or {})
+                file = str(row.evaluate.get("config") or column.config).format(data=column.data)
+                config = override(read_file(Path(file)), self.evaluate.get("set") or {})
                 config = override(override(override(config, column.changes), row.both), row.evaluate.get("set") or {})
                 made = config_digest(config)
                 trained = config_digest(pretraining) if pretraining is not None else ""

@@ -58,6 +58,21 @@ def test_data_names_the_file_of_the_pre_training(tmp_path: Path) -> None:
         _ = Study.read(path).cells
 
 
+def test_a_row_may_name_the_file_of_its_evaluation(tmp_path: Path) -> None:
+    rows = {
+        "frozen": {"pretrain": None},
+        "own": {"pretrain": None, "evaluate": {"config": str(tmp_path / "{data}.yaml")}},
+    }
+    path = study_file(tmp_path, rows=rows, evaluate={"set": {"trainer.max_epochs": 5}})
+    data = Study.read(path).columns["linear"].data
+    (tmp_path / f"{data}.yaml").write_text("model: {init_args: {lr: 8}}\n", encoding="utf-8")
+    study = Study.read(path)
+    config = study.cells[study.spots[Spot("own", "linear", 0)]].config
+    assert config["model"]["init_args"]["lr"] == 8
+    assert config["trainer"]["max_epochs"] == 5  # the study's changes are laid on it as on any other
+    assert study.cells[study.spots[Spot("frozen", "linear", 0)]].config["model"]["init_args"]["lr"] != 8
+
+
 def test_only_keeps_the_named_rows_and_columns(tmp_path: Path) -> None:
     study = Study.read(study_file(tmp_path))
     part = study.only(["glare", "linear"])
