@@ -25,8 +25,8 @@ from datamodules.datasets import (
     collate_training,
     collate_views,
 )
-from datamodules.fixed_sample import FixedSample, fixed_pairs, fixed_views, spread
-from datamodules.images import IGNORE, ImageError, list_images
+from datamodules.fixed_sample import FixedSample, bank_and_queries, fixed_views
+from datamodules.images import IGNORE, list_images
 from datamodules.position import TrainingPosition
 from datamodules.sampling import EpochSampler, EverySampleOnce, process
 from datamodules.sources import Files, Joined, Part, Source, cache
@@ -229,22 +229,10 @@ class DomainDataModule(LightningDataModule, ABC):
             labelled: How many come with their masks.
         """
         assert isinstance(self.size, int)
-        views = fixed_views(self.source("train"), self.size, images)
         labelling = copy.copy(self)
         labelling.job = "segment"
-        try:
-            train = labelling.read("train")
-            kept = held_out(len(train))
-            rest = sorted(set(range(len(train))) - set(kept))
-            if not kept or not labelled:
-                return FixedSample(views, None, None)
-            bank = fixed_pairs(train, self.size, spread(rest, labelled - labelled // 3))
-            return FixedSample(views, bank, fixed_pairs(train, self.size, spread(kept, labelled // 3)))
-        except FileNotFoundError:
-            logger.info("no masks: this pre-training is watched by what needs no labels")
-        except ImageError as error:  # pre-training does not need masks: a bad one must not end it
-            logger.warning("this pre-training is watched without labels: %s", error)
-        return FixedSample(views, None, None)
+        bank, queries = bank_and_queries(lambda: labelling.read("train"), self.size, labelled)
+        return FixedSample(fixed_views(self.source("train"), self.size, images), bank, queries)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""

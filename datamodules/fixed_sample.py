@@ -5,6 +5,8 @@ Shapes: V views · B images · S side of a view · h, w native size.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,12 @@ from datamodules.datasets import (
     collate_evaluation,
     collate_views,
 )
+from datamodules.images import ImageError
 from datamodules.sources import Source
+from datamodules.subsets import held_out
 from datamodules.views import Crops
+
+logger = logging.getLogger(__name__)
 
 SEED = 0  # of the views' crops and colours: another one than the run's would make runs with other seeds incomparable
 
@@ -43,14 +49,31 @@ def fixed_views(source: Source, side: int, images: int) -> Crops:
     return collate_views([views[(0, place)] for place in spread(range(len(source)), images)])
 
 
-def fixed_pairs(source: Source, side: int, places: list[int]) -> SegmentationBatch:
-    """Labelled images at some places of a source, resized to a square of `side`.
+def bank_and_queries(
+    read_train: Callable[[], Source], side: int, labelled: int
+) -> tuple[SegmentationBatch, SegmentationBatch] | tuple[None, None]:
+    """Labelled training images, a third of them from the held-out fifth; none where masks are missing or unusable.
 
-    Raises:
-        ImageError: If an image or its mask is unusable.
+    Args:
+        read_train: Lists the labelled training images.
+        side: Of the square that images are resized to.
+        labelled: How many images.
     """
-    pairs = LabelledPairs(source, (side, side), training=False)
-    return collate_evaluation([pairs[place] for place in places])
+    try:
+        train = read_train()
+        kept = held_out(len(train))
+        rest = sorted(set(range(len(train))) - set(kept))
+        if not kept or not labelled:
+            return None, None
+        pairs = LabelledPairs(train, (side, side), training=False)
+        bank = [pairs[place] for place in spread(rest, labelled - labelled // 3)]
+        queries = [pairs[place] for place in spread(kept, labelled // 3)]
+        return collate_evaluation(bank), collate_evaluation(queries)
+    except FileNotFoundError:
+        logger.info("no masks: this pre-training is watched by what needs no labels")
+    except ImageError as error:  # pre-training does not need masks: a bad one must not end it
+        logger.warning("this pre-training is watched without labels: %s", error)
+    return None, None
 
 
 def spread(places: range | list[int], count: int) -> list[int]:
