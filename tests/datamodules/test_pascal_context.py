@@ -9,6 +9,7 @@ import pytest
 
 from datamodules.images import ImageError
 from datamodules.pascal_context import PascalContextDataModule
+from datamodules.preparing.pascal_annotation import CATEGORIES
 from tests.datamodules import miniatures
 
 
@@ -26,9 +27,12 @@ def test_the_root_may_be_any_of_the_archives_folders(tmp_path: Path) -> None:
         assert len(PascalContextDataModule(place).source("train")) == 4
 
 
-def test_there_are_59_classes() -> None:
+def test_each_of_the_59_names_belongs_to_the_category_that_prepare_writes_at_its_place() -> None:
     names = list(PascalContextDataModule.CLASSES)
-    assert len(names) == 59 and (names[0], names[14], names[58]) == ("aeroplane", "person", "wood")
+    assert len(names) == len(CATEGORIES) == 59
+    assert names == sorted(names)  # as the 459 categories are
+    voc = {23: "bicycle", 34: "bottle", 45: "bus", 59: "car", 113: "dog", 258: "motorbike", 284: "person", 368: "sofa"}
+    assert {category: names[CATEGORIES.index(category)] for category in voc} == voc
     assert PascalContextDataModule.CLASSES["aeroplane"] == (180, 120, 120)
 
 
