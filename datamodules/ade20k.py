@@ -67,4 +67,6 @@ class ADE20KDataModule(OnDisk):
 
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
         folder = self.FOLDERS[split]
-        return pair_masks(images, self.base / "images" / folder, self.base / "annotations" / folder)
+        return pair_masks(
+            images, self.base / "images" / folder, self.base / "annotations" / folder, on_error=self.on_error
+        )

@@ -61,7 +61,9 @@ class CityscapesDataModule(OnDisk):
 
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
         ending = "_gtFine_labelTrainIds" if self._converted(split) else "_gtFine_labelIds"
-        return pair_masks(images, self.root / "leftImg8bit" / split, self._truth(split), "_leftImg8bit", ending)
+        return pair_masks(
+            images, self.root / "leftImg8bit" / split, self._truth(split), "_leftImg8bit", ending, self.on_error
+        )
 
     def labels(self, split: Split) -> dict[int, int]:
         return self.BY_TRAIN_ID if self._converted(split) else self.BY_LABEL_ID

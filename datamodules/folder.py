@@ -166,7 +166,9 @@ class FolderDataModule(DomainDataModule):
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
                 "found nothing; without masks only job: pretrain and predict are possible"
             )
-        paired = pair_masks(files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending)
+        paired = pair_masks(
+            files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending, on_error=self.on_error
+        )
         if self.described is None:
             labels = {i: c for c, i in enumerate(self.ids)} | dict.fromkeys(self.ignored_ids, self.ignore_index)
             return Files(self.root, files, paired, labels)

@@ -46,7 +46,7 @@ class LoveDADataModule(OnDisk):
         masks = []
         for place in self._places(split.capitalize()):
             here = [path for path in images if path.is_relative_to(place)]
-            masks += pair_masks(here, place / "images_png", place / "masks_png")
+            masks += pair_masks(here, place / "images_png", place / "masks_png", on_error=self.on_error)
         return masks
 
     def read_predict(self) -> Source:

@@ -137,7 +137,12 @@ class OnDisk(DomainDataModule):
 
 
 def pair_masks(
-    images: list[Path], image_folder: Path, mask_folder: Path, image_ending: str = "", mask_ending: str = ""
+    images: list[Path],
+    image_folder: Path,
+    mask_folder: Path,
+    image_ending: str = "",
+    mask_ending: str = "",
+    on_error: OnError = "raise",
 ) -> list[Path]:
     """Find the mask of each image: the same path below the other folder, with any suffix.
 
@@ -147,10 +152,12 @@ def pair_masks(
         mask_folder: Of the same split.
         image_ending: What image names have before their suffix, and masks do not: `_leftImg8bit`.
         mask_ending: What mask names have instead; files without it are no masks.
+        on_error: `skip` gives an image that has no mask, or several, a path where no file is: it is then skipped and
+            counted with all that cannot be read.
 
     Raises:
         FileNotFoundError: If there is no folder of masks.
-        ImageError: Naming an image without a mask, or with several.
+        ImageError: Naming an image without a mask, or with several, unless these are skipped.
     """
     if not mask_folder.is_dir():
         raise FileNotFoundError(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
@@ -163,9 +170,9 @@ def pair_masks(
     for image in images:
         stem = image.relative_to(image_folder).with_suffix("").as_posix().removesuffix(image_ending)
         found = by_stem.get(stem, [])
-        if len(found) != 1:
+        expected = mask_folder / f"{stem}{mask_ending}.png"
+        if len(found) != 1 and on_error == "raise":
             names = ", ".join(path.name for path in found) or "none"
-            expected = mask_folder / f"{stem}{mask_ending}.png"
             raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
-        masks.append(found[0])
+        masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
     return masks

@@ -20,4 +20,4 @@ class PairedFolders(OnDisk):
         return self.listed(self.root / "images" / split)
 
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
-        return pair_masks(images, self.root / "images" / split, self.root / "masks" / split)
+        return pair_masks(images, self.root / "images" / split, self.root / "masks" / split, on_error=self.on_error)

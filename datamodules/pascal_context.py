@@ -52,11 +52,12 @@ class PascalContextDataModule(OnDisk):
         images = [self.base / "JPEGImages" / f"{name}.jpg" for name in names.read_text().split()]
         if not images:
             raise ImageError(f"{names}: expected the name of an image on each line, found none")
-        return _all_there(images, names)
+        return images if self.on_error == "skip" else _all_there(images, names)
 
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
         folder = self.base / "SegmentationClassContext"
-        return _all_there([folder / f"{image.stem}.png" for image in images], folder)
+        masks = [folder / f"{image.stem}.png" for image in images]
+        return masks if self.on_error == "skip" else _all_there(masks, folder)
 
 
 def _all_there(files: list[Path], said_by: Path) -> list[Path]:

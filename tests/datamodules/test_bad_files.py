@@ -116,6 +116,29 @@ def test_every_data_set_stops_at_a_bad_file_or_skips_and_counts_it(
     assert f"{bad.name}: expected an image" in caplog.text and "skipped 1 of 4 files" in caplog.text
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_an_image_without_a_mask_is_an_error_or_skipped_and_counted(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = miniatures.WRITERS[name](tmp_path)
+    whole = MODULES[name](root, job="segment", size=16, cache=False).source("train")
+    mask = whole.masks[2]
+    mask.unlink()
+    with pytest.raises(ImageError, match=rf"{mask.name}.*found (none|nothing)"):
+        MODULES[name](root, job="segment", size=16).source("train")
+    skipping = MODULES[name](root, job="segment", size=16, on_error="skip", cache=False).source("train")
+    assert [skipping.name(i) for i in range(len(skipping))] == [whole.name(i) for i in (0, 1, 3)]
+    assert f"{mask}: expected a mask, found no file" in caplog.text and "skipped 1 of 4 files" in caplog.text
+
+
+def test_an_image_with_two_masks_is_skipped(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    save(root / "masks" / "train" / "1.tif", np.zeros(miniatures.SIDES, np.uint8))
+    with pytest.raises(ImageError, match=r"1\.png: expected one mask .*1\.png, found 1\.png, 1\.tif"):
+        CamVidDataModule(root, job="segment").source("train")
+    assert len(CamVidDataModule(root, job="segment", on_error="skip", cache=False).source("train")) == 3
+
+
 def test_a_bad_mask_is_skipped_with_its_image_where_masks_are_read(tmp_path: Path) -> None:
     root = miniatures.paired(tmp_path)
     save(root / "masks" / "train" / "1.png", np.full(miniatures.SIDES, 77, np.uint8))
