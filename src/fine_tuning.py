@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from timm.layers import DropPath
 from torch import nn
 
@@ -17,12 +18,20 @@ from src.models.backbone import Backbone
 def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None) -> None:
     """Freeze what comes after the last block that a head reads: it gets no gradient, which DDP refuses.
 
+    Warns where a head that reads several blocks leaves out the last one: its default is made for a ViT of 12.
+
     Args:
         backbone: Its parameters' `requires_grad` is changed.
         blocks: As in `Backbone.feature_maps`; None reaches everything.
     """
     if blocks is None:
         return
+    if len(blocks) > 1 and max(blocks) < backbone.depth - 1:
+        quarters = [(quarter + 1) * backbone.depth // len(blocks) - 1 for quarter in range(len(blocks))]
+        rank_zero_warn(
+            f"the head reads blocks {list(blocks)} of {backbone.name}, which has {backbone.depth}: what comes after "
+            f"block {max(blocks)} is not used; to read all depths, set decoder.init_args.blocks to {quarters}"
+        )
     for late in (*backbone.trunk.blocks[max(blocks) + 1 :], backbone.trunk.norm):
         late.requires_grad_(False)
 

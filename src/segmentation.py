@@ -85,11 +85,6 @@ class SemanticSegmentation(ScoredSegmentation):
         super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
         if cache_features and train != "head":
             raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
-        if cache_features and (not isinstance(inference, Whole) or inference.passes != [(1.0, False)]):
-            raise ValueError(
-                "cache_features keeps the features of whole images, but inference would see other ones: leave "
-                "inference out of the fit and give it to `test`, or set cache_features to false"
-            )
         if adapter is not None and train == "head":
             raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
         if train == "head" and (layer_decay != 1 or drop_path):
@@ -196,10 +191,16 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            ValueError: If features shall be cached and the data module is none, or has random transforms.
+            ValueError: If features shall be cached and the data module is none or has random transforms, or inference
+                is not that of whole images.
         """
         if stage != "fit" or not self.cache_features:
             return
+        if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:
+            raise ValueError(
+                "cache_features keeps the features of whole images, but inference would see other ones: leave "
+                "inference out of the fit and give it to `test`, or set cache_features to false"
+            )
         inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if inner is None:
             raise ValueError(

@@ -41,9 +41,10 @@ def axis(side: int, crop: float, stride: float, scale: float, patch: int) -> Axi
         scale: The network sees a window enlarged by this.
         patch: Patch size.
     """
-    length = side if crop >= side * scale else max(1, round(crop / scale))
+    whole = crop >= side * scale
+    length = side if whole else max(1, round(crop / scale))
     step = max(1, round(min(stride / scale, length)))
-    resized = max(1, round(length * scale))
+    resized = max(1, round(side * scale if whole else crop))
     starts = [*range(0, side - length, step), side - length]
     return Axis(starts, length, resized, math.ceil(resized / patch) * patch)
 
@@ -68,7 +69,8 @@ def matrices(windows: Axis, chosen: range, places: Tensor, cells: int) -> Tensor
     """
     starts = torch.tensor([windows.starts[i] for i in chosen], dtype=torch.float64)
     offset = places - starts[:, None]  # [I, n]
-    weight = torch.minimum(offset, windows.length - offset).clamp_min(0)
+    border = torch.minimum(offset, windows.length - offset)
+    weight = torch.where(border < -1e-9, 0, border.clamp_min(1e-6))  # on the border of all its windows, a place has two
     weight = weight / weight.sum(dim=0)
     cell = offset * (windows.resized / windows.length * cells / windows.padded) - 0.5
     distance = (cell.clamp(0, cells - 1)[..., None] - torch.arange(cells)).abs()

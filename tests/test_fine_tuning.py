@@ -108,3 +108,11 @@ def test_what_no_head_reads_is_frozen() -> None:
         freeze_unreached(backbone, blocks)
         for name, parameter in backbone.trunk.named_parameters():
             assert parameter.requires_grad != name.startswith(late), name
+
+
+def test_a_head_that_leaves_out_the_end_of_a_deeper_backbone_is_told_so() -> None:
+    backbone = Backbone(TINY, "none")
+    with pytest.warns(
+        UserWarning, match=r"\[0, 2\] of test_vit, which has 6: .* set decoder.init_args.blocks to \[2, 5\]"
+    ):
+        freeze_unreached(backbone, (0, 2))

@@ -271,10 +271,13 @@ class TestInference:
                         agree = (prediction.mask[place] == scores.argmax(dim=0)).float().mean()
                         assert agree > 0.99  # a single pass compares logits, not their shares
 
-    def test_cached_features_are_of_whole_images(self) -> None:
+    def test_cached_features_are_of_whole_images_and_a_test_may_see_windows_of_them(self, tmp_path: Path) -> None:
         for inference in (SlidingWindow(32, 16), Whole((1.0, 2.0)), Whole(flip=True)):
+            model = tiny(cache_features=True, inference=inference)
             with pytest.raises(ValueError, match="cache_features keeps the features of whole images"):
-                tiny(cache_features=True, inference=inference)
+                trainer(tmp_path, max_steps=1).fit(model, datamodule=BlocksDataModule())
+            (scores,) = trainer(tmp_path).test(model, datamodule=BlocksDataModule())
+            assert 0 <= scores["test/miou"] <= 1
 
     def test_cached_features_are_of_one_size(self, tmp_path: Path) -> None:
         data = BlocksDataModule()

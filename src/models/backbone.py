@@ -145,9 +145,8 @@ class Backbone(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB `[B, 3, H, W]`, uint8 or float in [0, 1], to what the trunk was trained on."""
-        if not images.is_floating_point():
-            images = images.to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
+        scale = 1 if images.is_floating_point() else 255
+        return (images.to(self.mean.dtype) / scale - self.mean) / self.std
 
     def forward(self, images: Tensor, attention: bool = False) -> Features:
         """Features of a batch of images.

@@ -37,6 +37,9 @@ def test_uint8_and_float_images_give_the_same_features(monkeypatch):
     backbone = tiny_backbone(monkeypatch)
     images = torch.randint(0, 256, (1, 3, 32, 32)).to(torch.uint8)
     assert torch.equal(backbone(images).patches, backbone(images.float() / 255).patches)
+    half = backbone.to(torch.bfloat16)  # Lightning's bf16-true: images that were resized or padded are float32
+    assert torch.equal(half.normalise(images), half.normalise(images.float() / 255).bfloat16())
+    assert half(images.float() / 255).patches.dtype == torch.bfloat16
 
 
 def test_feature_maps_are_the_blocks_outputs_and_the_normed_last_one(monkeypatch):
