@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,9 +81,16 @@ def ours(root: Path, images: list[Path], masks: list[Path]) -> Callable[[int], o
     return lambda i: pairs[i // len(images), i % len(images)]
 
 
+class PhotometricDistortion(v2.RandomPhotometricDistort):
+    """Torchvision's, without its permutation of the channels, which the field's segmentation recipes do not have."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return super().make_params(flat_inputs) | {"channel_permutation": None}
+
+
 def torchvision_v2(images: list[Path], masks: list[Path]) -> Callable[[int], object]:
     """The same steps with torchvision's functions, in the order and manner of its segmentation reference."""
-    photometric = v2.RandomPhotometricDistort(hue=(-0.1, 0.1))
+    photometric = PhotometricDistortion(hue=(-0.1, 0.1))
     flip = v2.RandomHorizontalFlip(0.5)
 
     def read(i: int) -> tuple[Tensor, Tensor]:

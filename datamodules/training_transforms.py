@@ -34,8 +34,8 @@ class TrainingTransforms:
             is padded at the bottom and the right, and ignored in the mask.
         resize: Range of the factor, drawn uniformly, by which an image is resized.
         short_side: An image's short side is brought to this many pixels first; None: the factor is of its own size.
-        max_class_share: A crop in which one class has more than this share of the labelled pixels is drawn again, at
-            most ten times; 1 takes the first crop.
+        max_class_share: The first of ten crops is taken in which no class has more than this share of the labelled
+            pixels, and the most balanced one where all have; 1 takes the first crop.
         flip: Probability of mirroring left to right.
         photometric: Change brightness, contrast, saturation and hue, each with probability one half.
 
@@ -103,16 +103,21 @@ class BalancedCrop(albumentations.DualTransform):
         self.max_class_share = max_class_share
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the factor, and windows until one is balanced (albumentations calls this once an image)."""
+        """Draw the factor, and up to ten windows (albumentations calls this once an image)."""
         mask = data["mask"]
         factor = float(self.random_generator.uniform(*self.resize))
         if self.short_side is not None:
             factor *= self.short_side / min(mask.shape)
-        window, size = self._draw(mask.shape, factor)
-        for _ in range(_TRIES - 1 if self.max_class_share < 1 else 0):
-            if largest_share(self.apply_to_mask(mask, window, size)) <= self.max_class_share:
+        chosen = self._draw(mask.shape, factor)
+        share = largest_share(self.apply_to_mask(mask, *chosen))
+        for _ in range(_TRIES - 1):
+            if share <= self.max_class_share:
                 break
-            window, size = self._draw(mask.shape, factor)
+            other = self._draw(mask.shape, factor)
+            other_share = largest_share(self.apply_to_mask(mask, *other))
+            if other_share < share:
+                chosen, share = other, other_share
+        window, size = chosen
         return {"window": window, "size": size}
 
     def apply(self, img: NDArray[np.uint8], window: Window, size: tuple[int, int], **_: Any) -> NDArray[np.uint8]:

@@ -81,6 +81,19 @@ def test_no_class_has_more_than_its_share_where_ten_tries_find_such_a_crop() -> 
     assert np.mean(np.array(shares[0]) > 0.75) < 0.16 < 0.65 < np.mean(np.array(shares[1]) > 0.75)
 
 
+def test_the_most_balanced_of_ten_crops_is_taken_where_none_is_balanced() -> None:
+    mask = np.zeros((40, 200), np.uint8)
+    mask[:, 192:] = 1  # at most 8 of the 40 columns of a crop
+    image = np.zeros((40, 200, 3), np.uint8)
+    limited, free = (TrainingTransforms(40, (1.0, 1.0), max_class_share=share) for share in (0.75, 1.0))
+    shares = [
+        np.mean([largest_share(transforms(image, mask, np.random.default_rng([0, i]))[1]) for i in range(100)])
+        for transforms in (limited, free)
+    ]
+    # of 161 places those from 153 on hold some of the second class: 5 % of crops, and 41 % of ten
+    assert shares[0] < 0.97 < 0.99 < shares[1]
+
+
 def test_the_share_is_of_labelled_pixels() -> None:
     mask = np.full((10, 10), IGNORE, np.uint8)
     assert largest_share(mask) == 1.0
