@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from datamodules.images import ImageError
@@ -14,6 +15,8 @@ from datamodules.sources import Part, Source
 logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "skip"]
+
+_AT_ONCE = 1000  # a thread pool keeps half a kilobyte for each task that it was given: too much for a million images
 
 
 def usable(source: Source, labelled: bool) -> Source:
@@ -37,15 +40,17 @@ def usable(source: Source, labelled: bool) -> Source:
             return error
         return None
 
-    with ThreadPoolExecutor() as threads:  # the decoders release the interpreter lock
-        results = threads.map(problem, range(len(source)))
-        problems = list(tqdm(results, "checking", len(source), unit="image", delay=5, leave=False))
-    bad = [error for error in problems if error is not None]
+    bad: dict[int, ImageError] = {}
+    with ThreadPoolExecutor() as threads, tqdm(total=len(source), desc="checking", unit="image", delay=5) as bar:
+        for start in range(0, len(source), _AT_ONCE):  # the decoders release the interpreter lock
+            places = range(start, min(start + _AT_ONCE, len(source)))
+            bad |= {i: error for i, error in zip(places, threads.map(problem, places), strict=True) if error}
+            bar.update(len(places))
     if not bad:
         return source
-    for error in bad:
+    for error in bad.values():
         logger.warning("skipped: %s", error)
     logger.warning("skipped %d of %d files", len(bad), len(source))
     if len(bad) == len(source):
         raise ImageError(f"expected at least one readable image, found {len(bad)} bad files; the first: {bad[0]}")
-    return Part(source, [i for i, error in enumerate(problems) if error is None])
+    return Part(source, np.delete(np.arange(len(source)), list(bad)))

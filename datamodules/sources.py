@@ -109,11 +109,10 @@ class Part:
         indices: Which samples, in which order.
     """
 
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+    def __init__(self, source: Source, indices: Sequence[int] | NDArray[np.int64]) -> None:
         self.source = source
-        self.indices = np.asarray(
-            indices, np.int64
-        )  # 8 bytes each, and no reference counts that workers would write to
+        # 8 bytes each, and no reference counts that workers would write to
+        self.indices = np.asarray(indices, np.int64)
 
     def __len__(self) -> int:
         return len(self.indices)

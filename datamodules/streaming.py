@@ -75,6 +75,7 @@ class StreamingDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: If a local folder has no chunks.
+            ValueError: If there is not one batch for each process.
         """
         if ":" not in self.chunks.split("/")[0] and not Path(self.chunks, "index.json").is_file():
             raise FileNotFoundError(
@@ -90,6 +91,11 @@ class StreamingDataModule(LightningDataModule):
             max_cache_size=self.cache_bytes,
         )
         views.crop = self.crop
+        if len(views) < self.batch_size:  # those of this process
+            raise ValueError(
+                f"{self.chunks}: expected images for a batch of {self.batch_size} in each process, found {len(views)} "
+                "for one; lower batch_size"
+            )
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,
             batch_size=self.batch_size,
@@ -131,8 +137,11 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", workers: 
     Raises:
         FileNotFoundError: If there is no such folder.
         ImageError: If it holds no image.
+        ValueError: If the target holds chunks already.
     """
     files = list_images(folder)
+    if Path(target, "index.json").exists():
+        raise ValueError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")
     inputs = [(i, str(file)) for i, file in enumerate(files)]
     method = multiprocessing.get_start_method()
     try:

@@ -104,3 +104,13 @@ def test_a_bad_file_is_named_as_it_was_called() -> None:
 def test_a_folder_without_chunks_is_answered_with_the_command_that_writes_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected chunks with an index\.json, found none; python -m"):
         StreamingDataModule(str(tmp_path)).train_dataloader()
+
+
+def test_less_than_a_batch_is_refused(packed: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match="expected images for a batch of 13 in each process, found 12"):
+        StreamingDataModule(str(packed[1]), batch_size=13, size=16, workers=0).train_dataloader()
+
+
+def test_chunks_are_not_mixed_with_older_ones(packed: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match=r"expected a folder without chunks, found an index\.json"):
+        write_chunks(packed[0], str(packed[1]))
