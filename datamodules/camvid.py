@@ -9,19 +9,22 @@ from datamodules.paired import PairedFolders
 
 
 class CamVidDataModule(PairedFolders):
-    """CamVid in its common form of 11 classes: 367 training and 101 validation images; id 11, void, is ignored."""
+    """CamVid in its common form of 11 classes: 367 training and 101 validation images; id 11, void, is ignored.
+
+    Colours are those of its authors' labels.
+    """
 
     CLASSES: ClassVar = {
-        "sky": (128, 180, 255),
-        "building": (128, 64, 48),
-        "pole": (192, 192, 160),
-        "road": (112, 80, 128),
-        "sidewalk": (224, 128, 208),
-        "tree": (64, 140, 40),
-        "sign": (240, 210, 40),
-        "fence": (96, 100, 140),
-        "car": (40, 60, 200),
-        "pedestrian": (230, 50, 50),
-        "bicyclist": (20, 190, 190),
+        "sky": (128, 128, 128),
+        "building": (128, 0, 0),
+        "pole": (192, 192, 128),
+        "road": (128, 64, 128),
+        "sidewalk": (0, 0, 192),
+        "tree": (128, 128, 0),
+        "sign": (192, 128, 128),
+        "fence": (64, 64, 128),
+        "car": (64, 0, 128),
+        "pedestrian": (64, 64, 0),
+        "bicyclist": (0, 128, 192),
     }
     LABELS: ClassVar = {i: i for i in range(11)} | {11: IGNORE}
