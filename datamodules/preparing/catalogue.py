@@ -4,70 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
+from datamodules.images import IGNORE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.cwfid_annotation import write_cwfid
 from datamodules.preparing.downloading import Download
 from datamodules.preparing.pascal_annotation import write_pascal_context
-
-WORK = ".preparing"
-"""Below the data set's folder: archives and what is only needed until they are converted."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of a data set on disk.
-
-    Attributes:
-        name: What it is called.
-        images: Where its images lie: a pattern relative to the root; with `listing` a path with `{}` for each line.
-        count: How many there are officially.
-        masks: What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`;
-            None where nothing is labelled.
-        listing: File that names the images, a line each.
-    """
-
-    name: str
-    images: str
-    count: int
-    masks: tuple[tuple[str, str], ...] | None
-    listing: str | None = None
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A download and what is taken of it.
-
-    Attributes:
-        download: Where it comes from.
-        place: From a path in the archive to one below the root, None where it is left out; None for a plain file.
-    """
-
-    download: Download
-    place: Callable[[str], str | None] | None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How one data set gets ready.
-
-    Attributes:
-        archives: What it consists of.
-        splits: What there has to be in the end.
-        ids: Ids that its masks may hold.
-        max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
-        convert: Makes masks out of the archives' annotation: (folder of the work, root).
-        steps: What a person has to do first; `{root}` is the data set's folder.
-    """
-
-    archives: tuple[Archive, ...]
-    splits: tuple[Split, ...]
-    ids: frozenset[int]
-    max_bytes: int
-    convert: Callable[[Path, Path], None] | None = None
-    steps: str = ""
+from datamodules.preparing.recipe import WORK, Archive, Preparation, Split
 
 
 def moved(pattern: str, to: str) -> Callable[[str], str | None]:
@@ -167,12 +110,14 @@ CATALOGUE: dict[str, Preparation] = {
                 f"leftImg8bit/{split}/*/*_leftImg8bit.png",
                 count,
                 (("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelIds")),
+                derived=(("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelTrainIds")),
             )
             for split, count in (("train", 2975), ("val", 500))
         ),
         ids=frozenset(range(34)),
         max_bytes=24 * 2**30,
-        convert=write_train_ids,
+        derive=write_train_ids,
+        derived_ids=frozenset({*range(19), IGNORE}),
         steps=(
             "  1. make an account at https://www.cityscapes-dataset.com/register/ and wait for its confirmation\n"
             "  2. accept the licence (non-commercial research) when you log in\n"

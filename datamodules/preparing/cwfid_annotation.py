@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from datamodules.images import ImageError, read_image
+from datamodules.preparing.masks import write_png
 
 COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
 
@@ -35,7 +35,7 @@ def write_cwfid(work: Path, root: Path) -> None:
             for kind, pixels in (("images", read_image(image)), ("masks", mask)):
                 target = root / kind / name / f"{number:03d}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(target)
+                write_png(target, pixels)
 
 
 def _mask(path: Path) -> np.ndarray:

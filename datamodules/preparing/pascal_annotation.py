@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from datamodules.images import ImageError
+from datamodules.preparing.masks import write_png
 
 # ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
 # which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them
@@ -53,7 +53,7 @@ def write_pascal_context(work: Path, root: Path) -> None:
         stem = Path(image["file_name"]).stem
         names[image["phase"]].append(stem)
         mask = semantic_mask(of_image[image["image_id"]], image["height"], image["width"])
-        Image.fromarray(mask).save(masks / f"{stem}.png")
+        write_png(masks / f"{stem}.png", mask)
     for split, stems in names.items():
         (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in sorted(stems)))
 

@@ -12,8 +12,9 @@ from typing import Any
 from filelock import FileLock
 
 from datamodules.images import ImageError
-from datamodules.preparing.catalogue import CATALOGUE, WORK, Archive, Preparation
+from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.downloading import check, digest, fetch
+from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import unpack
 from datamodules.preparing.verification import Verified, shortfalls, verify
 
@@ -47,6 +48,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         return summary(name, root, found) + compared(root, found)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".prepare.lock"):
+        _derive(root, preparation)
         archives = _installed(root, preparation) if shortfalls(root, preparation) else known_archives(root)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
@@ -108,7 +110,13 @@ def _installed(root: Path, preparation: Preparation) -> dict[str, Any]:
             unpack(path, root, archive.place, _MAX_FILES, preparation.max_bytes)
     if preparation.convert is not None:
         preparation.convert(work, root)
+    _derive(root, preparation)
     return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
+
+
+def _derive(root: Path, preparation: Preparation) -> None:
+    if preparation.derive is not None:
+        preparation.derive(root)
 
 
 def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:

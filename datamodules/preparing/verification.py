@@ -16,8 +16,8 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.images import ImageError, mask_ids, read_image
-from datamodules.preparing.catalogue import Preparation, Split
+from datamodules.images import IGNORE, ImageError, mask_ids, read_image
+from datamodules.preparing.recipe import Preparation, Split
 
 _NAMED = 5  # bad files that a message names
 
@@ -67,7 +67,7 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
         raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
     if missing := shortfalls(root, preparation):
         raise ImageError(f"{root}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
-    found = {split.name: _verify_split(root, split, preparation.ids) for split in preparation.splits}
+    found = {split.name: _verify_split(root, split, preparation) for split in preparation.splits}
     if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         raise ImageError(f"{root}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
@@ -83,9 +83,12 @@ def shortfalls(root: Path, preparation: Preparation) -> list[str]:
             lines.append(
                 f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {len(images):,}"
             )
-        without = [mask for image in images if (mask := mask_of(root, image, split)) is not None and not mask.is_file()]
-        if without:
-            lines.append(f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})")
+        for naming in (split.masks, split.derived):
+            masks = [] if naming is None else [mask_of(root, image, naming) for image in images]
+            if without := [mask for mask in masks if not mask.is_file()]:
+                lines.append(
+                    f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})"
+                )
     return lines
 
 
@@ -98,22 +101,22 @@ def list_split(root: Path, split: Split) -> list[Path]:
     return sorted(path for name in names if (path := root / split.images.format(name)).is_file())
 
 
-def mask_of(root: Path, image: Path, split: Split) -> Path | None:
-    """Where the mask of an image has to be; None where the split has none."""
-    if split.masks is None:
-        return None
+def mask_of(root: Path, image: Path, naming: tuple[tuple[str, str], ...]) -> Path:
+    """Where the mask of an image has to be; `naming` as `Split.masks`."""
     relative = image.relative_to(root).as_posix()
-    for old, new in split.masks:
+    for old, new in naming:
         relative = relative.replace(old, new)
     return (root / relative).with_suffix(".png")
 
 
-def _verify_split(root: Path, split: Split, ids: frozenset[int]) -> tuple[Verified | None, list[ImageError]]:
+def _verify_split(root: Path, split: Split, preparation: Preparation) -> tuple[Verified | None, list[ImageError]]:
     images = list_split(root, split)
+    kinds = ((split.masks, preparation.ids), (split.derived, preparation.derived_ids))
 
     def check(image: Path) -> _Checked | ImageError:
         try:
-            return _check_pair(root, image, mask_of(root, image, split), ids)
+            masks = {mask_of(root, image, naming): ids for naming, ids in kinds if naming is not None}
+            return _check_image(root, image, masks)
         except ImageError as error:
             return error
 
@@ -126,21 +129,26 @@ def _verify_split(root: Path, split: Split, ids: frozenset[int]) -> tuple[Verifi
     return _summary(split, good), []
 
 
-def _check_pair(root: Path, image: Path, mask: Path | None, ids: frozenset[int]) -> _Checked:
+def _check_image(root: Path, image: Path, masks: dict[Path, frozenset[int]]) -> _Checked:
+    """Decode an image and its masks, each with the ids that it may hold; of the first it keeps those that it does."""
     height, width = read_image(image).shape[:2]
     digest = hashlib.sha256()
-    for path in (image, mask) if mask is not None else (image,):
+    for path in (image, *masks):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    present: frozenset[int] = frozenset()
-    if mask is not None:
-        present = frozenset(mask_ids(mask))
-        if unknown := sorted(present - ids):
-            raise ImageError(f"{mask}: expected ids {min(ids)}–{max(ids)}, found {unknown}")
-        with Image.open(mask) as file:
-            size = file.size
-        if size != (width, height):
-            raise ImageError(f"{mask}: expected {width}×{height} as its image has, found {size[0]}×{size[1]}")
-    return _Checked((width, height), present, digest.digest())
+    present = [_check_mask(mask, ids, (width, height)) for mask, ids in masks.items()]
+    return _Checked((width, height), present[0] if present else frozenset(), digest.digest())
+
+
+def _check_mask(mask: Path, ids: frozenset[int], size: tuple[int, int]) -> frozenset[int]:
+    present = frozenset(mask_ids(mask))
+    if unknown := sorted(present - ids):
+        expected = f"{min(ids)}–{max(ids - {IGNORE})}{' and 255' if IGNORE in ids else ''}"
+        raise ImageError(f"{mask}: expected ids {expected}, found {unknown}")
+    with Image.open(mask) as file:
+        found = file.size
+    if found != size:
+        raise ImageError(f"{mask}: expected {size[0]}×{size[1]} as its image has, found {found[0]}×{found[1]}")
+    return present
 
 
 def _summary(split: Split, pairs: Sequence[_Checked]) -> Verified:

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from pycocotools import mask as runs
 
-from datamodules.images import IGNORE, ImageError
+from datamodules.images import ImageError
 from datamodules.preparing import preparation as module
-from datamodules.preparing.catalogue import CATALOGUE, Archive, Preparation
-from datamodules.preparing.cityscapes_labels import write_train_ids
+from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.downloading import Download
 from datamodules.preparing.pascal_annotation import CATEGORIES, semantic_mask, write_pascal_context
 from datamodules.preparing.preparation import MANIFEST, prepare
+from datamodules.preparing.recipe import Archive, Preparation
 from src.__main__ import main
 from tests.datamodules.pictures import gradient, labelled_folder, save
 from tests.datamodules.preparing.local_server import LocalServer, serving
@@ -128,15 +128,6 @@ def test_pascal_context_masks_follow_the_annotation(tmp_path: Path, monkeypatch:
 def _runs(area: np.ndarray) -> dict:
     encoded = runs.encode(np.asfortranarray(area))
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}
-
-
-def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
-    labels = np.arange(34, dtype=np.uint8)[None]
-    path = save(tmp_path / "gtFine" / "val" / "ulm" / "ulm_0_0_gtFine_labelIds.png", labels)
-    write_train_ids(tmp_path, tmp_path)
-    (train,) = np.asarray(Image.open(path.with_name("ulm_0_0_gtFine_labelTrainIds.png")))
-    assert [int(i) for i in np.argsort(train)[:19]] == [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]
-    assert train[train != IGNORE].tolist() == list(range(19))
 
 
 def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

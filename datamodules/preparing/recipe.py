@@ -1,0 +1,72 @@
+"""How one data set gets ready: its archives, where their files go, and what there has to be in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.preparing.downloading import Download
+
+WORK = ".preparing"
+"""Below the data set's folder: archives and what is only needed until they are converted."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set on disk.
+
+    Attributes:
+        name: What it is called.
+        images: Where its images lie: a pattern relative to the root; with `listing` a path with `{}` for each line.
+        count: How many there are officially.
+        masks: What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`;
+            None where nothing is labelled.
+        listing: File that names the images, a line each.
+        derived: As `masks`, for those that `Preparation.derive` makes of them.
+    """
+
+    name: str
+    images: str
+    count: int
+    masks: tuple[tuple[str, str], ...] | None
+    listing: str | None = None
+    derived: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A download and what is taken of it.
+
+    Attributes:
+        download: Where it comes from.
+        place: From a path in the archive to one below the root, None where it is left out; None for a plain file.
+    """
+
+    download: Download
+    place: Callable[[str], str | None] | None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How one data set gets ready.
+
+    Attributes:
+        archives: What it consists of.
+        splits: What there has to be in the end.
+        ids: Ids that its masks may hold.
+        max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
+        convert: Makes masks out of the archives' annotation: (folder of the work, root).
+        derive: Makes further masks of those that lie below the root, where they are missing or unreadable.
+        derived_ids: Ids that these may hold.
+        steps: What a person has to do first; `{root}` is the data set's folder.
+    """
+
+    archives: tuple[Archive, ...]
+    splits: tuple[Split, ...]
+    ids: frozenset[int]
+    max_bytes: int
+    convert: Callable[[Path, Path], None] | None = None
+    derive: Callable[[Path], None] | None = None
+    derived_ids: frozenset[int] = frozenset()
+    steps: str = ""
