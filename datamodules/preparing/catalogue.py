@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from datamodules import archive_layouts
 from datamodules.images import IGNORE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.cwfid_annotation import write_cwfid
@@ -54,6 +55,7 @@ CATALOGUE: dict[str, Preparation] = {
             Split("val", "images/validation/*.jpg", 2000, (("images/", "annotations/"),)),
         ),
         ids=frozenset(range(151)),
+        layout=archive_layouts.ADE20K,
         max_bytes=4 * 2**30,
     ),
     "pascal_context": Preparation(
@@ -90,6 +92,7 @@ CATALOGUE: dict[str, Preparation] = {
             for split, count in (("train", 4998), ("val", 5105))
         ),
         ids=frozenset(range(60)),
+        layout=archive_layouts.PASCAL_CONTEXT,
         max_bytes=4 * 2**30,
         convert=write_pascal_context,
     ),

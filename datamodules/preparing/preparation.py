@@ -48,8 +48,9 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         return summary(name, root, found) + compared(root, found)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".prepare.lock"):
-        _derive(root, preparation)
-        archives = _installed(root, preparation) if shortfalls(root, preparation) else known_archives(root)
+        base = preparation.layout.base(root)
+        _derive(base, preparation)
+        archives = _installed(root, base, preparation) if shortfalls(base, preparation) else known_archives(root)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
         written = root / f"{MANIFEST}.new"
@@ -99,24 +100,24 @@ def _manifest(root: Path) -> dict[str, Any]:
         raise ImageError(f"{root / MANIFEST}: expected a manifest, found {error!r}; remove it") from error
 
 
-def _installed(root: Path, preparation: Preparation) -> dict[str, Any]:
+def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, Any]:
     """Download, unpack and convert; returns size and sha256 of each archive."""
-    for leftover in root.glob(".unpacking-*"):  # of a process that was killed
+    for leftover in base.glob(".unpacking-*"):  # of a process that was killed
         shutil.rmtree(leftover)
     work = root / WORK
     paths = {archive: _obtained(archive, root, work, preparation) for archive in preparation.archives}
     for archive, path in paths.items():
         if archive.place is not None:
-            unpack(path, root, archive.place, _MAX_FILES, preparation.max_bytes)
+            unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
     if preparation.convert is not None:
-        preparation.convert(work, root)
-    _derive(root, preparation)
+        preparation.convert(work, base)
+    _derive(base, preparation)
     return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
 
 
-def _derive(root: Path, preparation: Preparation) -> None:
+def _derive(base: Path, preparation: Preparation) -> None:
     if preparation.derive is not None:
-        preparation.derive(root)
+        preparation.derive(base)
 
 
 def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodules.archive_layouts import AT_THE_ROOT, ArchiveLayout
 from datamodules.preparing.downloading import Download
 
 WORK = ".preparing"
@@ -18,7 +19,7 @@ class Split:
 
     Attributes:
         name: What it is called.
-        images: Where its images lie: a pattern relative to the root; with `listing` a path with `{}` for each line.
+        images: Where its images lie: a pattern relative to the base; with `listing` a path with `{}` for each line.
         count: How many there are officially.
         masks: What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`;
             None where nothing is labelled.
@@ -40,7 +41,7 @@ class Archive:
 
     Attributes:
         download: Where it comes from.
-        place: From a path in the archive to one below the root, None where it is left out; None for a plain file.
+        place: From a path in the archive to one below the base, None where it is left out; None for a plain file.
     """
 
     download: Download
@@ -49,15 +50,16 @@ class Archive:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How one data set gets ready.
+    """How one data set gets ready. Its files lie below its base: the root, or the folder of a copy that is there.
 
     Attributes:
         archives: What it consists of.
         splits: What there has to be in the end.
         ids: Ids that its masks may hold.
         max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
-        convert: Makes masks out of the archives' annotation: (folder of the work, root).
-        derive: Makes further masks of those that lie below the root, where they are missing or unreadable.
+        layout: Which places of a copy are known.
+        convert: Makes masks out of the archives' annotation: (folder of the work, base).
+        derive: Makes further masks of those that lie below the base, where they are missing or unreadable.
         derived_ids: Ids that these may hold.
         steps: What a person has to do first; `{root}` is the data set's folder.
     """
@@ -66,6 +68,7 @@ class Preparation:
     splits: tuple[Split, ...]
     ids: frozenset[int]
     max_bytes: int
+    layout: ArchiveLayout = AT_THE_ROOT
     convert: Callable[[Path, Path], None] | None = None
     derive: Callable[[Path], None] | None = None
     derived_ids: frozenset[int] = frozenset()

@@ -1,7 +1,7 @@
 """Whether a data set on disk is the whole of it: counts, every pair readable and of one size, no unknown id.
 
-The layout comes from the catalogue and not from the data modules, so that a data module that lists too few files is
-found out as well.
+The names and counts come from the catalogue and not from the data modules, so that a data module that lists too few
+files is found out as well.
 """
 
 from __future__ import annotations
@@ -65,26 +65,27 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
-    if missing := shortfalls(root, preparation):
-        raise ImageError(f"{root}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
-    found = {split.name: _verify_split(root, split, preparation) for split in preparation.splits}
+    base = preparation.layout.base(root)
+    if missing := shortfalls(base, preparation):
+        raise ImageError(f"{base}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
+    found = {split.name: _verify_split(base, split, preparation) for split in preparation.splits}
     if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise ImageError(f"{root}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
+        raise ImageError(f"{base}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
     return {name: verified for name, (verified, _) in found.items() if verified is not None}
 
 
-def shortfalls(root: Path, preparation: Preparation) -> list[str]:
+def shortfalls(base: Path, preparation: Preparation) -> list[str]:
     """What is missing or too much, a line per split; without opening an image."""
     lines = []
     for split in preparation.splits:
-        images = list_split(root, split)
+        images = list_split(base, split)
         if len(images) != split.count:
             lines.append(
                 f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {len(images):,}"
             )
         for naming in (split.masks, split.derived):
-            masks = [] if naming is None else [mask_of(root, image, naming) for image in images]
+            masks = [] if naming is None else [mask_of(base, image, naming) for image in images]
             if without := [mask for mask in masks if not mask.is_file()]:
                 lines.append(
                     f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})"
@@ -92,31 +93,31 @@ def shortfalls(root: Path, preparation: Preparation) -> list[str]:
     return lines
 
 
-def list_split(root: Path, split: Split) -> list[Path]:
+def list_split(base: Path, split: Split) -> list[Path]:
     """Its images, sorted; none where the folder or the list of them is not there."""
     if split.listing is None:
-        return sorted(path for path in root.glob(split.images) if path.is_file() and not path.name.startswith("."))
-    listing = root / split.listing
+        return sorted(path for path in base.glob(split.images) if path.is_file() and not path.name.startswith("."))
+    listing = base / split.listing
     names = listing.read_text().split() if listing.is_file() else []
-    return sorted(path for name in names if (path := root / split.images.format(name)).is_file())
+    return sorted(path for name in names if (path := base / split.images.format(name)).is_file())
 
 
-def mask_of(root: Path, image: Path, naming: tuple[tuple[str, str], ...]) -> Path:
+def mask_of(base: Path, image: Path, naming: tuple[tuple[str, str], ...]) -> Path:
     """Where the mask of an image has to be; `naming` as `Split.masks`."""
-    relative = image.relative_to(root).as_posix()
+    relative = image.relative_to(base).as_posix()
     for old, new in naming:
         relative = relative.replace(old, new)
-    return (root / relative).with_suffix(".png")
+    return (base / relative).with_suffix(".png")
 
 
-def _verify_split(root: Path, split: Split, preparation: Preparation) -> tuple[Verified | None, list[ImageError]]:
-    images = list_split(root, split)
+def _verify_split(base: Path, split: Split, preparation: Preparation) -> tuple[Verified | None, list[ImageError]]:
+    images = list_split(base, split)
     kinds = ((split.masks, preparation.ids), (split.derived, preparation.derived_ids))
 
     def check(image: Path) -> _Checked | ImageError:
         try:
-            masks = {mask_of(root, image, naming): ids for naming, ids in kinds if naming is not None}
-            return _check_image(root, image, masks)
+            masks = {mask_of(base, image, naming): ids for naming, ids in kinds if naming is not None}
+            return _check_image(base, image, masks)
         except ImageError as error:
             return error
 
@@ -129,12 +130,12 @@ def _verify_split(root: Path, split: Split, preparation: Preparation) -> tuple[V
     return _summary(split, good), []
 
 
-def _check_image(root: Path, image: Path, masks: dict[Path, frozenset[int]]) -> _Checked:
+def _check_image(base: Path, image: Path, masks: dict[Path, frozenset[int]]) -> _Checked:
     """Decode an image and its masks, each with the ids that it may hold; of the first it keeps those that it does."""
     height, width = read_image(image).shape[:2]
     digest = hashlib.sha256()
     for path in (image, *masks):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(base).as_posix().encode() + b"\0" + path.read_bytes())
     present = [_check_mask(mask, ids, (width, height)) for mask, ids in masks.items()]
     return _Checked((width, height), present[0] if present else frozenset(), digest.digest())
 

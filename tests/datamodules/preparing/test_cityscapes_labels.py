@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,19 @@ from PIL import Image
 
 from datamodules.images import IGNORE, ImageError
 from datamodules.preparing import cityscapes_labels
-from datamodules.preparing import preparation as module
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.preparation import prepare
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import save
+from tests.datamodules.preparing.miniature_catalogue import small
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An unzipped copy, without train ids."""
     real = CATALOGUE["cityscapes"]
-    splits = tuple(dataclasses.replace(s, count={"train": 4, "val": 2, "test": 1}[s.name]) for s in real.splits)
-    monkeypatch.setitem(module.CATALOGUE, "cityscapes", dataclasses.replace(real, splits=splits))
+    monkeypatch.setitem(CATALOGUE, "cityscapes", small(real, {"train": 4, "val": 2, "test": 1}, real.archives))
     return miniatures.cityscapes(tmp_path / "cityscapes")
 
 
