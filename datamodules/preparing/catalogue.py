@@ -79,6 +79,8 @@ CATALOGUE: dict[str, Preparation] = {
                     "md5:3c2d0c0656b7be9eb61928ffe885d8ce",
                 ),
                 None,
+                convert=write_pascal_context,
+                package="pycocotools",
             ),
         ),
         splits=tuple(
@@ -94,7 +96,6 @@ CATALOGUE: dict[str, Preparation] = {
         ids=frozenset(range(60)),
         layout=archive_layouts.PASCAL_CONTEXT,
         max_bytes=4 * 2**30,
-        convert=write_pascal_context,
     ),
     "cityscapes": Preparation(
         archives=(
@@ -175,6 +176,7 @@ CATALOGUE: dict[str, Preparation] = {
             Archive(
                 Download("cwfid-1.0.zip", ("https://github.com/cwfid/dataset/archive/refs/tags/v1.0.zip",)),
                 moved(r"[^/]+/((?:images|annotations)/[^/]+\.png|train_test_split\.yaml)", rf"{WORK}/raw/\1"),
+                convert=write_cwfid,
             ),
         ),
         splits=(
@@ -183,6 +185,5 @@ CATALOGUE: dict[str, Preparation] = {
         ),
         ids=frozenset(range(3)),
         max_bytes=2**30,
-        convert=write_cwfid,
     ),
 }

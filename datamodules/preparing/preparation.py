@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -104,15 +105,26 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
     """Download, unpack and convert; returns size and sha256 of each archive."""
     for leftover in base.glob(".unpacking-*"):  # of a process that was killed
         shutil.rmtree(leftover)
-    work = root / WORK
-    paths = {archive: _obtained(archive, root, work, preparation) for archive in preparation.archives}
+    for archive in preparation.archives:
+        _require_package(archive)
+    paths = {archive: _obtained(archive, root, root / WORK, preparation) for archive in preparation.archives}
     for archive, path in paths.items():
         if archive.place is not None:
             unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
-    if preparation.convert is not None:
-        preparation.convert(work, base)
+    for archive, path in paths.items():
+        if archive.convert is not None:
+            archive.convert(path, base)
     _derive(base, preparation)
     return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
+
+
+def _require_package(archive: Archive) -> None:
+    """Said before hours of downloads, not after them."""
+    if archive.package is not None and importlib.util.find_spec(archive.package) is None:
+        raise ValueError(
+            f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
+            "pip install -e '.[prepare]'"
+        )
 
 
 def _derive(base: Path, preparation: Preparation) -> None:

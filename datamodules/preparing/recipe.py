@@ -42,10 +42,14 @@ class Archive:
     Attributes:
         download: Where it comes from.
         place: From a path in the archive to one below the base, None where it is left out; None for a plain file.
+        convert: Makes masks of its annotation, once all archives are unpacked: (the archive's file, base).
+        package: What `convert` imports beyond the usual, of the extra `prepare`.
     """
 
     download: Download
     place: Callable[[str], str | None] | None
+    convert: Callable[[Path, Path], None] | None = None
+    package: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,6 @@ class Preparation:
         ids: Ids that its masks may hold.
         max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
         layout: Which places of a copy are known.
-        convert: Makes masks out of the archives' annotation: (folder of the work, base).
         derive: Makes further masks of those that lie below the base, where they are missing or unreadable.
         derived_ids: Ids that these may hold.
         steps: What a person has to do first; `{root}` is the data set's folder.
@@ -69,7 +72,6 @@ class Preparation:
     ids: frozenset[int]
     max_bytes: int
     layout: ArchiveLayout = AT_THE_ROOT
-    convert: Callable[[Path, Path], None] | None = None
     derive: Callable[[Path], None] | None = None
     derived_ids: frozenset[int] = frozenset()
     steps: str = ""

@@ -71,12 +71,11 @@ def test_masks_follow_the_annotation(tmp_path: Path, monkeypatch: pytest.MonkeyP
     expected = LOWER.copy()  # aeroplane is 1, the last of the 59 is 59, and 3 is none of them
     expected[3:, 4:] = 59
     np.testing.assert_array_equal(semantic_mask(segments(), 4, 6), expected)
-    work, root = tmp_path / "work", tmp_path / "root"
-    work.mkdir()
-    (work / "trainval_merged.json").write_bytes(annotation())
+    root = tmp_path / "root"
+    (tmp_path / ANNOTATION).write_bytes(annotation())
     for i in (7, 8):
         save(root / "JPEGImages" / f"{i}.jpg", gradient(4, 6))
-    write_pascal_context(work, root)
+    write_pascal_context(tmp_path / ANNOTATION, root)
     monkeypatch.setitem(CATALOGUE, "pascal_context", small(CATALOGUE["pascal_context"], COUNTS))
     assert "1 images, 6×4, ids 0, 1, 59" in prepare("pascal_context", root, verify_only=True)
     assert (root / "ImageSets" / "SegmentationContext" / "val.txt").read_text() == "8\n"
@@ -99,3 +98,18 @@ def test_the_module_reads_what_was_prepared_beside_an_unpacked_copy(tmp_path: Pa
         archive.extractall(tmp_path, filter="data")
     assert PascalContextDataModule(tmp_path, job="segment").source("train").name(0) == "JPEGImages/7.jpg"
     prepare("pascal_context", tmp_path, verify_only=True)
+
+
+def test_an_annotation_that_was_fetched_by_hand_is_used_and_stays(tmp_path: Path, server: LocalServer) -> None:
+    (tmp_path / ANNOTATION).write_bytes(server.files.pop(f"/{ANNOTATION}"))
+    assert "1 images, 6×4, ids 0, 1, 59" in prepare("pascal_context", tmp_path)
+    assert (tmp_path / ANNOTATION).is_file()
+
+
+def test_a_missing_package_is_said_before_the_downloads(
+    tmp_path: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"expected pycocotools, .* found it not installed; pip install"):
+        prepare("pascal_context", tmp_path)
+    assert server.asked == []
