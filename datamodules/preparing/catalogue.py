@@ -67,6 +67,7 @@ CATALOGUE: dict[str, Preparation] = {
                     "md5:da459979d0c395079b5c75ee67908abb",
                 ),
                 moved(rf"{_VOC}/(JPEGImages/[^/]+\.jpg)", r"\1"),
+                brings=("images",),
             ),
             Archive(
                 Download(
@@ -81,6 +82,7 @@ CATALOGUE: dict[str, Preparation] = {
                 None,
                 convert=write_pascal_context,
                 package="pycocotools",
+                brings=("masks",),
             ),
         ),
         splits=tuple(
@@ -102,10 +104,12 @@ CATALOGUE: dict[str, Preparation] = {
             Archive(
                 Download("leftImg8bit_trainvaltest.zip", (), "md5:0a6e97e94b616a514066c9e2adb0c97f"),
                 moved(r"(leftImg8bit/.+\.png)", r"\1"),
+                brings=("images",),
             ),
             Archive(
                 Download("gtFine_trainvaltest.zip", (), "md5:4237c19de34c8a376e9ba46b495d6f66"),
                 moved(r"(gtFine/(?:train|val)/.+_labelIds\.png)", r"\1"),
+                brings=("masks",),
             ),
         ),
         splits=tuple(
@@ -136,6 +140,7 @@ CATALOGUE: dict[str, Preparation] = {
             Archive(
                 Download(f"{split}.zip", (f"{_ZENODO}/{split}.zip?download=1",), f"md5:{md5}"),
                 moved(rf"({split}/(?:Urban|Rural)/(?:images|masks)_png/[^/]+\.png)", r"\1"),
+                splits=(split,),
             )
             for split, md5 in (
                 ("Train", "de2b196043ed9b4af1690b3f9a7d558f"),

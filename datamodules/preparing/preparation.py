@@ -14,10 +14,11 @@ from filelock import FileLock
 
 from datamodules.images import ImageError
 from datamodules.preparing.catalogue import CATALOGUE
+from datamodules.preparing.counting import refuse_surplus, shortfalls
 from datamodules.preparing.downloading import check, digest, fetch
 from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import unpack
-from datamodules.preparing.verification import Verified, shortfalls, verify
+from datamodules.preparing.verification import Verified, verify
 
 MANIFEST = ".manifest.json"
 """In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
@@ -50,8 +51,10 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".prepare.lock"):
         base = preparation.layout.base(root)
-        _derive(base, preparation)
-        archives = _installed(root, base, preparation) if shortfalls(base, preparation) else known_archives(root)
+        refuse_surplus(base, preparation)
+        archives = known_archives(root) | _installed(root, base, preparation)
+        if preparation.derive is not None:
+            preparation.derive(base)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
         written = root / f"{MANIFEST}.new"
@@ -102,20 +105,32 @@ def _manifest(root: Path) -> dict[str, Any]:
 
 
 def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, Any]:
-    """Download, unpack and convert; returns size and sha256 of each archive."""
+    """Download, unpack and convert what is missing; returns size and sha256 of each archive that it took."""
     for leftover in base.glob(".unpacking-*"):  # of a process that was killed
         shutil.rmtree(leftover)
-    for archive in preparation.archives:
-        _require_package(archive)
-    paths = {archive: _obtained(archive, root, root / WORK, preparation) for archive in preparation.archives}
-    for archive, path in paths.items():
-        if archive.place is not None:
-            unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
-    for archive, path in paths.items():
-        if archive.convert is not None:
-            archive.convert(path, base)
-    _derive(base, preparation)
-    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
+    taken: dict[Archive, Path] = {}
+    while needed := [archive for archive in _that_help(base, preparation) if archive not in taken]:
+        for archive in needed:
+            _require_package(archive)
+        paths = {archive: _obtained(archive, root, root / WORK, preparation) for archive in needed}
+        for archive, path in paths.items():
+            if archive.place is not None:
+                unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
+        for archive, path in paths.items():
+            if archive.convert is not None:
+                archive.convert(path, base)
+        taken |= paths  # a list of images that came with one may ask for another
+    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in taken.values()}
+
+
+def _that_help(base: Path, preparation: Preparation) -> list[Archive]:
+    """The archives that have something of what is missing."""
+    missing = shortfalls(base, preparation)
+    return [
+        archive
+        for archive in preparation.archives
+        if any(one.part in archive.brings and (not archive.splits or one.split in archive.splits) for one in missing)
+    ]
 
 
 def _require_package(archive: Archive) -> None:
@@ -125,11 +140,6 @@ def _require_package(archive: Archive) -> None:
             f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
             "pip install -e '.[prepare]'"
         )
-
-
-def _derive(base: Path, preparation: Preparation) -> None:
-    if preparation.derive is not None:
-        preparation.derive(base)
 
 
 def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from datamodules.archive_layouts import AT_THE_ROOT, ArchiveLayout
 from datamodules.preparing.downloading import Download
 
 WORK = ".preparing"
 """Below the data set's folder: archives and what is only needed until they are converted."""
+
+Part = Literal["images", "masks", "derived masks"]
+Naming = tuple[tuple[str, str], ...]
+"""What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +26,17 @@ class Split:
         name: What it is called.
         images: Where its images lie: a pattern relative to the base; with `listing` a path with `{}` for each line.
         count: How many there are officially.
-        masks: What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`;
-            None where nothing is labelled.
+        masks: Where its masks lie; None where nothing is labelled.
         listing: File that names the images, a line each.
-        derived: As `masks`, for those that `Preparation.derive` makes of them.
+        derived: Where those lie that `Preparation.derive` makes of them.
     """
 
     name: str
     images: str
     count: int
-    masks: tuple[tuple[str, str], ...] | None
+    masks: Naming | None
     listing: str | None = None
-    derived: tuple[tuple[str, str], ...] | None = None
+    derived: Naming | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,16 @@ class Archive:
         place: From a path in the archive to one below the base, None where it is left out; None for a plain file.
         convert: Makes masks of its annotation, once all archives are unpacked: (the archive's file, base).
         package: What `convert` imports beyond the usual, of the extra `prepare`.
+        splits: The splits that it has files of; none named: all.
+        brings: What it has of them; lists of images count as masks.
     """
 
     download: Download
     place: Callable[[str], str | None] | None
     convert: Callable[[Path, Path], None] | None = None
     package: str | None = None
+    splits: tuple[str, ...] = ()
+    brings: tuple[Part, ...] = ("images", "masks")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datamodules.images import IGNORE, ImageError, mask_ids, read_image
+from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
 from datamodules.preparing.recipe import Preparation, Split
 
 _NAMED = 5  # bad files that a message names
@@ -66,48 +67,15 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
     base = preparation.layout.base(root)
+    refuse_surplus(base, preparation)
     if missing := shortfalls(base, preparation):
-        raise ImageError(f"{base}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
+        said = "; ".join(one.line for one in missing)
+        raise ImageError(f"{base}: {said}; prepare it without --verify-only to get what is missing")
     found = {split.name: _verify_split(base, split, preparation) for split in preparation.splits}
     if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         raise ImageError(f"{base}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
     return {name: verified for name, (verified, _) in found.items() if verified is not None}
-
-
-def shortfalls(base: Path, preparation: Preparation) -> list[str]:
-    """What is missing or too much, a line per split; without opening an image."""
-    lines = []
-    for split in preparation.splits:
-        images = list_split(base, split)
-        if len(images) != split.count:
-            lines.append(
-                f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {len(images):,}"
-            )
-        for naming in (split.masks, split.derived):
-            masks = [] if naming is None else [mask_of(base, image, naming) for image in images]
-            if without := [mask for mask in masks if not mask.is_file()]:
-                lines.append(
-                    f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})"
-                )
-    return lines
-
-
-def list_split(base: Path, split: Split) -> list[Path]:
-    """Its images, sorted; none where the folder or the list of them is not there."""
-    if split.listing is None:
-        return sorted(path for path in base.glob(split.images) if path.is_file() and not path.name.startswith("."))
-    listing = base / split.listing
-    names = listing.read_text().split() if listing.is_file() else []
-    return sorted(path for name in names if (path := base / split.images.format(name)).is_file())
-
-
-def mask_of(base: Path, image: Path, naming: tuple[tuple[str, str], ...]) -> Path:
-    """Where the mask of an image has to be; `naming` as `Split.masks`."""
-    relative = image.relative_to(base).as_posix()
-    for old, new in naming:
-        relative = relative.replace(old, new)
-    return (base / relative).with_suffix(".png")
 
 
 def _verify_split(base: Path, split: Split, preparation: Preparation) -> tuple[Verified | None, list[ImageError]]:
