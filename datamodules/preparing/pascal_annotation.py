@@ -37,9 +37,7 @@ def write_pascal_context(annotation: Path, root: Path) -> None:
         content = json.loads(annotation.read_bytes())
         images, segments = content["images"], content["annos_segmentation"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ImageError(
-            f"{annotation}: expected images and annos_segmentation, found {error!r}; remove the file"
-        ) from error
+        raise ImageError(f"{annotation}: expected images and annos_segmentation, found {error!r}") from error
     of_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for segment in segments:
         of_image[segment["image_id"]].append(segment)

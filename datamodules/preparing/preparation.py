@@ -17,7 +17,7 @@ from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.counting import refuse_surplus, shortfalls
 from datamodules.preparing.downloading import check, digest, fetch
 from datamodules.preparing.recipe import WORK, Archive, Preparation
-from datamodules.preparing.unpacking import unpack
+from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
 
 MANIFEST = ".manifest.json"
@@ -108,19 +108,48 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
     """Download, unpack and convert what is missing; returns size and sha256 of each archive that it took."""
     for leftover in base.glob(".unpacking-*"):  # of a process that was killed
         shutil.rmtree(leftover)
+    work = root / WORK
     taken: dict[Archive, Path] = {}
     while needed := [archive for archive in _that_help(base, preparation) if archive not in taken]:
         for archive in needed:
             _require_package(archive)
-        paths = {archive: _obtained(archive, root, root / WORK, preparation) for archive in needed}
+        paths = {archive: _obtained(archive, root, work, preparation) for archive in needed}
         for archive, path in paths.items():
-            if archive.place is not None:
-                unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
-        for archive, path in paths.items():
-            if archive.convert is not None:
-                archive.convert(path, base)
+            _take(archive, path, base, work, preparation)
         taken |= paths  # a list of images that came with one may ask for another
+    if poor := _that_help(base, preparation):
+        said = "; ".join(one.line for one in shortfalls(base, preparation))
+        advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
+        raise ImageError(f"{base}: {said}, with all that the archives hold; {advice}")
     return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in taken.values()}
+
+
+def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Preparation) -> None:
+    """Unpack and convert an archive.
+
+    Raises:
+        ArchiveError, ImageError: If it is refused.
+    """
+    try:
+        if archive.place is not None:
+            unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
+        if archive.convert is not None:
+            archive.convert(path, base)
+    except (ArchiveError, ImageError) as error:
+        raise type(error)(f"{error}; {_discarded(path, work)}") from error
+
+
+def _discarded(path: Path, work: Path) -> str:
+    """What to do about an archive that is no good. A download is removed, or each later run would take it again."""
+    if path.parent != work:
+        return f"replace {path.name} by the official file"
+    path.unlink()
+    for folder in work.iterdir():
+        if folder.is_dir():  # unpacked, but not converted
+            shutil.rmtree(folder)
+    if not any(work.iterdir()):
+        work.rmdir()
+    return f"{path.name} has been removed, run the command again to download it anew"
 
 
 def _that_help(base: Path, preparation: Preparation) -> list[Archive]:

@@ -46,7 +46,7 @@ class Archive:
     Attributes:
         download: Where it comes from.
         place: From a path in the archive to one below the base, None where it is left out; None for a plain file.
-        convert: Makes masks of its annotation, once all archives are unpacked: (the archive's file, base).
+        convert: Makes masks of its annotation, once it is unpacked: (the archive's file, base).
         package: What `convert` imports beyond the usual, of the extra `prepare`.
         splits: The splits that it has files of; none named: all.
         brings: What it has of them; lists of images count as masks.
