@@ -48,7 +48,7 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
         archive: The file.
         root: Where to; below it files of the same names are replaced.
         place: From the path of a file in the archive to its path below `root`; None leaves it out.
-        max_files: Most files that are taken.
+        max_files: Most files that it may hold, taken or not.
         max_bytes: Most bytes that they may have together, unpacked.
 
     Returns:
@@ -86,9 +86,12 @@ def _checked(
     """Path below the root → member, if all is well."""
     taken: dict[str, _Member] = {}
     size = 0
-    for member in members:
+    for count, member in enumerate(members, start=1):
         if not is_inside(member.name):
             raise ArchiveError(f"{archive}: expected paths inside of the archive, found {member.name!r}")
+        size += member.size
+        if count > max_files or size > max_bytes:
+            raise ArchiveError(f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more")
         target = place(member.name)
         if target is None:
             continue
@@ -98,9 +101,6 @@ def _checked(
         if target in taken:
             raise ArchiveError(f"{archive}: expected each file once, found {member.name!r} twice")
         taken[target] = member
-        size += member.size
-        if len(taken) > max_files or size > max_bytes:
-            raise ArchiveError(f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more")
     return taken
 
 
