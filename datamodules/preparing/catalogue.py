@@ -112,15 +112,18 @@ CATALOGUE: dict[str, Preparation] = {
                 brings=("masks",),
             ),
         ),
-        splits=tuple(
-            Split(
-                split,
-                f"leftImg8bit/{split}/*/*_leftImg8bit.png",
-                count,
-                (("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelIds")),
-                derived=(("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelTrainIds")),
-            )
-            for split, count in (("train", 2975), ("val", 500))
+        splits=(
+            *(
+                Split(
+                    split,
+                    f"leftImg8bit/{split}/*/*_leftImg8bit.png",
+                    count,
+                    (("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelIds")),
+                    derived=(("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelTrainIds")),
+                )
+                for split, count in (("train", 2975), ("val", 500))
+            ),
+            Split("test", "leftImg8bit/test/*/*_leftImg8bit.png", 1525, None),
         ),
         ids=frozenset(range(34)),
         max_bytes=24 * 2**30,

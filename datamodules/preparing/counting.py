@@ -68,10 +68,20 @@ def _of_split(base: Path, split: Split) -> Iterator[Shortfall]:
         yield Shortfall(split.name, "images", _counted(split, len(images)))
     kinds: tuple[tuple[Part, Naming | None], ...] = (("masks", split.masks), ("derived masks", split.derived))
     for part, naming in kinds:
-        masks = [] if naming is None else [mask_of(base, image, naming) for image in images]
-        if without := [mask for mask in masks if not mask.is_file()]:
-            line = f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})"
-            yield Shortfall(split.name, part, line)
+        if naming is not None and (missing := _masks_missing(base, split, images, naming)):
+            yield Shortfall(split.name, part, f"{split.name}: {missing}")
+
+
+def _masks_missing(base: Path, split: Split, images: list[Path], naming: Naming) -> str | None:
+    masks = [mask_of(base, image, naming) for image in images]
+    if without := [mask for mask in masks if not mask.is_file()]:
+        return f"expected a mask for each image, found none at {len(without)} ({without[0]})"
+    if split.listing is not None or len(images) >= split.count:
+        return None
+    # the masks of images that are missing are missed as well, or their archive would be asked for a run later
+    pattern = mask_of(base, base / split.images, naming).relative_to(base).as_posix()
+    found = len(_images(base, pattern))
+    return None if found >= split.count else f"expected {split.count:,} masks {pattern}, found {found:,}"
 
 
 def _counted(split: Split, found: int) -> str:

@@ -23,7 +23,7 @@ from datamodules.preparing.verification import Verified, verify
 MANIFEST = ".manifest.json"
 """In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
 
-_MAX_FILES = 200_000  # taken of one archive; four times what the largest holds
+_MAX_FILES = 200_000  # in one archive; four times what the largest holds
 
 
 def prepare(name: str, root: Path, verify_only: bool = False) -> str:
@@ -110,15 +110,19 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
         shutil.rmtree(leftover)
     work = root / WORK
     taken: dict[Archive, Path] = {}
-    while needed := [archive for archive in _that_help(base, preparation) if archive not in taken]:
+    while needed := {
+        archive: lines for archive, lines in _that_help(base, preparation).items() if archive not in taken
+    }:
         for archive in needed:
             _require_package(archive)
-        paths = {archive: _obtained(archive, root, work, preparation) for archive in needed}
+        paths = {
+            archive: _obtained(archive, root, work, preparation, "; ".join(lines)) for archive, lines in needed.items()
+        }
         for archive, path in paths.items():
             _take(archive, path, base, work, preparation)
         taken |= paths  # a list of images that came with one may ask for another
     if poor := _that_help(base, preparation):
-        said = "; ".join(one.line for one in shortfalls(base, preparation))
+        said = "; ".join(dict.fromkeys(line for lines in poor.values() for line in lines))
         advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
         raise ImageError(f"{base}: {said}, with all that the archives hold; {advice}")
     return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in taken.values()}
@@ -152,14 +156,18 @@ def _discarded(path: Path, work: Path) -> str:
     return f"{path.name} has been removed, run the command again to download it anew"
 
 
-def _that_help(base: Path, preparation: Preparation) -> list[Archive]:
-    """The archives that have something of what is missing."""
+def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]:
+    """The archives that have something of what is missing → what that is."""
     missing = shortfalls(base, preparation)
-    return [
-        archive
+    lines = {
+        archive: [
+            one.line
+            for one in missing
+            if one.part in archive.brings and (not archive.splits or one.split in archive.splits)
+        ]
         for archive in preparation.archives
-        if any(one.part in archive.brings and (not archive.splits or one.split in archive.splits) for one in missing)
-    ]
+    }
+    return {archive: of_it for archive, of_it in lines.items() if of_it}
 
 
 def _require_package(archive: Archive) -> None:
@@ -171,7 +179,7 @@ def _require_package(archive: Archive) -> None:
         )
 
 
-def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:
+def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation, missing: str) -> Path:
     """The archive's file: as a person put it into the root, or downloaded."""
     by_hand = root / archive.download.name
     if by_hand.is_file():
@@ -179,7 +187,8 @@ def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation
         return by_hand
     if not archive.download.urls:
         raise FileNotFoundError(
-            f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing; to get it:\n"
+            f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing\n"
+            f"({missing}); to get it:\n"
             f"{preparation.steps.format(root=root)}"
         )
     return fetch(archive.download, work)

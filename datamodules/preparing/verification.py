@@ -112,11 +112,13 @@ def _check_mask(mask: Path, ids: frozenset[int], size: tuple[int, int]) -> froze
     present = frozenset(mask_ids(mask))
     if unknown := sorted(present - ids):
         expected = f"{min(ids)}–{max(ids - {IGNORE})}{' and 255' if IGNORE in ids else ''}"
-        raise ImageError(f"{mask}: expected ids {expected}, found {unknown}")
+        raise ImageError(f"{mask}: expected ids {expected}, found {unknown}; replace or remove it")
     with Image.open(mask) as file:
         found = file.size
     if found != size:
-        raise ImageError(f"{mask}: expected {size[0]}×{size[1]} as its image has, found {found[0]}×{found[1]}")
+        raise ImageError(
+            f"{mask}: expected {size[0]}×{size[1]} as its image has, found {found[0]}×{found[1]}; replace or remove it"
+        )
     return present
 
 

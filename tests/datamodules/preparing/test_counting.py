@@ -36,13 +36,36 @@ def test_only_the_archive_of_the_missing_split_is_fetched(
     assert len(server.asked) == 1
 
 
-def test_a_missing_mask_asks_for_the_archive_of_masks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = CATALOGUE["cityscapes"]
-    monkeypatch.setitem(CATALOGUE, "cityscapes", small(real, {"train": 4, "val": 2, "test": 1}, real.archives))
-    root = miniatures.cityscapes(tmp_path)
-    next(root.glob("gtFine/val/*/*_labelIds.png")).unlink()
-    with pytest.raises(FileNotFoundError, match=r"gtFine_trainvaltest\.zip: expected this file"):
-        prepare("cityscapes", root)
+class TestCityscapes:
+    @pytest.fixture
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        real = CATALOGUE["cityscapes"]
+        monkeypatch.setitem(CATALOGUE, "cityscapes", small(real, {"train": 4, "val": 2, "test": 1}, real.archives))
+        return miniatures.cityscapes(tmp_path)
+
+    def test_a_missing_mask_asks_for_the_archive_of_masks_alone(self, root: Path) -> None:
+        next(root.glob("gtFine/val/*/*_labelIds.png")).unlink()
+        with pytest.raises(FileNotFoundError, match=r"gtFine_trainvaltest\.zip: expected this file"):
+            prepare("cityscapes", root)
+
+    def test_what_an_incomplete_copy_lacks_is_said_before_the_steps(self, root: Path) -> None:
+        next(root.glob("leftImg8bit/test/*/*.png")).unlink()
+        next(root.glob("leftImg8bit/val/*/*.png")).unlink()
+        with pytest.raises(FileNotFoundError) as error:
+            prepare("cityscapes", root)
+        assert "leftImg8bit_trainvaltest.zip: expected this file" in str(error.value)
+        for line in ("val: expected 2 images", "found 1; test: expected 1 images", "found 0); to get it:\n  1. make"):
+            assert line in str(error.value)
+
+    def test_masks_are_missed_where_their_images_are_missing_as_well(self, root: Path) -> None:
+        shutil.rmtree(root / "leftImg8bit" / "val")
+        assert {(one.split, one.part) for one in shortfalls(root, CATALOGUE["cityscapes"])} == {
+            *((split, "derived masks") for split in ("train", "val")),
+            ("val", "images"),
+        }
+        shutil.rmtree(root / "gtFine" / "val")
+        missing = [one.line for one in shortfalls(root, CATALOGUE["cityscapes"]) if one.part == "masks"]
+        assert missing == ["val: expected 2 masks gtFine/val/*/*_gtFine_labelIds.png, found 0"]
 
 
 def test_images_that_are_there_are_not_fetched_for_want_of_lists(
