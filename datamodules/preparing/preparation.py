@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from datamodules.images import ImageError
 from datamodules.preparing.catalogue import CATALOGUE
@@ -19,6 +22,8 @@ from datamodules.preparing.downloading import check, digest, fetch
 from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = ".manifest.json"
 """In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
@@ -49,7 +54,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         found = verify(root, preparation)
         return summary(name, root, found) + compared(root, found)
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".prepare.lock"):
+    with _alone(root):
         base = preparation.layout.base(root)
         refuse_surplus(base, preparation)
         archives = known_archives(root) | _installed(root, base, preparation)
@@ -62,6 +67,21 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         os.replace(written, root / MANIFEST)
         shutil.rmtree(root / WORK, ignore_errors=True)
     return f"{summary(name, root, found)}\n{root / MANIFEST} written"
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time; the others wait, and say so."""
+    lock = FileLock(root / ".prepare.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("%s: another process is preparing it; waiting for it to end", root)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def summary(name: str, root: Path, found: dict[str, Verified]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from datamodules.images import ImageError
@@ -75,6 +78,27 @@ def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pyt
     assert main(["prepare", "cityscapes", "--root", str(tmp_path)]) == 1
     assert "expected md5 0a6e97e94b616a514066c9e2adb0c97f" in capsys.readouterr().err
     assert (tmp_path / "leftImg8bit_trainvaltest.zip").is_file()  # a person's file is theirs
+
+
+def test_a_second_process_says_that_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
+    root = labelled_folder(tmp_path, train=4, val=2)
+    held = threading.Event()
+
+    def first() -> None:
+        with FileLock(root / ".prepare.lock"):
+            held.set()
+            time.sleep(0.2)
+
+    threading.Thread(target=first).start()
+    held.wait()
+    assert "complete" in prepare("camvid", root)
+    assert [record.getMessage() for record in caplog.records if "another process is preparing it" in record.msg]
+    caplog.clear()
+    prepare("camvid", root)
+    assert caplog.records == []
 
 
 class TestVerification:
