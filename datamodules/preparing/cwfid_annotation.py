@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from datamodules.images import ImageError, read_image
-from datamodules.preparing.masks import write_png
+from datamodules.preparing.png import write_png
 from datamodules.preparing.recipe import WORK
 
 COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed

@@ -1,4 +1,4 @@
-"""Writing masks so that a process which is killed leaves none half-written."""
+"""PNG files that a process which is killed leaves whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a file that bears its name only when it is whole; its folder has to be there.
+    """Write a mask or an image; its folder has to be there.
 
     Args:
         path: Replaced, if it is there.
