@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from datamodules.archive_layouts import ADE20K
 from datamodules.base import Colour, Split
 from datamodules.images import IGNORE
 from datamodules.on_disk import OnDisk, pair_masks
@@ -59,8 +60,7 @@ class ADE20KDataModule(OnDisk):
     @property
     def base(self) -> Path:
         """The folder that the archive unpacks to, or the root itself."""
-        inner = self.root / "ADEChallengeData2016"
-        return inner if inner.is_dir() else self.root
+        return ADE20K.base(self.root)
 
     def images(self, split: Split) -> list[Path]:
         return self.listed(self.base / "images" / self.FOLDERS[split])

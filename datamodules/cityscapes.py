@@ -20,8 +20,8 @@ class CityscapesDataModule(OnDisk):
     """Cityscapes' fine annotations: 2,975 training and 500 validation images, 19 classes.
 
     Layout: `leftImg8bit/{train,val,test}/<city>/*_leftImg8bit.png` and `gtFine/{train,val}/<city>/`, with
-    `*_gtFine_labelTrainIds.png` where they have been made, else with the `*_gtFine_labelIds.png` of the download.
-    Prediction reads the test images, if they are there.
+    `*_gtFine_labelTrainIds.png` where all images of a split have them, else with the `*_gtFine_labelIds.png` of the
+    download. Prediction reads the test images, if they are there.
     """
 
     CLASSES: ClassVar = {
@@ -77,4 +77,7 @@ class CityscapesDataModule(OnDisk):
         return self.root / "gtFine" / split
 
     def _converted(self, split: Split) -> bool:
-        return next(self._truth(split).glob("*/*_gtFine_labelTrainIds.png"), None) is not None
+        """Whether all images have masks of train ids: a conversion that broke off midway is not used."""
+        folder = self.root / "leftImg8bit" / split
+        stems = [image.relative_to(folder).as_posix().rsplit("_leftImg8bit", 1)[0] for image in self.images(split)]
+        return all((self._truth(split) / f"{stem}_gtFine_labelTrainIds.png").is_file() for stem in stems)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.ade20k import ADE20KDataModule
+from datamodules.archive_layouts import PASCAL_CONTEXT
 from datamodules.base import Split
 from datamodules.images import IGNORE, ImageError
 from datamodules.on_disk import OnDisk
@@ -38,9 +39,8 @@ class PascalContextDataModule(OnDisk):
 
     @property
     def base(self) -> Path:
-        """The folder of VOC 2010."""
-        inner = (self.root / "VOCdevkit" / "VOC2010", self.root / "VOC2010")
-        return next((folder for folder in inner if folder.is_dir()), self.root)
+        """The folder of VOC 2010, or the root itself."""
+        return PASCAL_CONTEXT.base(self.root)
 
     def images(self, split: Split) -> list[Path]:
         names = self.base / "ImageSets" / "SegmentationContext" / f"{split}.txt"

@@ -4,70 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
+from datamodules import archive_layouts
+from datamodules.images import IGNORE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.cwfid_annotation import write_cwfid
 from datamodules.preparing.downloading import Download
 from datamodules.preparing.pascal_annotation import write_pascal_context
-
-WORK = ".preparing"
-"""Below the data set's folder: archives and what is only needed until they are converted."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of a data set on disk.
-
-    Attributes:
-        name: What it is called.
-        images: Where its images lie: a pattern relative to the root; with `listing` a path with `{}` for each line.
-        count: How many there are officially.
-        masks: What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`;
-            None where nothing is labelled.
-        listing: File that names the images, a line each.
-    """
-
-    name: str
-    images: str
-    count: int
-    masks: tuple[tuple[str, str], ...] | None
-    listing: str | None = None
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A download and what is taken of it.
-
-    Attributes:
-        download: Where it comes from.
-        place: From a path in the archive to one below the root, None where it is left out; None for a plain file.
-    """
-
-    download: Download
-    place: Callable[[str], str | None] | None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How one data set gets ready.
-
-    Attributes:
-        archives: What it consists of.
-        splits: What there has to be in the end.
-        ids: Ids that its masks may hold.
-        max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
-        convert: Makes masks out of the archives' annotation: (folder of the work, root).
-        steps: What a person has to do first; `{root}` is the data set's folder.
-    """
-
-    archives: tuple[Archive, ...]
-    splits: tuple[Split, ...]
-    ids: frozenset[int]
-    max_bytes: int
-    convert: Callable[[Path, Path], None] | None = None
-    steps: str = ""
+from datamodules.preparing.recipe import WORK, Archive, Preparation, Split
 
 
 def moved(pattern: str, to: str) -> Callable[[str], str | None]:
@@ -111,6 +55,7 @@ CATALOGUE: dict[str, Preparation] = {
             Split("val", "images/validation/*.jpg", 2000, (("images/", "annotations/"),)),
         ),
         ids=frozenset(range(151)),
+        layout=archive_layouts.ADE20K,
         max_bytes=4 * 2**30,
     ),
     "pascal_context": Preparation(
@@ -122,6 +67,7 @@ CATALOGUE: dict[str, Preparation] = {
                     "md5:da459979d0c395079b5c75ee67908abb",
                 ),
                 moved(rf"{_VOC}/(JPEGImages/[^/]+\.jpg)", r"\1"),
+                brings=("images",),
             ),
             Archive(
                 Download(
@@ -134,6 +80,9 @@ CATALOGUE: dict[str, Preparation] = {
                     "md5:3c2d0c0656b7be9eb61928ffe885d8ce",
                 ),
                 None,
+                convert=write_pascal_context,
+                package="pycocotools",
+                brings=("masks",),
             ),
         ),
         splits=tuple(
@@ -147,32 +96,39 @@ CATALOGUE: dict[str, Preparation] = {
             for split, count in (("train", 4998), ("val", 5105))
         ),
         ids=frozenset(range(60)),
+        layout=archive_layouts.PASCAL_CONTEXT,
         max_bytes=4 * 2**30,
-        convert=write_pascal_context,
     ),
     "cityscapes": Preparation(
         archives=(
             Archive(
                 Download("leftImg8bit_trainvaltest.zip", (), "md5:0a6e97e94b616a514066c9e2adb0c97f"),
                 moved(r"(leftImg8bit/.+\.png)", r"\1"),
+                brings=("images",),
             ),
             Archive(
                 Download("gtFine_trainvaltest.zip", (), "md5:4237c19de34c8a376e9ba46b495d6f66"),
                 moved(r"(gtFine/(?:train|val)/.+_labelIds\.png)", r"\1"),
+                brings=("masks",),
             ),
         ),
-        splits=tuple(
-            Split(
-                split,
-                f"leftImg8bit/{split}/*/*_leftImg8bit.png",
-                count,
-                (("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelIds")),
-            )
-            for split, count in (("train", 2975), ("val", 500))
+        splits=(
+            *(
+                Split(
+                    split,
+                    f"leftImg8bit/{split}/*/*_leftImg8bit.png",
+                    count,
+                    (("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelIds")),
+                    derived=(("leftImg8bit/", "gtFine/"), ("_leftImg8bit", "_gtFine_labelTrainIds")),
+                )
+                for split, count in (("train", 2975), ("val", 500))
+            ),
+            Split("test", "leftImg8bit/test/*/*_leftImg8bit.png", 1525, None),
         ),
         ids=frozenset(range(34)),
         max_bytes=24 * 2**30,
-        convert=write_train_ids,
+        derive=write_train_ids,
+        derived_ids=frozenset({*range(19), IGNORE}),
         steps=(
             "  1. make an account at https://www.cityscapes-dataset.com/register/ and wait for its confirmation\n"
             "  2. accept the licence (non-commercial research) when you log in\n"
@@ -187,6 +143,7 @@ CATALOGUE: dict[str, Preparation] = {
             Archive(
                 Download(f"{split}.zip", (f"{_ZENODO}/{split}.zip?download=1",), f"md5:{md5}"),
                 moved(rf"({split}/(?:Urban|Rural)/(?:images|masks)_png/[^/]+\.png)", r"\1"),
+                splits=(split,),
             )
             for split, md5 in (
                 ("Train", "de2b196043ed9b4af1690b3f9a7d558f"),
@@ -227,6 +184,7 @@ CATALOGUE: dict[str, Preparation] = {
             Archive(
                 Download("cwfid-1.0.zip", ("https://github.com/cwfid/dataset/archive/refs/tags/v1.0.zip",)),
                 moved(r"[^/]+/((?:images|annotations)/[^/]+\.png|train_test_split\.yaml)", rf"{WORK}/raw/\1"),
+                convert=write_cwfid,
             ),
         ),
         splits=(
@@ -235,6 +193,5 @@ CATALOGUE: dict[str, Preparation] = {
         ),
         ids=frozenset(range(3)),
         max_bytes=2**30,
-        convert=write_cwfid,
     ),
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
-from datamodules.images import IGNORE, read_mask
+from datamodules.images import IGNORE, ImageError, mask_ids, read_mask
+from datamodules.preparing.png import write_png
 
 # label id of each train id, in their order: road, sidewalk, building, wall, fence, pole, traffic light, traffic sign,
 # vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle (cityscapesScripts, labels.py)
@@ -16,11 +16,12 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 TRAIN_IDS = dict.fromkeys(range(34), IGNORE) | {label: train for train, label in enumerate(LABEL_IDS)}
 
 
-def write_train_ids(work: Path, root: Path) -> None:
+def write_train_ids(root: Path) -> None:
     """Write `*_gtFine_labelTrainIds.png` beside each `*_gtFine_labelIds.png`, as cityscapesScripts name them.
 
+    Those that can be read are left as they are.
+
     Args:
-        work: Not needed.
         root: Holds `gtFine`.
 
     Raises:
@@ -33,4 +34,13 @@ def write_train_ids(work: Path, root: Path) -> None:
 
 def _convert(path: Path) -> None:
     target = path.with_name(path.name.replace("_labelIds", "_labelTrainIds"))
-    Image.fromarray(read_mask(path, TRAIN_IDS)).save(target)
+    if not (target.is_file() and _is_readable(target)):
+        write_png(target, read_mask(path, TRAIN_IDS))
+
+
+def _is_readable(mask: Path) -> bool:
+    try:
+        mask_ids(mask)
+    except ImageError:
+        return False
+    return True

@@ -6,26 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from datamodules.images import ImageError, read_image
+from datamodules.preparing.png import write_png
+from datamodules.preparing.recipe import WORK
 
 COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
 
 
-def write_cwfid(work: Path, root: Path) -> None:
+def write_cwfid(archive: Path, root: Path) -> None:
     """Sort images and masks into the two splits.
 
     The split file names image 28 on both sides; it trains, and is not evaluated.
 
     Args:
-        work: Holds the unpacked repository as `raw`.
-        root: Where `images` and `masks` go.
+        archive: Not needed any more.
+        root: Holds the unpacked repository as `.preparing/raw`, and is where `images` and `masks` go.
 
     Raises:
         ImageError: If an annotation has another colour, or a file of the split is not there.
     """
-    raw = work / "raw"
+    raw = root / WORK / "raw"
     split = yaml.safe_load((raw / "train_test_split.yaml").read_text())
     numbers = {"train": set(split["train"]), "val": set(split["test"]) - set(split["train"])}
     for name, members in numbers.items():
@@ -35,7 +36,7 @@ def write_cwfid(work: Path, root: Path) -> None:
             for kind, pixels in (("images", read_image(image)), ("masks", mask)):
                 target = root / kind / name / f"{number:03d}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(target)
+                write_png(target, pixels)
 
 
 def _mask(path: Path) -> np.ndarray:

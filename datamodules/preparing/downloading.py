@@ -42,17 +42,18 @@ class Download:
 def fetch(download: Download, folder: Path) -> Path:
     """Download a file, or what is missing of it.
 
-    Until it is complete and its checksum is right it is called `NAME.part`, which a later call goes on with. A file
-    with a wrong checksum is removed.
+    Until it is complete and its checksum is right it is called `NAME.part`, which a later call goes on with. A download
+    with a wrong checksum is removed, and the next place asked.
 
     Returns:
         The file.
 
     Raises:
-        DownloadError: If no place has it, the network fails, or the checksum is another.
+        DownloadError: If no place has the right one, or the file is there and is another.
     """
     path = folder / download.name
-    if path.is_file():
+    if path.is_file():  # of an earlier call, or put there by hand
+        check(path, download)
         return path
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -64,11 +65,10 @@ def fetch(download: Download, folder: Path) -> Path:
             failures.append(f"{url}: {error}")
             continue
         _validator(part).unlink(missing_ok=True)
-        try:
-            check(part, download)
-        except DownloadError:
+        if difference := _difference(part, download):
             part.unlink()
-            raise
+            failures.append(f"{url}: {difference}")
+            continue
         os.replace(part, path)
         return path
     raise DownloadError(
@@ -83,11 +83,17 @@ def check(path: Path, download: Download) -> None:
     Raises:
         DownloadError: If it is another.
     """
+    if difference := _difference(path, download):
+        raise DownloadError(f"{path}: {difference}; replace or remove it")
+
+
+def _difference(path: Path, download: Download) -> str | None:
+    """The checksum of a file and the one it should have; None where they are the same, or none is published."""
     if download.digest is None:
-        return
+        return None
     algorithm, expected = download.digest.split(":")
-    if (found := digest(path, algorithm)) != expected:
-        raise DownloadError(f"{path}: expected {algorithm} {expected}, found {found}; download it again")
+    found = digest(path, algorithm)
+    return None if found == expected else f"expected {algorithm} {expected}, found {found}"
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from datamodules.images import ImageError
+from datamodules.preparing.png import write_png
 
 # ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
 # which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them
@@ -23,26 +23,24 @@ CATEGORIES = (
 )  # fmt: skip
 
 
-def write_pascal_context(work: Path, root: Path) -> None:
+def write_pascal_context(annotation: Path, root: Path) -> None:
     """Write `SegmentationClassContext/*.png` and `ImageSets/SegmentationContext/{train,val}.txt`.
 
     Args:
-        work: Holds `trainval_merged.json`.
+        annotation: `trainval_merged.json`.
         root: The folder of `JPEGImages`.
 
     Raises:
         ImageError: If the annotation is not what it should be.
-        ValueError: If pycocotools is not installed.
     """
-    path = work / "trainval_merged.json"
     try:
-        content = json.loads(path.read_bytes())
-        images, annotations = content["images"], content["annos_segmentation"]
+        content = json.loads(annotation.read_bytes())
+        images, segments = content["images"], content["annos_segmentation"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{path}: expected images and annos_segmentation, found {error!r}; remove the file") from error
+        raise ImageError(f"{annotation}: expected images and annos_segmentation, found {error!r}") from error
     of_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in annotations:
-        of_image[annotation["image_id"]].append(annotation)
+    for segment in segments:
+        of_image[segment["image_id"]].append(segment)
     masks, lists = root / "SegmentationClassContext", root / "ImageSets" / "SegmentationContext"
     masks.mkdir(parents=True, exist_ok=True)
     lists.mkdir(parents=True, exist_ok=True)
@@ -53,28 +51,26 @@ def write_pascal_context(work: Path, root: Path) -> None:
         stem = Path(image["file_name"]).stem
         names[image["phase"]].append(stem)
         mask = semantic_mask(of_image[image["image_id"]], image["height"], image["width"])
-        Image.fromarray(mask).save(masks / f"{stem}.png")
+        write_png(masks / f"{stem}.png", mask)
     for split, stems in names.items():
         (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in sorted(stems)))
 
 
-def semantic_mask(annotations: list[dict[str, Any]], height: int, width: int) -> NDArray[np.uint8]:
+def semantic_mask(segments: list[dict[str, Any]], height: int, width: int) -> NDArray[np.uint8]:
     """Paint the segments of one image, the later over the earlier.
 
     Args:
-        annotations: Each with `category_id` and, run-length encoded as COCO does, `segmentation`.
+        segments: Each with `category_id` and, run-length encoded as COCO does, `segmentation`.
         height: Of the image.
         width: Of the image.
 
     Returns:
         uint8 `[height, width]`, 0 for background and all categories beyond the 59.
     """
-    try:
-        from pycocotools import mask as runs
-    except ImportError as error:
-        raise ValueError("Pascal Context's masks need pycocotools: pip install -e '.[prepare]'") from error
+    from pycocotools import mask as runs  # of the extra `prepare`
+
     ids = {category: place for place, category in enumerate(CATEGORIES, start=1)}
     mask = np.zeros((height, width), np.uint8)
-    for annotation in annotations:
-        mask[runs.decode(annotation["segmentation"]).astype(bool)] = ids.get(annotation["category_id"], 0)
+    for segment in segments:
+        mask[runs.decode(segment["segmentation"]).astype(bool)] = ids.get(segment["category_id"], 0)
     return mask

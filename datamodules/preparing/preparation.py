@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from datamodules.images import ImageError
-from datamodules.preparing.catalogue import CATALOGUE, WORK, Archive, Preparation
+from datamodules.preparing.catalogue import CATALOGUE
+from datamodules.preparing.counting import refuse_surplus, shortfalls
 from datamodules.preparing.downloading import check, digest, fetch
-from datamodules.preparing.unpacking import unpack
-from datamodules.preparing.verification import Verified, shortfalls, verify
+from datamodules.preparing.recipe import WORK, Archive, Preparation
+from datamodules.preparing.unpacking import ArchiveError, unpack
+from datamodules.preparing.verification import Verified, verify
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = ".manifest.json"
 """In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
 
-_MAX_FILES = 200_000  # taken of one archive; four times what the largest holds
+_MAX_FILES = 200_000  # in one archive; four times what the largest holds
 
 
 def prepare(name: str, root: Path, verify_only: bool = False) -> str:
@@ -46,8 +54,12 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         found = verify(root, preparation)
         return summary(name, root, found) + compared(root, found)
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".prepare.lock"):
-        archives = _installed(root, preparation) if shortfalls(root, preparation) else known_archives(root)
+    with _alone(root):
+        base = preparation.layout.base(root)
+        refuse_surplus(base, preparation)
+        archives = known_archives(root) | _installed(root, base, preparation)
+        if preparation.derive is not None:
+            preparation.derive(base)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
         written = root / f"{MANIFEST}.new"
@@ -55,6 +67,21 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         os.replace(written, root / MANIFEST)
         shutil.rmtree(root / WORK, ignore_errors=True)
     return f"{summary(name, root, found)}\n{root / MANIFEST} written"
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time; the others wait, and say so."""
+    lock = FileLock(root / ".prepare.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("%s: another process is preparing it; waiting for it to end", root)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def summary(name: str, root: Path, found: dict[str, Verified]) -> str:
@@ -97,21 +124,82 @@ def _manifest(root: Path) -> dict[str, Any]:
         raise ImageError(f"{root / MANIFEST}: expected a manifest, found {error!r}; remove it") from error
 
 
-def _installed(root: Path, preparation: Preparation) -> dict[str, Any]:
-    """Download, unpack and convert; returns size and sha256 of each archive."""
-    for leftover in root.glob(".unpacking-*"):  # of a process that was killed
+def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, Any]:
+    """Download, unpack and convert what is missing; returns size and sha256 of each archive that it took."""
+    for leftover in base.glob(".unpacking-*"):  # of a process that was killed
         shutil.rmtree(leftover)
     work = root / WORK
-    paths = {archive: _obtained(archive, root, work, preparation) for archive in preparation.archives}
-    for archive, path in paths.items():
+    taken: dict[Archive, Path] = {}
+    while needed := {
+        archive: lines for archive, lines in _that_help(base, preparation).items() if archive not in taken
+    }:
+        for archive in needed:
+            _require_package(archive)
+        paths = {
+            archive: _obtained(archive, root, work, preparation, "; ".join(lines)) for archive, lines in needed.items()
+        }
+        for archive, path in paths.items():
+            _take(archive, path, base, work, preparation)
+        taken |= paths  # a list of images that came with one may ask for another
+    if poor := _that_help(base, preparation):
+        said = "; ".join(dict.fromkeys(line for lines in poor.values() for line in lines))
+        advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
+        raise ImageError(f"{base}: {said}, with all that the archives hold; {advice}")
+    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in taken.values()}
+
+
+def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Preparation) -> None:
+    """Unpack and convert an archive.
+
+    Raises:
+        ArchiveError, ImageError: If it is refused.
+    """
+    try:
         if archive.place is not None:
-            unpack(path, root, archive.place, _MAX_FILES, preparation.max_bytes)
-    if preparation.convert is not None:
-        preparation.convert(work, root)
-    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths.values()}
+            unpack(path, base, archive.place, _MAX_FILES, preparation.max_bytes)
+        if archive.convert is not None:
+            archive.convert(path, base)
+    except (ArchiveError, ImageError) as error:
+        raise type(error)(f"{error}; {_discarded(path, work)}") from error
 
 
-def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation) -> Path:
+def _discarded(path: Path, work: Path) -> str:
+    """What to do about an archive that is no good. A download is removed, or each later run would take it again."""
+    if path.parent != work:
+        return f"replace {path.name} by the official file"
+    path.unlink()
+    for folder in work.iterdir():
+        if folder.is_dir():  # unpacked, but not converted
+            shutil.rmtree(folder)
+    if not any(work.iterdir()):
+        work.rmdir()
+    return f"{path.name} has been removed, run the command again to download it anew"
+
+
+def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]:
+    """The archives that have something of what is missing → what that is."""
+    missing = shortfalls(base, preparation)
+    lines = {
+        archive: [
+            one.line
+            for one in missing
+            if one.part in archive.brings and (not archive.splits or one.split in archive.splits)
+        ]
+        for archive in preparation.archives
+    }
+    return {archive: of_it for archive, of_it in lines.items() if of_it}
+
+
+def _require_package(archive: Archive) -> None:
+    """Said before hours of downloads, not after them."""
+    if archive.package is not None and importlib.util.find_spec(archive.package) is None:
+        raise ValueError(
+            f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
+            "pip install -e '.[prepare]'"
+        )
+
+
+def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation, missing: str) -> Path:
     """The archive's file: as a person put it into the root, or downloaded."""
     by_hand = root / archive.download.name
     if by_hand.is_file():
@@ -119,7 +207,8 @@ def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation
         return by_hand
     if not archive.download.urls:
         raise FileNotFoundError(
-            f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing; to get it:\n"
+            f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing\n"
+            f"({missing}); to get it:\n"
             f"{preparation.steps.format(root=root)}"
         )
     return fetch(archive.download, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import shutil
@@ -18,6 +19,12 @@ from tqdm import tqdm
 
 # what the decoders raise on broken, cut off or encrypted archives
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+
+
+# what the machine raises however good the archive is
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
+)
 
 
 class ArchiveError(ValueError):
@@ -41,7 +48,7 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
         archive: The file.
         root: Where to; below it files of the same names are replaced.
         place: From the path of a file in the archive to its path below `root`; None leaves it out.
-        max_files: Most files that are taken.
+        max_files: Most files that it may hold, taken or not.
         max_bytes: Most bytes that they may have together, unpacked.
 
     Returns:
@@ -50,6 +57,7 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
     Raises:
         ArchiveError: If it is no such archive or broken, a path leads out of the folder, a file that is taken is a link
             or a device or comes twice, or there is more than the bounds allow.
+        ValueError: If the folder can't take the files.
     """
     try:
         with _members(archive) as members:
@@ -66,7 +74,9 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
                     (root / target).parent.mkdir(parents=True, exist_ok=True)
                     os.replace(Path(staging, target), root / target)
     except _BROKEN as error:
-        raise ArchiveError(f"{archive}: expected a whole archive, found: {error}; remove it and run again") from error
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            raise ValueError(f"{root}: expected to unpack {archive.name} there, found: {error}; run again") from error
+        raise ArchiveError(f"{archive}: expected a whole archive, found: {error}") from error
     return [root / target for target in taken]
 
 
@@ -76,23 +86,21 @@ def _checked(
     """Path below the root → member, if all is well."""
     taken: dict[str, _Member] = {}
     size = 0
-    for member in members:
+    for count, member in enumerate(members, start=1):
         if not is_inside(member.name):
-            raise ArchiveError(f"{archive}: expected paths inside of the archive, found {member.name!r}; don't use it")
+            raise ArchiveError(f"{archive}: expected paths inside of the archive, found {member.name!r}")
+        size += member.size
+        if count > max_files or size > max_bytes:
+            raise ArchiveError(f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more")
         target = place(member.name)
         if target is None:
             continue
         assert is_inside(target), target
         if not member.plain:
-            raise ArchiveError(f"{archive}: expected files, found the link or device {member.name!r}; don't use it")
+            raise ArchiveError(f"{archive}: expected files, found the link or device {member.name!r}")
         if target in taken:
-            raise ArchiveError(f"{archive}: expected each file once, found {member.name!r} twice; don't use it")
+            raise ArchiveError(f"{archive}: expected each file once, found {member.name!r} twice")
         taken[target] = member
-        size += member.size
-        if len(taken) > max_files or size > max_bytes:
-            raise ArchiveError(
-                f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more; don't use it"
-            )
     return taken
 
 
@@ -112,7 +120,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         with tarfile.open(archive) as tar:
             yield (_of_tar(tar, entry) for entry in tar if not entry.isdir())
     else:
-        raise ArchiveError(f"{archive}: expected a zip or tar archive, found something else; remove it and run again")
+        raise ArchiveError(f"{archive}: expected a zip or tar archive, found something else")
 
 
 def _of_zip(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:

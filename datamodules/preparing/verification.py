@@ -1,7 +1,7 @@
 """Whether a data set on disk is the whole of it: counts, every pair readable and of one size, no unknown id.
 
-The layout comes from the catalogue and not from the data modules, so that a data module that lists too few files is
-found out as well.
+The names and counts come from the catalogue and not from the data modules, so that a data module that lists too few
+files is found out as well.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.images import ImageError, mask_ids, read_image
-from datamodules.preparing.catalogue import Preparation, Split
+from datamodules.images import IGNORE, ImageError, mask_ids, read_image
+from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
+from datamodules.preparing.recipe import Preparation, Split
 
 _NAMED = 5  # bad files that a message names
 
@@ -65,55 +66,26 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
-    if missing := shortfalls(root, preparation):
-        raise ImageError(f"{root}: {'; '.join(missing)}; prepare it without --verify-only to get what is missing")
-    found = {split.name: _verify_split(root, split, preparation.ids) for split in preparation.splits}
+    base = preparation.layout.base(root)
+    refuse_surplus(base, preparation)
+    if missing := shortfalls(base, preparation):
+        said = "; ".join(one.line for one in missing)
+        raise ImageError(f"{base}: {said}; prepare it without --verify-only to get what is missing")
+    found = {split.name: _verify_split(base, split, preparation) for split in preparation.splits}
     if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise ImageError(f"{root}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
+        raise ImageError(f"{base}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
     return {name: verified for name, (verified, _) in found.items() if verified is not None}
 
 
-def shortfalls(root: Path, preparation: Preparation) -> list[str]:
-    """What is missing or too much, a line per split; without opening an image."""
-    lines = []
-    for split in preparation.splits:
-        images = list_split(root, split)
-        if len(images) != split.count:
-            lines.append(
-                f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {len(images):,}"
-            )
-        without = [mask for image in images if (mask := mask_of(root, image, split)) is not None and not mask.is_file()]
-        if without:
-            lines.append(f"{split.name}: expected a mask for each image, found none at {len(without)} ({without[0]})")
-    return lines
-
-
-def list_split(root: Path, split: Split) -> list[Path]:
-    """Its images, sorted; none where the folder or the list of them is not there."""
-    if split.listing is None:
-        return sorted(path for path in root.glob(split.images) if path.is_file() and not path.name.startswith("."))
-    listing = root / split.listing
-    names = listing.read_text().split() if listing.is_file() else []
-    return sorted(path for name in names if (path := root / split.images.format(name)).is_file())
-
-
-def mask_of(root: Path, image: Path, split: Split) -> Path | None:
-    """Where the mask of an image has to be; None where the split has none."""
-    if split.masks is None:
-        return None
-    relative = image.relative_to(root).as_posix()
-    for old, new in split.masks:
-        relative = relative.replace(old, new)
-    return (root / relative).with_suffix(".png")
-
-
-def _verify_split(root: Path, split: Split, ids: frozenset[int]) -> tuple[Verified | None, list[ImageError]]:
-    images = list_split(root, split)
+def _verify_split(base: Path, split: Split, preparation: Preparation) -> tuple[Verified | None, list[ImageError]]:
+    images = list_split(base, split)
+    kinds = ((split.masks, preparation.ids), (split.derived, preparation.derived_ids))
 
     def check(image: Path) -> _Checked | ImageError:
         try:
-            return _check_pair(root, image, mask_of(root, image, split), ids)
+            masks = {mask_of(base, image, naming): ids for naming, ids in kinds if naming is not None}
+            return _check_image(base, image, masks)
         except ImageError as error:
             return error
 
@@ -126,21 +98,28 @@ def _verify_split(root: Path, split: Split, ids: frozenset[int]) -> tuple[Verifi
     return _summary(split, good), []
 
 
-def _check_pair(root: Path, image: Path, mask: Path | None, ids: frozenset[int]) -> _Checked:
+def _check_image(base: Path, image: Path, masks: dict[Path, frozenset[int]]) -> _Checked:
+    """Decode an image and its masks, each with the ids that it may hold; of the first it keeps those that it does."""
     height, width = read_image(image).shape[:2]
     digest = hashlib.sha256()
-    for path in (image, mask) if mask is not None else (image,):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    present: frozenset[int] = frozenset()
-    if mask is not None:
-        present = frozenset(mask_ids(mask))
-        if unknown := sorted(present - ids):
-            raise ImageError(f"{mask}: expected ids {min(ids)}–{max(ids)}, found {unknown}")
-        with Image.open(mask) as file:
-            size = file.size
-        if size != (width, height):
-            raise ImageError(f"{mask}: expected {width}×{height} as its image has, found {size[0]}×{size[1]}")
-    return _Checked((width, height), present, digest.digest())
+    for path in (image, *masks):
+        digest.update(path.relative_to(base).as_posix().encode() + b"\0" + path.read_bytes())
+    present = [_check_mask(mask, ids, (width, height)) for mask, ids in masks.items()]
+    return _Checked((width, height), present[0] if present else frozenset(), digest.digest())
+
+
+def _check_mask(mask: Path, ids: frozenset[int], size: tuple[int, int]) -> frozenset[int]:
+    present = frozenset(mask_ids(mask))
+    if unknown := sorted(present - ids):
+        expected = f"{min(ids)}–{max(ids - {IGNORE})}{' and 255' if IGNORE in ids else ''}"
+        raise ImageError(f"{mask}: expected ids {expected}, found {unknown}; replace or remove it")
+    with Image.open(mask) as file:
+        found = file.size
+    if found != size:
+        raise ImageError(
+            f"{mask}: expected {size[0]}×{size[1]} as its image has, found {found[0]}×{found[1]}; replace or remove it"
+        )
+    return present
 
 
 def _summary(split: Split, pairs: Sequence[_Checked]) -> Verified:

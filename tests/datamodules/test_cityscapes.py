@@ -25,6 +25,16 @@ def test_label_ids_and_train_ids_give_the_same_classes(tmp_path: Path, train_ids
     np.testing.assert_array_equal(source.pair(3)[1], miniatures.mask([255, 0, 1, 18]))
 
 
+def test_a_conversion_that_is_not_whole_is_not_used(tmp_path: Path) -> None:
+    root = miniatures.cityscapes(tmp_path, train_ids=True)
+    next(root.glob("gtFine/train/bochum/*_labelTrainIds.png")).unlink()
+    data = CityscapesDataModule(root, job="segment", cache=False)
+    source = data.source("train")
+    for i in range(4):
+        np.testing.assert_array_equal(source.pair(i)[1], miniatures.mask([255, 0, 1, 18]))
+    assert data.labels("train") == data.BY_LABEL_ID and data.labels("val") == data.BY_TRAIN_ID
+
+
 def test_every_label_id_is_a_class_or_void() -> None:
     assert sorted([*TRAIN_IDS, *VOID_IDS]) == list(range(34))
     names = list(CityscapesDataModule.CLASSES)

