@@ -15,7 +15,7 @@ from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.checking import OnError
 from datamodules.colour_masks import ColourFiles
 from datamodules.first_look import first_look
-from datamodules.folder_classes import FolderClasses, read_classes
+from datamodules.folder_classes import FolderClasses, classes_among, read_classes
 from datamodules.folder_layout import FolderLayout
 from datamodules.images import ImageError, mask_ids
 from datamodules.on_disk import pair_masks
@@ -41,7 +41,7 @@ class FolderDataModule(DomainDataModule):
     Args:
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
-        ignored_ids: Ids that are no class, where there is no `classes.yaml`.
+        ignored_ids: Ids that are no class, where there is no `classes.yaml`; `[]` where masks are of 0 and 255.
         mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
         job: See `DomainDataModule`, as all that follow.
         batch_size: Images per batch and process.
@@ -128,8 +128,10 @@ class FolderDataModule(DomainDataModule):
         """The id of each class in the mask files.
 
         Raises:
-            ImageError: If neither names nor masks say what the classes are.
+            ImageError: If neither names nor masks say what the classes are, or masks hold one class and ignored ids.
         """
+        if self.described is not None:
+            return self.described.ids
         if self.given_names is not None:
             return [i for i in range(256) if i not in self.ignored_ids][: len(self.given_names)]
         masks = self.layout.mask_files()
@@ -140,7 +142,7 @@ class FolderDataModule(DomainDataModule):
             )
         with ThreadPoolExecutor() as threads:
             found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
-        return sorted(set().union(*found) - set(self.ignored_ids))
+        return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
         """List the files; the first fit in a run folder tells what they are."""

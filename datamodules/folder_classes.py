@@ -10,6 +10,7 @@ Where the entries have an `id`, masks hold ids, and colours are only for picture
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from datamodules.base import Colour
 from datamodules.images import IGNORE, ImageError
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
+_NAMES = ("background", "foreground")  # what two ids most often are
 
 
 class FolderClass(NamedTuple):
@@ -49,6 +51,11 @@ class FolderClasses(NamedTuple):
     def by_colour(self) -> dict[Colour, int]:
         """Colour in a mask → class, or `IGNORE`; empty where masks hold ids."""
         return {e.colour: self._class(e) for e in self.entries if e.id is None and e.colour is not None}
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each class in a mask; its own number where masks are coloured."""
+        return [number if entry.id is None else entry.id for number, entry in enumerate(self.classes)]
 
     def _class(self, entry: FolderClass) -> int:
         return IGNORE if entry.ignore else self.classes.index(entry)
@@ -84,6 +91,30 @@ def read_classes(path: Path) -> FolderClasses:
     if not read.classes:
         raise ImageError(f"{path}: expected at least one entry that is not ignored, found none")
     return read
+
+
+def classes_among(found: Collection[int], ignored: Collection[int], root: Path) -> list[int]:
+    """The ids that are classes, where only the masks say which there are.
+
+    Args:
+        found: Ids that occur in the masks.
+        ignored: Ids that are no class.
+        root: The folder, for the message.
+
+    Raises:
+        ImageError: If what is ignored leaves fewer than two classes.
+    """
+    classes = sorted(set(found) - set(ignored))
+    left_out = sorted(set(found) & set(ignored))
+    if len(classes) < 2 and left_out:
+        names = _NAMES if len(found) == 2 else [f"class {i}" for i in sorted(found)]
+        entries = [f"- {{name: {name}, id: {i}}}" for name, i in zip(names, sorted(found), strict=True)]
+        raise ImageError(
+            f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
+            f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
+            f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
+        )
+    return classes
 
 
 def _entry(entry: Any, place: str) -> FolderClass:

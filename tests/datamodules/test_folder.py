@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 
 from datamodules.folder import FolderDataModule
 from datamodules.images import ImageError
@@ -66,6 +68,34 @@ def test_classes_are_read_from_the_masks_in_id_order(tmp_path: Path) -> None:
     pairs = [source.pair(i) for source in (data.source("train"), data.source("val")) for i in range(len(source))]
     values = {int(value) for _, mask in pairs for value in np.unique(mask)}
     assert values == {0, 1, 255}
+
+
+def test_masks_of_0_and_255_ask_whether_255_is_a_class(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
+        save(tmp_path / "masks" / f"{i}.png", np.repeat(np.array([[0], [255]], np.uint8), 4, 0).repeat(8, 1))
+    with pytest.raises(
+        ImageError, match=r"two classes or more, found the ids 0, 255, of which 255 .*`ignored_ids: \[\]`"
+    ):
+        FolderDataModule(tmp_path, job="segment", size=8).setup("fit")
+    given = ArgumentParser(exit_on_error=False)
+    given.add_class_arguments(FolderDataModule, "data")
+    options = {"root": str(tmp_path), "ignored_ids": [], "job": "segment", "size": 8, "cache": False}
+    data = given.instantiate_classes(given.parse_object({"data": options})).data
+    assert data.class_names == ["class 0", "class 255"]
+    assert data.source("train").pair(0)[1][:, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_masks_of_0_and_255_are_named_by_the_lines_that_the_message_gives(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
+        save(tmp_path / "masks" / f"{i}.png", np.repeat(np.array([[0], [255]], np.uint8), 4, 0).repeat(8, 1))
+    with pytest.raises(ImageError) as error:
+        _ = FolderDataModule(tmp_path, job="segment").class_names
+    (tmp_path / "classes.yaml").write_text("\n".join(re.findall("`(- .*?)`", str(error.value))))
+    data = FolderDataModule(tmp_path, job="segment", size=8, cache=False)
+    assert data.class_names == ["background", "foreground"] and data.ids == [0, 255]
+    assert data.source("train").pair(0)[1][:, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_given_names_say_which_ids_may_occur(tmp_path: Path) -> None:
