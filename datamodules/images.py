@@ -102,7 +102,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours.
+    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours; bits are 0 and 1.
 
     Args:
         path: One-channel file (or three equal channels).
@@ -145,7 +145,9 @@ def _read_ids(path: Path) -> NDArray[Any]:
         raise _unreadable(path, "a mask", error) from error
     if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
         ids = ids[..., 0]
-    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool):
+    if ids.dtype == bool:
+        ids = ids.astype(np.uint8)
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ImageError(f"{path}: expected a mask with one channel of class ids, found mode {mode}; convert it to ids")
     return ids
 

@@ -185,6 +185,12 @@ def test_palette_masks_give_indices_and_equal_channels_one_id(tmp_path: Path) ->
         np.testing.assert_array_equal(read_mask(path, {0: 0, 1: 1, 2: 2}), ids)
 
 
+def test_one_bit_masks_hold_0_and_1(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", np.array([[True, False], [False, True]]))
+    np.testing.assert_array_equal(read_mask(path, {0: 5, 1: 3}), [[3, 5], [5, 3]])
+    assert mask_ids(path) == {0, 1}
+
+
 def test_ids_outside_the_classes_are_named_with_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", np.array([[0, 3], [9, 255]], np.uint8))
     with pytest.raises(ImageError, match=r"m\.png: expected ids 0–3, found 9, 255 as well"):
