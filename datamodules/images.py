@@ -7,7 +7,6 @@ colour files with more than 8 bits a channel, which Pillow would cut to 8, and r
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datamodules import geotiff
+from datamodules.unusable_files import ImageError, refuse_folder, unreadable
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 IGNORE = 255  # class id of pixels that neither train nor count
@@ -27,17 +27,6 @@ _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _SAMPLES_PER_PIXEL = 277  # TIFF tag; Pillow's mode can show one channel where there are more
 _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
-
-
-class ImageError(ValueError):
-    """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
-
-    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
-    is cut back to its last, readable part here, so that it reaches the user the same from any process.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
 
 
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
@@ -56,7 +45,7 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
             f"{folder}: expected a folder of images, found {'a file' if folder.exists() else 'nothing'}"
         )
     found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=_refuse):
+    for place, folders, files in os.walk(folder, onerror=refuse_folder):
         folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
         found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
     if not found:
@@ -95,10 +84,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise
     except UnidentifiedImageError as error:
         if not (_is_tiff(path) and geotiff.is_installed()):
-            raise _unreadable(path, "an image", error) from error
+            raise unreadable(path, "an image", error) from error
         return _read_bands(path)
     except Exception as error:  # decoders raise nearly anything on broken input
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
 
 
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -142,7 +131,7 @@ def _read_ids(path: Path) -> NDArray[Any]:
             ids = np.asarray(file)
             mode = file.mode
     except Exception as error:
-        raise _unreadable(path, "a mask", error) from error
+        raise unreadable(path, "a mask", error) from error
     if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
         ids = ids[..., 0]
     if ids.dtype == bool:
@@ -177,7 +166,7 @@ def _read_bands(path: Path) -> NDArray[np.uint8]:
             f"{path}: expected one band, three, or ones marked as red, green and blue, found {error}"
         ) from error
     except Exception as error:
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
     return pixels if pixels.dtype == np.uint8 else _rescale(pixels)
 
 
@@ -240,37 +229,6 @@ def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
     image.getexif().clear()
     image.getexif()[_ORIENTATION] = orientation
     return image
-
-
-def _unreadable(path: Path, kind: str, error: Exception) -> ImageError:
-    if isinstance(error, Image.DecompressionBombError):
-        size = re.search(r"\d+", str(error))
-        pixels = f"one of {int(size[0]):,}" if size else "a larger one"
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return ImageError(f"{path}: expected {kind} of at most {most:,} pixels, found {pixels}; cut it into tiles")
-    return ImageError(f"{path}: expected {kind}, found {_reason(path, error)}; replace or remove the file")
-
-
-def _refuse(error: OSError) -> None:
-    """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
-    raise ImageError(
-        f"{error.filename}: expected a folder that can be read, found: {error.strerror}; correct its rights"
-    )
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "a file that you have no right to read"
-    if path.is_symlink() and not path.exists():
-        return "a symbolic link that leads nowhere, or round in a circle"
-    if not path.exists():
-        return "no file"
-    if path.is_dir():
-        return "a folder"
-    if path.stat().st_size == 0:
-        return "an empty file"
-    text = str(error).replace(f"'{path}'", "").replace(str(path), "").strip() or type(error).__name__
-    return f"a file that can't be read ({text})"
 
 
 def _ranges(ids: list[int]) -> str:
