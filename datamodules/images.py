@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datamodules import geotiff
+from datamodules.lossy_formats import refuse_lossy
 from datamodules.unusable_files import ImageError, refuse_folder, unreadable
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
@@ -101,7 +102,7 @@ def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
         uint8 `[h, w]`.
 
     Raises:
-        ImageError: If the file is unreadable, coloured, or holds an id that `labels` does not know.
+        ImageError: If the file is unreadable, lossy, coloured, or holds an id that `labels` does not know.
     """
     ids = _read_ids(path)
     present = np.unique(ids)
@@ -119,12 +120,13 @@ def mask_ids(path: Path) -> set[int]:
     """The ids that occur in a mask file.
 
     Raises:
-        ImageError: If the file is unreadable or coloured.
+        ImageError: If the file is unreadable, lossy or coloured.
     """
     return {int(i) for i in np.unique(_read_ids(path))}
 
 
 def _read_ids(path: Path) -> NDArray[Any]:
+    refuse_lossy(path)
     try:
         with Image.open(path) as file:
             file.load()
