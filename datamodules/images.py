@@ -95,7 +95,7 @@ def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours; bits are 0 and 1.
 
     Args:
-        path: One-channel file (or three equal channels).
+        path: One-channel file (or three equal channels), opaque if it has alpha.
         labels: id in the file → class, or `IGNORE`.
 
     Returns:
@@ -134,7 +134,9 @@ def _read_ids(path: Path) -> NDArray[Any]:
             mode = file.mode
     except Exception as error:
         raise unreadable(path, "a mask", error) from error
-    if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
+    if mode in ("LA", "RGBA") and (ids[..., -1] == 255).all():  # alpha that hides nothing
+        ids, mode = ids[..., :-1], mode[:-1]
+    if ids.ndim == 3 and mode in ("L", "RGB") and (ids == ids[..., :1]).all():
         ids = ids[..., 0]
     if ids.dtype == bool:
         ids = ids.astype(np.uint8)

@@ -191,6 +191,20 @@ def test_one_bit_masks_hold_0_and_1(tmp_path: Path) -> None:
     assert mask_ids(path) == {0, 1}
 
 
+def test_alpha_is_no_matter_where_masks_are_opaque(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [2, 0]], np.uint8)
+    alpha = np.full((2, 2), 255, np.uint8)
+    for name, channels in (("grey", [ids, alpha]), ("three", [ids, ids, ids, alpha])):
+        path = save(tmp_path / f"{name}.png", np.stack(channels, -1))
+        np.testing.assert_array_equal(read_mask(path, {0: 0, 1: 1, 2: 2}), ids)
+    alpha[0, 0] = 254
+    for name, channels in (("LA", [ids, alpha]), ("RGBA", [ids, ids, ids, alpha]), ("RGBA", [ids, ids, ids, ids])):
+        with pytest.raises(ImageError, match=f"one channel of class ids, found mode {name}"):
+            mask_ids(save(tmp_path / "m.png", np.stack(channels, -1)))
+    same = np.full((2, 2), 255, np.uint8)  # equal to an opaque alpha, and a mask all the same
+    assert mask_ids(save(tmp_path / "m.png", np.stack([same, same], -1))) == {255}
+
+
 def test_ids_outside_the_classes_are_named_with_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", np.array([[0, 3], [9, 255]], np.uint8))
     with pytest.raises(ImageError, match=r"m\.png: expected ids 0–3, found 9, 255 as well"):
