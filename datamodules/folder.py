@@ -21,6 +21,7 @@ from datamodules.images import ImageError, mask_ids
 from datamodules.on_disk import pair_masks
 from datamodules.sources import Files, Source
 from datamodules.training_transforms import TrainingTransforms
+from datamodules.unusable_files import is_file, is_folder
 
 REPORT = "data.txt"  # in the run folder
 
@@ -109,7 +110,7 @@ class FolderDataModule(DomainDataModule):
     def described(self) -> FolderClasses | None:
         """What `classes.yaml` says; None where there is none, or names are given."""
         path = self.root / "classes.yaml"
-        return read_classes(path) if self.given_names is None and path.is_file() else None
+        return read_classes(path) if self.given_names is None and is_file(path) else None
 
     @property
     def class_names(self) -> list[str]:
@@ -160,10 +161,10 @@ class FolderDataModule(DomainDataModule):
     def _files(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.job == "pretrain":
-            labelled = masks.is_dir()
+            labelled = is_folder(masks)
             return Files(self.root, self.layout.images(split) if labelled else self.layout.all_images(split))
         files = self.layout.images(split)
-        if not masks.is_dir():
+        if not is_folder(masks):
             raise FileNotFoundError(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
                 "found nothing; without masks only job: pretrain and predict are possible"

@@ -8,6 +8,7 @@ from pathlib import Path
 from datamodules.base import Split
 from datamodules.images import ImageError, list_images
 from datamodules.subsets import held_out
+from datamodules.unusable_files import is_file, is_folder
 
 NOT_IMAGES = frozenset({"masks"})
 
@@ -25,36 +26,36 @@ class FolderLayout:
     @property
     def base(self) -> Path:
         """The folder of all images."""
-        return self.root / "images" if (self.root / "images").is_dir() else self.root
+        return self.root / "images" if is_folder(self.root / "images") else self.root
 
     @property
     def has_lists(self) -> bool:
         """Whether files name the images of the splits."""
-        return (self.root / "train.txt").is_file()
+        return is_file(self.root / "train.txt")
 
     @property
     def has_split_folders(self) -> bool:
         """Whether folders hold the images of the splits."""
-        return not self.has_lists and (self.base / "train").is_dir()
+        return not self.has_lists and is_folder(self.base / "train")
 
     def image_folder(self, split: Split) -> Path:
         """The folder that image names of a split are relative to, when masks are looked for."""
         if not self.has_split_folders:
             return self.base
         parallel = self.root / split / "images"
-        return parallel if (self.root / "train" / "images").is_dir() else self.base / split
+        return parallel if is_folder(self.root / "train" / "images") else self.base / split
 
     def mask_folder(self, split: Split) -> Path:
         """The folder of the masks of a split, whether it is there or not."""
         if not self.has_split_folders:
             return self.root / "masks"
-        within = (self.root / "train" / "images").is_dir()
+        within = is_folder(self.root / "train" / "images")
         return self.root / split / "masks" if within else self.root / "masks" / split
 
     def mask_files(self) -> list[Path]:
         """All files in the folders of masks."""
         folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
-        return [path for folder in folders if folder.is_dir() for path in list_images(folder)]
+        return [path for folder in folders if is_folder(folder) for path in list_images(folder)]
 
     def all_images(self, split: Split) -> list[Path]:
         """The images of a split; all of them where nothing splits them."""
@@ -92,7 +93,7 @@ class FolderLayout:
 
     def _of_list(self, file: Path) -> list[Path]:
         """The images that a list names, one a line: relative to the images or the root, with suffix or without."""
-        if not file.is_file():
+        if not is_file(file):
             raise FileNotFoundError(f"{file}: expected a list of images beside train.txt, found nothing; add it")
         images = []
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datamodules import geotiff
 from datamodules.lossy_formats import refuse_lossy
-from datamodules.unusable_files import ImageError, refuse_folder, unreadable
+from datamodules.unusable_files import ImageError, is_file, is_folder, refuse_folder, unreadable
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 IGNORE = 255  # class id of pixels that neither train nor count
@@ -39,11 +39,11 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ImageError: If it holds no image, or a folder that may not be read.
+        ImageError: If it holds no image, or it or a folder above or below may not be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise FileNotFoundError(
-            f"{folder}: expected a folder of images, found {'a file' if folder.exists() else 'nothing'}"
+            f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}"
         )
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=refuse_folder):

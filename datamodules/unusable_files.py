@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from PIL import Image
@@ -37,9 +38,46 @@ def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
 
 def refuse_folder(error: OSError) -> None:
     """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
-    raise ImageError(
-        f"{error.filename}: expected a folder that can be read, found: {error.strerror}; correct its rights"
-    )
+    raise _no_right(error.filename, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies there.
+
+    Raises:
+        ImageError: If a folder above may not be entered, so that nobody can say; as for `is_file`.
+    """
+    return stat.S_ISDIR(_kind(path))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file lies there."""
+    return stat.S_ISREG(_kind(path))
+
+
+def _kind(path: Path) -> int:
+    """What lies at a path, as `stat` has it; 0 for nothing."""
+    try:
+        return path.stat().st_mode
+    except PermissionError as error:
+        raise _no_right(_closed(path), error) from error
+    except (OSError, ValueError):  # as `os.path.isdir` does
+        return 0
+
+
+def _no_right(folder: Path | str, error: OSError) -> ImageError:
+    return ImageError(f"{folder}: expected a folder that can be read, found: {error.strerror}; correct its rights")
+
+
+def _closed(path: Path) -> Path:
+    """The folder above a path that may not be entered: the lowest that can be seen."""
+    for folder in path.absolute().parents:
+        try:
+            folder.stat()
+        except PermissionError:
+            continue
+        return folder
+    return path.parent
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -142,8 +142,16 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "closed" / "a.png", gradient(8, 8))
     with without_rights(path), pytest.raises(ImageError, match=r"a\.png: .* no right to read; replace or remove"):
         read_image(path)
-    with without_rights(path.parent), pytest.raises(ImageError, match="closed: expected a folder that can be read"):
-        list_images(tmp_path)
+    closed = f"^{path.parent}: expected a folder that can be read, found: Permission denied; correct its rights"
+    deeper = save(path.parent / "one" / "images" / "b.png", gradient(8, 8)).parent
+    for read in (
+        lambda: list_images(tmp_path),
+        lambda: list_images(deeper),
+        lambda: FolderDataModule(deeper.parent).source("train"),
+        lambda: FolderDataModule(deeper.parent, job="segment").class_names,
+    ):
+        with without_rights(path.parent), pytest.raises(ImageError, match=closed):
+            read()
 
 
 def test_one_pixel_is_an_image(tmp_path: Path) -> None:
