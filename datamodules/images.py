@@ -31,7 +31,7 @@ _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one a
 
 
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
-    """All image files below a folder, sorted; hidden ones are left out, linked folders not entered.
+    """All image files below a folder, sorted; hidden ones are left out; linked folders are not entered, but warned of.
 
     Args:
         folder: Where to look.
@@ -46,9 +46,17 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
             f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}"
         )
     found: list[Path] = []
+    links: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=refuse_folder):
         folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
         found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
+        links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
+    if links:
+        warnings.warn(
+            f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} first; "
+            "put the folders themselves in their place to use the images in them",
+            stacklevel=1,  # from here, so that it is shown once, whoever lists the folder again
+        )
     if not found:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise ImageError(f"{folder}: expected images ({kinds}) in it or its subfolders, found none")

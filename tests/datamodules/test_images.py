@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -153,9 +154,21 @@ def test_lists_are_recursive_sorted_and_without_hidden_or_excluded_files(tmp_pat
     for name in ("b.JPG", "a/z.png", "a/.hidden.png", ".git/x.png", "masks/m.png", "a/masks/n.tiff", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "loop").symlink_to(tmp_path)
     found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, exclude=frozenset({"masks"}))]
     assert found == ["a/masks/n.tiff", "a/z.png", "b.JPG"]
+
+
+def test_linked_subfolders_are_not_entered_and_counted_once(tmp_path: Path) -> None:
+    save(tmp_path / "own.png", gradient(4, 4))
+    for name in ("b", "a/loop", ".hidden", "masks"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            assert list_images(tmp_path, exclude=frozenset({"masks"})) == [tmp_path / "own.png"]
+    (warned,) = caught
+    assert f"{tmp_path}: linked subfolders are not entered; found 2, a/loop first; put" in str(warned.message)
 
 
 def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
