@@ -15,7 +15,7 @@ from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.checking import OnError
 from datamodules.colour_masks import ColourFiles
 from datamodules.first_look import first_look
-from datamodules.folder_classes import FolderClasses, classes_among, read_classes
+from datamodules.folder_classes import FolderClasses, check_count, classes_among, read_classes
 from datamodules.folder_layout import FolderLayout
 from datamodules.images import ImageError, mask_ids
 from datamodules.on_disk import pair_masks
@@ -100,6 +100,8 @@ class FolderDataModule(DomainDataModule):
             seed=seed,
             cache=cache,
         )
+        if class_names is not None:
+            check_count("class_names", len(class_names))
         self.root = Path(root)
         self.layout = FolderLayout(self.root)
         self.given_names = class_names
@@ -134,7 +136,8 @@ class FolderDataModule(DomainDataModule):
         if self.described is not None:
             return self.described.ids
         if self.given_names is not None:
-            return [i for i in range(256) if i not in self.ignored_ids][: len(self.given_names)]
+            most = len(self.given_names) + len(self.ignored_ids)
+            return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
         masks = self.layout.mask_files()
         if not masks:
             raise ImageError(

@@ -88,6 +88,7 @@ def read_classes(path: Path) -> FolderClasses:
         twice = {str(value) for value in values if value is not None and values.count(value) > 1}
         if twice:
             raise ImageError(f"{path}: expected each {what} once, found {', '.join(sorted(twice))} twice")
+    check_count(f"{path}", len(read.classes))
     if not read.classes:
         raise ImageError(f"{path}: expected at least one entry that is not ignored, found none")
     return read
@@ -102,7 +103,7 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
         root: The folder, for the message.
 
     Raises:
-        ImageError: If what is ignored leaves fewer than two classes.
+        ImageError: If what is ignored leaves fewer than two classes, or if there are more than 255.
     """
     classes = sorted(set(found) - set(ignored))
     left_out = sorted(set(found) & set(ignored))
@@ -114,7 +115,21 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
             f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
             f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
         )
+    check_count(f"{root}: masks", len(classes))
     return classes
+
+
+def check_count(place: str, count: int) -> None:
+    """Check that so many classes can be told apart.
+
+    Raises:
+        ImageError: Naming the place that the classes come from, if there are too many.
+    """
+    if count > IGNORE:
+        raise ImageError(
+            f"{place}: expected at most {IGNORE} classes, found {count}; classes are kept in 8 bits, and {IGNORE} is "
+            "what is ignored: merge classes (or are these numbers of objects, or depths?)"
+        )
 
 
 def _entry(entry: Any, place: str) -> FolderClass:

@@ -108,6 +108,18 @@ def test_given_names_say_which_ids_may_occur(tmp_path: Path) -> None:
     assert set(np.unique(ignoring.source("train").pair(0)[1])) == {0, 1, 255}
 
 
+def test_as_many_classes_as_eight_bits_tell_apart_and_no_more(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(20, 20))
+        save(tmp_path / "masks" / f"{i}.png", np.arange(400, dtype=np.uint16).reshape(20, 20))
+    with pytest.raises(ImageError, match=f"{tmp_path}: masks: expected at most 255 classes, found 399"):
+        FolderDataModule(tmp_path, job="segment", size=8).source("train")
+    names = [f"c{i}" for i in range(256)]
+    with pytest.raises(ImageError, match="class_names: expected at most 255 classes, found 256"):
+        FolderDataModule(tmp_path, class_names=names)
+    assert FolderDataModule(tmp_path, names[:255], ignored_ids=(0, 255)).ids == [*range(1, 255), 256]
+
+
 def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
     root = labelled_folder(tmp_path)
     save(root / "masks" / "train" / "002.png", np.zeros((24, 31), np.uint8))

@@ -58,3 +58,16 @@ def test_mistakes_are_named_with_file_and_entry(tmp_path: Path, text: str, messa
     with pytest.raises(ImageError, match=message) as error:
         read_classes(tmp_path / "classes.yaml")
     assert str(error.value).startswith(str(tmp_path / "classes.yaml")) and "\n" not in str(error.value)
+
+
+def test_255_classes_are_the_most(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    entries = [f"- {{name: c{i}, id: {i}}}" for i in range(257)]
+    path.write_text("\n".join([*entries[:255], "- {name: unknown, id: 255, ignore: true}"]))
+    assert read_classes(path).by_id == {i: i for i in range(256)}
+    path.write_text("\n".join(entries[:256]))
+    with pytest.raises(ImageError, match=r"classes\.yaml: expected at most 255 classes, found 256; .* in 8 bits"):
+        read_classes(path)
+    assert classes_among(range(256), {255}, tmp_path) == list(range(255))
+    with pytest.raises(ImageError, match=f"{tmp_path}: masks: expected at most 255 classes, found 400"):
+        classes_among(range(400), (), tmp_path)
