@@ -138,10 +138,11 @@ class FolderDataModule(DomainDataModule):
         if self.given_names is not None:
             most = len(self.given_names) + len(self.ignored_ids)
             return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
-        masks = self.layout.mask_files()
+        masks = self.layout.mask_files(self.mask_ending)
         if not masks:
+            ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
             raise ImageError(
-                f"{self.root}: expected masks that say what the classes are, found none; "
+                f"{self.root}: expected masks{ending} that say what the classes are, found none; "
                 "give class_names or classes.yaml"
             )
         with ThreadPoolExecutor() as threads:

@@ -52,10 +52,11 @@ class FolderLayout:
         within = is_folder(self.root / "train" / "images")
         return self.root / split / "masks" if within else self.root / "masks" / split
 
-    def mask_files(self) -> list[Path]:
-        """All files in the folders of masks."""
+    def mask_files(self, ending: str) -> list[Path]:
+        """All files in the folders of masks whose names, without suffix, have this ending; others are no masks."""
         folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
-        return [path for folder in folders if is_folder(folder) for path in list_images(folder)]
+        files = [path for folder in folders if is_folder(folder) for path in list_images(folder)]
+        return [path for path in files if path.stem.endswith(ending)]
 
     def all_images(self, split: Split) -> list[Path]:
         """The images of a split; all of them where nothing splits them."""

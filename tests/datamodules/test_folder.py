@@ -231,10 +231,13 @@ def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
     for i in range(5):
         save(tmp_path / "images" / "deep" / f"{i}.jpg", gradient(8, 8))
         save(tmp_path / "masks" / "deep" / f"{i}_mask.png", np.full((8, 8), i % 2, np.uint8))
+        save(tmp_path / "masks" / "deep" / f"{i}_vis.png", gradient(8, 8))  # no mask
     data = FolderDataModule(tmp_path, job="segment", size=8, mask_ending="_mask", cache=False)
     sources = [data.source("train"), data.source("val")]
     found = {source.name(i): int(source.pair(i)[1][0, 0]) for source in sources for i in range(len(source))}
     assert found == {f"images/deep/{i}.jpg": i % 2 for i in range(5)}
+    with pytest.raises(ImageError, match=r"expected masks whose names end in '_seg' \(mask_ending\) that say what"):
+        _ = FolderDataModule(tmp_path, job="segment", mask_ending="_seg").class_names
 
 
 def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_path: Path) -> None:
