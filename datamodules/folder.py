@@ -33,7 +33,8 @@ class FolderDataModule(DomainDataModule):
     holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
     preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
     folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
-    changes, for validation. Without masks nothing is kept: pre-training reads every image.
+    changes, for validation. Without masks nothing is kept: pre-training reads every image. With `train` and no `val`,
+    `evaluate_on: holdout` keeps a fifth of `train`.
 
     `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder_classes`.
 
@@ -159,8 +160,8 @@ class FolderDataModule(DomainDataModule):
         return self._files(split)
 
     def read_predict(self) -> Source:
-        """The images of `val`, or all of them where nothing splits the folder; masks are not needed."""
-        return Files(self.root, self.layout.all_images("val"))
+        """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
+        return Files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
 
     def _files(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
@@ -194,7 +195,9 @@ class FolderDataModule(DomainDataModule):
         if path.exists():
             return
         names = self.class_names if self.job == "segment" else []
-        splits: tuple[Split, ...] = ("train", "val") if self.job == "segment" else ("train",)
+        splits: tuple[Split, ...] = ("train",)
+        if self.job == "segment" and self.evaluate_on == "val":
+            splits = ("train", "val")
         text = "\n".join([f"{self.root}", *(first_look(split, self._files(split), names) for split in splits)])
         rank_zero_info(text)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,12 @@ class FolderLayout:
         """Whether folders hold the images of the splits."""
         return not self.has_lists and is_folder(self.base / "train")
 
+    def has(self, split: Split) -> bool:
+        """Whether the folder or the list of a split is there; both splits are where nothing splits the images."""
+        if self.has_lists:
+            return is_file(self.root / f"{split}.txt")
+        return not self.has_split_folders or is_folder(self.image_folder(split))
+
     def image_folder(self, split: Split) -> Path:
         """The folder that image names of a split are relative to, when masks are looked for."""
         if not self.has_split_folders:
@@ -59,7 +65,18 @@ class FolderLayout:
         return [path for path in files if path.stem.endswith(ending)]
 
     def all_images(self, split: Split) -> list[Path]:
-        """The images of a split; all of them where nothing splits them."""
+        """The images of a split; all of them where nothing splits them.
+
+        Raises:
+            FileNotFoundError: If the folder or the list of the split is missing.
+        """
+        if not self.has(split):
+            missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
+            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            raise FileNotFoundError(
+                f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
+                "with evaluate_on: holdout"
+            )
         if self.has_lists:
             return self._of_list(self.root / f"{split}.txt")
         folder = self.image_folder(split)
@@ -94,8 +111,6 @@ class FolderLayout:
 
     def _of_list(self, file: Path) -> list[Path]:
         """The images that a list names, one a line: relative to the images or the root, with suffix or without."""
-        if not is_file(file):
-            raise FileNotFoundError(f"{file}: expected a list of images beside train.txt, found nothing; add it")
         images = []
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():

@@ -38,6 +38,25 @@ def test_split_folders_are_used_as_they_are(tmp_path: Path) -> None:
     assert len(FolderDataModule(root).source("train")) == 4
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_train_alone_is_evaluated_on_a_fifth_of_it_and_predicted(tmp_path: Path, lists: bool) -> None:
+    root = labelled_folder(tmp_path / "data", val=0)
+    if lists:
+        (root / "train.txt").write_text("".join(f"train/00{i}\n" for i in range(10)))
+    missing = r"val\.txt: expected a list" if lists else "images/val: expected a folder"
+    data = FolderDataModule(root, job="segment", size=8)
+    data.trainer = trainer(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=f"{missing} of images beside .* found nothing; .*evaluate_on: holdout"):
+        data.setup("fit")
+    data = FolderDataModule(root, job="segment", size=8, evaluate_on="holdout")
+    data.trainer = trainer(tmp_path / "run")
+    data.setup("fit")
+    assert len(names(data, "train")) == 8 and len(names(data, "val")) == 2
+    report = (tmp_path / "run" / "data.txt").read_text()
+    assert "train: 10 images" in report and "val:" not in report
+    assert len(data.predict_source()) == 10
+
+
 def test_splits_may_hold_images_and_masks_themselves(tmp_path: Path) -> None:
     for split in ("train", "val"):
         save(tmp_path / split / "images" / "sub" / "x.png", gradient(8, 8))
