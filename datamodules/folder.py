@@ -201,7 +201,7 @@ class FolderDataModule(DomainDataModule):
         text = "\n".join([f"{self.root}", *(first_look(split, self._files(split), names) for split in splits)])
         rank_zero_info(text)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # names may be in any encoding
 
 
 def _colour(index: int) -> Colour:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -275,3 +276,17 @@ def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_p
     (tmp_path / "run" / "data.txt").write_text("kept")
     data.setup("fit")
     assert (tmp_path / "run" / "data.txt").read_text() == "kept"
+
+
+def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / os.fsdecode(b"B\xe4ume")  # as zips made on Windows leave them
+    good, bad = (folder / os.fsdecode(b"%c\xf6.png" % letter) for letter in b"ab")
+    save(good, gradient(8, 8))
+    bad.write_bytes(b"no image")
+    data = FolderDataModule(tmp_path / "data", size=8, workers=0, on_error="skip")
+    data.trainer = trainer(tmp_path / "run")
+    data.setup("fit")
+    report = (tmp_path / "run" / "data.txt").read_text(encoding="utf-8")
+    assert f"{tmp_path}/data/B\\udce4ume/b\\udcf6.png: expected an image" in report
+    assert names(data, "train") == [os.fsdecode(b"B\xe4ume/a\xf6.png")]
+    np.testing.assert_array_equal(data.source("train").image(0), gradient(8, 8))
