@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 from datamodules.base import Split
 from datamodules.images import ImageError, list_images
+from datamodules.split_lists import listed
 from datamodules.subsets import held_out
 from datamodules.unusable_files import is_file, is_folder
 
@@ -78,7 +78,7 @@ class FolderLayout:
                 "with evaluate_on: holdout"
             )
         if self.has_lists:
-            return self._of_list(self.root / f"{split}.txt")
+            return self._listed(split)
         folder = self.image_folder(split)
         return list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset())
 
@@ -99,30 +99,13 @@ class FolderLayout:
             )
         return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
 
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        """Image files by each way in which a list may name them."""
-        named: dict[str, list[Path]] = {}
-        for path in list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset()):
-            places = [path.relative_to(folder) for folder in {self.base, self.root}]
-            for name in {name for place in places for name in (place.as_posix(), place.with_suffix("").as_posix())}:
-                named.setdefault(name, []).append(path)
-        return named
+    def _listed(self, split: Split) -> list[Path]:
+        """The images that the list of a split names; the other list is read too, to see that they share none.
 
-    def _of_list(self, file: Path) -> list[Path]:
-        """The images that a list names, one a line: relative to the images or the root, with suffix or without."""
-        images = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            found = self._by_name.get(line.strip(), [])
-            if len(found) != 1:
-                what = ", ".join(path.name for path in found) or "none"
-                raise ImageError(
-                    f"{file}, line {number}: expected the name of one image below {self.base}, found {what} "
-                    f"called {line.strip()!r}; correct the line"
-                )
-            images.append(found[0])
-        if not images:
-            raise ImageError(f"{file}: expected the name of an image on each line, found none")
-        return images
+        Nothing is kept for the other split: a name in memory takes many times what it takes in a `Listing`.
+        """
+        splits: tuple[Split, ...] = ("train", "val")
+        there = [one for one in splits if self.has(one)]
+        lists = [self.root / f"{one}.txt" for one in there]
+        images = list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
+        return listed(lists, images, (self.base, self.root))[there.index(split)]

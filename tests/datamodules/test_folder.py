@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from datamodules.folder import FolderDataModule
 from datamodules.images import ImageError
+from datamodules.sources import Files
 from tests.coloured_blocks import trainer
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
@@ -218,6 +221,36 @@ def test_a_line_that_names_no_image_or_several_is_quoted(tmp_path: Path) -> None
         FolderDataModule(root).source("train")
     with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images beside train\.txt"):
         FolderDataModule(root, job="segment").source("val")
+
+
+def test_an_image_in_both_lists_is_named_whichever_split_is_read(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    (root / "train.txt").write_text("train/0\ntrain/1\n")
+    (root / "val.txt").write_text("val/0\ntrain\\1.png\n")
+    for job, split in (("pretrain", "train"), ("segment", "train"), ("segment", "val")):
+        data = FolderDataModule(root, job=job, size=8)  # type: ignore[arg-type]
+        with pytest.raises(
+            ImageError, match=r"val\.txt, line 2: .* found 'train.*1\.png', which is in .*, line 2 already"
+        ):
+            names(data, split)
+
+
+def test_lists_leave_at_most_120_bytes_an_image(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    lines = [f"some_longer_image_name_{i:08d}" for i in range(2000)]
+    for line in lines:
+        (tmp_path / "images" / f"{line}.jpg").touch()
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    FolderDataModule(tmp_path).read("train")  # what is imported or compiled once is no part of it
+    data = FolderDataModule(tmp_path)
+    tracemalloc.start()
+    source = data.read("train")
+    snapshot = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    # pathlib interns names: the interpreter's table of them may grow by megabytes at any path
+    others = snapshot.filter_traces([tracemalloc.Filter(inclusive=False, filename_pattern=pathlib.__file__)])
+    kept = sum(trace.size for trace in others.traces)
+    assert isinstance(source, Files) and (kept + source.images.nbytes) / len(source) <= 120
 
 
 def test_a_palette_file_says_what_colours_mean(tmp_path: Path) -> None:
