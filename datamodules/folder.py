@@ -43,7 +43,7 @@ class FolderDataModule(DomainDataModule):
     Args:
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
-        ignored_ids: Ids that are no class, where there is no `classes.yaml`; `[]` where masks are of 0 and 255.
+        ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
         mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
         job: See `DomainDataModule`, as all that follow.
         batch_size: Images per batch and process.
@@ -175,12 +175,10 @@ class FolderDataModule(DomainDataModule):
                 "found nothing; without masks only job: pretrain and predict are possible"
             )
         paired = pair_masks(files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending)
-        if self.described is None:
-            labels = {i: c for c, i in enumerate(self.ids)} | dict.fromkeys(self.ignored_ids, self.ignore_index)
-            return Files(self.root, files, paired, labels)
-        if self.described.by_id:
-            return Files(self.root, files, paired, self.described.by_id)
-        return ColourFiles(self.root, files, paired, self.described.by_colour)
+        if self.described is not None and self.described.by_colour:
+            return ColourFiles(self.root, files, paired, self.described.by_colour)
+        classes = {i: c for c, i in enumerate(self.ids)} if self.described is None else self.described.by_id
+        return Files(self.root, files, paired, dict.fromkeys(self.ignored_ids, self.ignore_index) | classes)
 
     def _ids_of(self, mask: Path) -> set[int]:
         try:

@@ -5,6 +5,7 @@
     - {name: unknown, colour: [0, 0, 0], ignore: true}
 
 Where the entries have an `id`, masks hold ids, and colours are only for pictures; else masks consist of the colours.
+Ids in `ignored_ids` (255) need no entry.
 """
 
 from __future__ import annotations

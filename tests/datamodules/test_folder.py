@@ -280,6 +280,16 @@ def test_a_palette_file_may_name_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([1, 255, 0]))
 
 
+def test_ignored_ids_need_no_entry_in_a_palette_file_and_lose_against_one(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    save(root / "masks" / "val" / "0.png", miniatures.mask([0, 1, 9, 255]))
+    (root / "classes.yaml").write_text("- {name: a, id: 0}\n- {name: b, id: 1}\n- {name: c, id: 2}\n")
+    data = FolderDataModule(root, job="segment", size=8, ignored_ids=(9, 255, 0), cache=False)
+    np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([0, 1, 255, 255]))
+    with pytest.raises(ImageError, match="expected ids 0–2, 255, found 9 as well"):
+        FolderDataModule(root, job="segment", size=8, cache=False).source("val").pair(0)
+
+
 def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
     for i in range(5):
         save(tmp_path / "images" / "deep" / f"{i}.jpg", gradient(8, 8))
