@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -142,8 +143,10 @@ class FolderDataModule(DomainDataModule):
         masks = self.layout.mask_files(self.mask_ending)
         if not masks:
             ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
+            elsewhere = self.layout.masks_elsewhere()
+            instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
             raise ImageError(
-                f"{self.root}: expected masks{ending} that say what the classes are, found none; "
+                f"{self.root}: expected masks{ending} that say what the classes are, found {instead} "
                 "give class_names or classes.yaml"
             )
         with ThreadPoolExecutor() as threads:
@@ -166,13 +169,22 @@ class FolderDataModule(DomainDataModule):
     def _files(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.job == "pretrain":
-            labelled = is_folder(masks)
-            return Files(self.root, self.layout.images(split) if labelled else self.layout.all_images(split))
+            if is_folder(masks):
+                return Files(self.root, self.layout.images(split))
+            if elsewhere := self.layout.masks_elsewhere():
+                warnings.warn(
+                    f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
+                    "it if it holds masks, which would be left out, or even be taken for images",
+                    stacklevel=1,  # from here, so that it is shown once, whichever split is read
+                )
+            return Files(self.root, self.layout.all_images(split))
         files = self.layout.images(split)
         if not is_folder(masks):
+            elsewhere = self.layout.masks_elsewhere()
+            found = f"{elsewhere}; rename it if it holds them" if elsewhere else "nothing"
             raise FileNotFoundError(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
-                "found nothing; without masks only job: pretrain and predict are possible"
+                f"found {found}; without masks only job: pretrain and predict are possible"
             )
         paired = pair_masks(files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending)
         if self.described is not None and self.described.by_colour:

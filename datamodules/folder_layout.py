@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from datamodules.base import Split
-from datamodules.images import ImageError, list_images
+from datamodules.images import IMAGE_SUFFIXES, ImageError, list_images
 from datamodules.split_lists import listed
 from datamodules.subsets import held_out
 from datamodules.unusable_files import is_file, is_folder
 
 NOT_IMAGES = frozenset({"masks"})
+_MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # what others call them
 
 
 class FolderLayout:
@@ -57,6 +59,14 @@ class FolderLayout:
             return self.root / "masks"
         within = is_folder(self.root / "train" / "images")
         return self.root / split / "masks" if within else self.root / "masks" / split
+
+    def masks_elsewhere(self) -> Path | None:
+        """A folder of pictures that by its name holds the masks, where they are not where they are expected."""
+        expected = self.mask_folder("train")
+        if is_folder(self.root / "masks") or is_folder(expected):
+            return None
+        candidates = [place / name for place in (self.root, expected.parent) for name in _MASKS_ELSEWHERE]
+        return next((folder for folder in candidates if is_folder(folder) and _holds_images(folder)), None)
 
     def mask_files(self, ending: str) -> list[Path]:
         """All files in the folders of masks whose names, without suffix, have this ending; others are no masks."""
@@ -109,3 +119,7 @@ class FolderLayout:
         lists = [self.root / f"{one}.txt" for one in there]
         images = list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
         return listed(lists, images, (self.base, self.root))[there.index(split)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(Path(file).suffix.lower() in IMAGE_SUFFIXES for _, _, files in os.walk(folder) for file in files)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,29 @@ def test_no_masks_at_all_leave_pre_training_and_prediction(tmp_path: Path) -> No
     assert batch.names == [f"{i}.png" for i in range(5)]
     assert [mask.shape for mask in batch.masks] == [(10 + i, 8) for i in range(5)]
     assert all((mask == 255).all() for mask in batch.masks)
+
+
+@pytest.mark.parametrize("images", ["img", "images"])
+@pytest.mark.parametrize("name", ["annotations", "labels", "gt"])
+def test_masks_under_another_name_are_warned_of_once(tmp_path: Path, images: str, name: str) -> None:
+    for i in range(5):
+        save(tmp_path / images / f"{i}.png", gradient(8, 8))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "0.txt").touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FolderDataModule(tmp_path).read("train")  # boxes in text files are no masks
+    save(tmp_path / name / "0.png", np.zeros((8, 8), np.uint8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            FolderDataModule(tmp_path).read("train")
+    (warned,) = caught
+    assert f"{tmp_path / name}: expected masks in a folder called masks" in str(warned.message)
+    with pytest.raises(ImageError, match=f"say what the classes are, found .*/{name}; rename it to masks"):
+        _ = FolderDataModule(tmp_path, job="segment", size=8).class_names
+    with pytest.raises(FileNotFoundError, match=f"masks: expected a folder with a mask .*, found .*/{name}; rename"):
+        FolderDataModule(tmp_path, class_names=["a"], job="segment", size=8).source("train")
 
 
 def test_bad_files_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
