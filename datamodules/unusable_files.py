@@ -91,5 +91,5 @@ def _reason(path: Path, error: Exception) -> str:
         return "a folder"
     if path.stat().st_size == 0:
         return "an empty file"
-    text = str(error).replace(f"'{path}'", "").replace(str(path), "").strip() or type(error).__name__
+    text = str(error).replace(repr(str(path)), "").replace(str(path), "").strip() or type(error).__name__
     return f"a file that can't be read ({text})"
