@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datamodules.base import Colour
 from datamodules.images import IGNORE, ImageError, read_image
+from datamodules.lossy_formats import refuse_lossy
 from datamodules.sources import Files
 
 
@@ -45,8 +46,9 @@ def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.ui
         uint8 `[h, w]`.
 
     Raises:
-        ImageError: If the file is unreadable, or holds a colour that `colours` does not know.
+        ImageError: If the file is unreadable or lossy, or holds a colour that `colours` does not know.
     """
+    refuse_lossy(path)
     pixels = read_image(path).astype(np.int32)
     packed = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]  # [h, w]
     present, where = np.unique(packed, return_inverse=True)
@@ -59,7 +61,7 @@ def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.ui
         else:
             unknown.append(colour)
     if unknown:
-        more = f" and {len(unknown) - 3} more (was it saved as JPEG?)" if len(unknown) > 3 else ""
+        more = f" and {len(unknown) - 3} more (was it JPEG once?)" if len(unknown) > 3 else ""
         raise ImageError(
             f"{path}: expected only colours of classes.yaml, found {', '.join(map(str, unknown[:3]))}{more} as well; "
             "add them there, or correct the mask"

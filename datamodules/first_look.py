@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
-from datamodules.images import IGNORE, ImageError, read_image
+from datamodules.images import IGNORE, ImageError
 from datamodules.sources import Files
 
-AT_MOST = 500  # images looked into, evenly spread: a minute at most, however large the folder
+AT_MOST = 500  # images decoded, evenly spread: a minute at most for photographs, however large the folder
 SHOWN = 5  # problems that are told in full
 
 
 def first_look(split: str, files: Files, class_names: Sequence[str]) -> str:
     """Describe a split in a few lines: count, sizes, share of each class, and what cannot be used.
+
+    Files are read as training reads them, so that all that would stop it is found in those that are looked at.
 
     Args:
         split: Its name.
@@ -28,20 +29,14 @@ def first_look(split: str, files: Files, class_names: Sequence[str]) -> str:
     def look(index: int) -> tuple[tuple[int, int] | None, np.ndarray, str | None]:
         counts = np.zeros(256, np.int64)
         try:
-            try:
-                with Image.open(files.images[index]) as file:
-                    size = file.size
-            except Exception:
-                read_image(files.images[index])  # says what is wrong with it
-                raise
-            if files.masks is not None:
-                mask = files.mask(index)
+            if files.masks is None:
+                image = files.image(index)
+            else:
+                image, mask = files.pair(index)
                 counts = np.bincount(mask.ravel(), minlength=256)
-                if size[::-1] != mask.shape:
-                    files.pair(index)  # says what is wrong; a turned photograph is not
         except ImageError as error:
             return None, counts, str(error)
-        return size, counts, None
+        return (image.shape[1], image.shape[0]), counts, None
 
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(look, looked))

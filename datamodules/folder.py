@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,13 @@ from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.checking import OnError
 from datamodules.colour_masks import ColourFiles
 from datamodules.first_look import first_look
-from datamodules.folder_classes import FolderClasses, read_classes
+from datamodules.folder_classes import FolderClasses, check_count, classes_among, read_classes
 from datamodules.folder_layout import FolderLayout
 from datamodules.images import ImageError, mask_ids
 from datamodules.on_disk import pair_masks
 from datamodules.sources import Files, Source
 from datamodules.training_transforms import TrainingTransforms
+from datamodules.unusable_files import is_file, is_folder
 
 REPORT = "data.txt"  # in the run folder
 
@@ -32,7 +34,8 @@ class FolderDataModule(DomainDataModule):
     holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
     preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
     folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
-    changes, for validation. Without masks nothing is kept: pre-training reads every image.
+    changes, for validation. Without masks nothing is kept: pre-training reads every image. With `train` and no `val`,
+    `evaluate_on: holdout` keeps a fifth of `train`.
 
     `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder_classes`.
 
@@ -41,7 +44,7 @@ class FolderDataModule(DomainDataModule):
     Args:
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
-        ignored_ids: Ids that are no class, where there is no `classes.yaml`.
+        ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
         mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
         job: See `DomainDataModule`, as all that follow.
         batch_size: Images per batch and process.
@@ -99,6 +102,8 @@ class FolderDataModule(DomainDataModule):
             seed=seed,
             cache=cache,
         )
+        if class_names is not None:
+            check_count("class_names", len(class_names))
         self.root = Path(root)
         self.layout = FolderLayout(self.root)
         self.given_names = class_names
@@ -109,7 +114,7 @@ class FolderDataModule(DomainDataModule):
     def described(self) -> FolderClasses | None:
         """What `classes.yaml` says; None where there is none, or names are given."""
         path = self.root / "classes.yaml"
-        return read_classes(path) if self.given_names is None and path.is_file() else None
+        return read_classes(path) if self.given_names is None and is_file(path) else None
 
     @property
     def class_names(self) -> list[str]:
@@ -128,19 +133,25 @@ class FolderDataModule(DomainDataModule):
         """The id of each class in the mask files.
 
         Raises:
-            ImageError: If neither names nor masks say what the classes are.
+            ImageError: If neither names nor masks say what the classes are, or masks hold one class and ignored ids.
         """
+        if self.described is not None:
+            return self.described.ids
         if self.given_names is not None:
-            return [i for i in range(256) if i not in self.ignored_ids][: len(self.given_names)]
-        masks = self.layout.mask_files()
+            most = len(self.given_names) + len(self.ignored_ids)
+            return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
+        masks = self.layout.mask_files(self.mask_ending)
         if not masks:
+            ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
+            elsewhere = self.layout.masks_elsewhere()
+            instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
             raise ImageError(
-                f"{self.root}: expected masks that say what the classes are, found none; "
+                f"{self.root}: expected masks{ending} that say what the classes are, found {instead} "
                 "give class_names or classes.yaml"
             )
         with ThreadPoolExecutor() as threads:
             found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
-        return sorted(set().union(*found) - set(self.ignored_ids))
+        return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
         """List the files; the first fit in a run folder tells what they are."""
@@ -152,29 +163,36 @@ class FolderDataModule(DomainDataModule):
         return self._files(split)
 
     def read_predict(self) -> Source:
-        """The images of `val`, or all of them where nothing splits the folder; masks are not needed."""
-        return Files(self.root, self.layout.all_images("val"))
+        """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
+        return Files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
 
     def _files(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.job == "pretrain":
-            labelled = masks.is_dir()
-            return Files(self.root, self.layout.images(split) if labelled else self.layout.all_images(split))
+            if is_folder(masks):
+                return Files(self.root, self.layout.images(split))
+            if elsewhere := self.layout.masks_elsewhere():
+                warnings.warn(
+                    f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
+                    "it if it holds masks, which would be left out, or even be taken for images",
+                    stacklevel=1,  # from here, so that it is shown once, whichever split is read
+                )
+            return Files(self.root, self.layout.all_images(split))
         files = self.layout.images(split)
-        if not masks.is_dir():
+        if not is_folder(masks):
+            elsewhere = self.layout.masks_elsewhere()
+            found = f"{elsewhere}; rename it if it holds them" if elsewhere else "nothing"
             raise FileNotFoundError(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
-                "found nothing; without masks only job: pretrain and predict are possible"
+                f"found {found}; without masks only job: pretrain and predict are possible"
             )
         paired = pair_masks(
             files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending, on_error=self.on_error
         )
-        if self.described is None:
-            labels = {i: c for c, i in enumerate(self.ids)} | dict.fromkeys(self.ignored_ids, self.ignore_index)
-            return Files(self.root, files, paired, labels)
-        if self.described.by_id:
-            return Files(self.root, files, paired, self.described.by_id)
-        return ColourFiles(self.root, files, paired, self.described.by_colour)
+        if self.described is not None and self.described.by_colour:
+            return ColourFiles(self.root, files, paired, self.described.by_colour)
+        classes = {i: c for c, i in enumerate(self.ids)} if self.described is None else self.described.by_id
+        return Files(self.root, files, paired, dict.fromkeys(self.ignored_ids, self.ignore_index) | classes)
 
     def _ids_of(self, mask: Path) -> set[int]:
         try:
@@ -189,11 +207,13 @@ class FolderDataModule(DomainDataModule):
         if path.exists():
             return
         names = self.class_names if self.job == "segment" else []
-        splits: tuple[Split, ...] = ("train", "val") if self.job == "segment" else ("train",)
+        splits: tuple[Split, ...] = ("train",)
+        if self.job == "segment" and self.evaluate_on == "val":
+            splits = ("train", "val")
         text = "\n".join([f"{self.root}", *(first_look(split, self._files(split), names) for split in splits)])
         rank_zero_info(text)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # names may be in any encoding
 
 
 def _colour(index: int) -> Colour:

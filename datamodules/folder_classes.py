@@ -5,11 +5,13 @@
     - {name: unknown, colour: [0, 0, 0], ignore: true}
 
 Where the entries have an `id`, masks hold ids, and colours are only for pictures; else masks consist of the colours.
+Ids in `ignored_ids` (255) need no entry.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from datamodules.base import Colour
 from datamodules.images import IGNORE, ImageError
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
+_NAMES = ("background", "foreground")  # what two ids most often are
 
 
 class FolderClass(NamedTuple):
@@ -49,6 +52,11 @@ class FolderClasses(NamedTuple):
     def by_colour(self) -> dict[Colour, int]:
         """Colour in a mask → class, or `IGNORE`; empty where masks hold ids."""
         return {e.colour: self._class(e) for e in self.entries if e.id is None and e.colour is not None}
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each class in a mask; its own number where masks are coloured."""
+        return [number if entry.id is None else entry.id for number, entry in enumerate(self.classes)]
 
     def _class(self, entry: FolderClass) -> int:
         return IGNORE if entry.ignore else self.classes.index(entry)
@@ -81,9 +89,48 @@ def read_classes(path: Path) -> FolderClasses:
         twice = {str(value) for value in values if value is not None and values.count(value) > 1}
         if twice:
             raise ImageError(f"{path}: expected each {what} once, found {', '.join(sorted(twice))} twice")
+    check_count(f"{path}", len(read.classes))
     if not read.classes:
         raise ImageError(f"{path}: expected at least one entry that is not ignored, found none")
     return read
+
+
+def classes_among(found: Collection[int], ignored: Collection[int], root: Path) -> list[int]:
+    """The ids that are classes, where only the masks say which there are.
+
+    Args:
+        found: Ids that occur in the masks.
+        ignored: Ids that are no class.
+        root: The folder, for the message.
+
+    Raises:
+        ImageError: If what is ignored leaves fewer than two classes, or if there are more than 255.
+    """
+    classes = sorted(set(found) - set(ignored))
+    left_out = sorted(set(found) & set(ignored))
+    if len(classes) < 2 and left_out:
+        names = _NAMES if len(found) == 2 else [f"class {i}" for i in sorted(found)]
+        entries = [f"- {{name: {name}, id: {i}}}" for name, i in zip(names, sorted(found), strict=True)]
+        raise ImageError(
+            f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
+            f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
+            f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
+        )
+    check_count(f"{root}: masks", len(classes))
+    return classes
+
+
+def check_count(place: str, count: int) -> None:
+    """Check that so many classes can be told apart.
+
+    Raises:
+        ImageError: Naming the place that the classes come from, if there are too many.
+    """
+    if count > IGNORE:
+        raise ImageError(
+            f"{place}: expected at most {IGNORE} classes, found {count}; classes are kept in 8 bits, and {IGNORE} is "
+            "what is ignored: merge classes (or are these numbers of objects, or depths?)"
+        )
 
 
 def _entry(entry: Any, place: str) -> FolderClass:

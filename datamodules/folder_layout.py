@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import os
 from pathlib import Path
 
 from datamodules.base import Split
-from datamodules.images import ImageError, list_images
+from datamodules.images import IMAGE_SUFFIXES, ImageError, list_images
+from datamodules.split_lists import listed
 from datamodules.subsets import held_out
+from datamodules.unusable_files import is_file, is_folder
 
 NOT_IMAGES = frozenset({"masks"})
+_MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # what others call them
 
 
 class FolderLayout:
@@ -25,41 +28,67 @@ class FolderLayout:
     @property
     def base(self) -> Path:
         """The folder of all images."""
-        return self.root / "images" if (self.root / "images").is_dir() else self.root
+        return self.root / "images" if is_folder(self.root / "images") else self.root
 
     @property
     def has_lists(self) -> bool:
         """Whether files name the images of the splits."""
-        return (self.root / "train.txt").is_file()
+        return is_file(self.root / "train.txt")
 
     @property
     def has_split_folders(self) -> bool:
         """Whether folders hold the images of the splits."""
-        return not self.has_lists and (self.base / "train").is_dir()
+        return not self.has_lists and is_folder(self.base / "train")
+
+    def has(self, split: Split) -> bool:
+        """Whether the folder or the list of a split is there; both splits are where nothing splits the images."""
+        if self.has_lists:
+            return is_file(self.root / f"{split}.txt")
+        return not self.has_split_folders or is_folder(self.image_folder(split))
 
     def image_folder(self, split: Split) -> Path:
         """The folder that image names of a split are relative to, when masks are looked for."""
         if not self.has_split_folders:
             return self.base
         parallel = self.root / split / "images"
-        return parallel if (self.root / "train" / "images").is_dir() else self.base / split
+        return parallel if is_folder(self.root / "train" / "images") else self.base / split
 
     def mask_folder(self, split: Split) -> Path:
         """The folder of the masks of a split, whether it is there or not."""
         if not self.has_split_folders:
             return self.root / "masks"
-        within = (self.root / "train" / "images").is_dir()
+        within = is_folder(self.root / "train" / "images")
         return self.root / split / "masks" if within else self.root / "masks" / split
 
-    def mask_files(self) -> list[Path]:
-        """All files in the folders of masks."""
+    def masks_elsewhere(self) -> Path | None:
+        """A folder of pictures that by its name holds the masks, where they are not where they are expected."""
+        expected = self.mask_folder("train")
+        if is_folder(self.root / "masks") or is_folder(expected):
+            return None
+        candidates = [place / name for place in (self.root, expected.parent) for name in _MASKS_ELSEWHERE]
+        return next((folder for folder in candidates if is_folder(folder) and _holds_images(folder)), None)
+
+    def mask_files(self, ending: str) -> list[Path]:
+        """All files in the folders of masks whose names, without suffix, have this ending; others are no masks."""
         folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
-        return [path for folder in folders if folder.is_dir() for path in list_images(folder)]
+        files = [path for folder in folders if is_folder(folder) for path in list_images(folder)]
+        return [path for path in files if path.stem.endswith(ending)]
 
     def all_images(self, split: Split) -> list[Path]:
-        """The images of a split; all of them where nothing splits them."""
+        """The images of a split; all of them where nothing splits them.
+
+        Raises:
+            FileNotFoundError: If the folder or the list of the split is missing.
+        """
+        if not self.has(split):
+            missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
+            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            raise FileNotFoundError(
+                f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
+                "with evaluate_on: holdout"
+            )
         if self.has_lists:
-            return self._of_list(self.root / f"{split}.txt")
+            return self._listed(split)
         folder = self.image_folder(split)
         return list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset())
 
@@ -80,32 +109,17 @@ class FolderLayout:
             )
         return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
 
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        """Image files by each way in which a list may name them."""
-        named: dict[str, list[Path]] = {}
-        for path in list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset()):
-            places = [path.relative_to(folder) for folder in {self.base, self.root}]
-            for name in {name for place in places for name in (place.as_posix(), place.with_suffix("").as_posix())}:
-                named.setdefault(name, []).append(path)
-        return named
+    def _listed(self, split: Split) -> list[Path]:
+        """The images that the list of a split names; the other list is read too, to see that they share none.
 
-    def _of_list(self, file: Path) -> list[Path]:
-        """The images that a list names, one a line: relative to the images or the root, with suffix or without."""
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: expected a list of images beside train.txt, found nothing; add it")
-        images = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            found = self._by_name.get(line.strip(), [])
-            if len(found) != 1:
-                what = ", ".join(path.name for path in found) or "none"
-                raise ImageError(
-                    f"{file}, line {number}: expected the name of one image below {self.base}, found {what} "
-                    f"called {line.strip()!r}; correct the line"
-                )
-            images.append(found[0])
-        if not images:
-            raise ImageError(f"{file}: expected the name of an image on each line, found none")
-        return images
+        Nothing is kept for the other split: a name in memory takes many times what it takes in a `Listing`.
+        """
+        splits: tuple[Split, ...] = ("train", "val")
+        there = [one for one in splits if self.has(one)]
+        lists = [self.root / f"{one}.txt" for one in there]
+        images = list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
+        return listed(lists, images, (self.base, self.root))[there.index(split)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(Path(file).suffix.lower() in IMAGE_SUFFIXES for _, _, files in os.walk(folder) for file in files)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 
 def is_installed() -> bool:
@@ -24,6 +25,7 @@ def read_colours(path: Path) -> NDArray[Any]:
 
     Raises:
         ValueError: If the file has other bands than these.
+        DecompressionBombError: If it has more pixels than Pillow's limit, before any is read.
     """
     import rasterio
     from rasterio.enums import ColorInterp
@@ -32,6 +34,8 @@ def read_colours(path: Path) -> NDArray[Any]:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # its place on earth is not asked for
         file = rasterio.open(path)
     with file:
+        if Image.MAX_IMAGE_PIXELS and file.width * file.height > 2 * Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(f"{file.width * file.height} pixels")
         marked = {colour: band for band, colour in enumerate(file.colorinterp, start=1)}
         colours = [
             marked[colour] for colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if colour in marked

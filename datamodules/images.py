@@ -7,7 +7,6 @@ colour files with more than 8 bits a channel, which Pillow would cut to 8, and r
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datamodules import geotiff
+from datamodules.lossy_formats import refuse_lossy
+from datamodules.unusable_files import ImageError, is_file, is_folder, refuse_folder, unreadable
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 IGNORE = 255  # class id of pixels that neither train nor count
@@ -29,19 +30,8 @@ _SAMPLES_PER_PIXEL = 277  # TIFF tag; Pillow's mode can show one channel where t
 _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
 
 
-class ImageError(ValueError):
-    """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
-
-    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
-    is cut back to its last, readable part here, so that it reaches the user the same from any process.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
-
-
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
-    """All image files below a folder, sorted; hidden ones are left out, linked folders not entered.
+    """All image files below a folder, sorted; hidden ones are left out; linked folders are not entered, but warned of.
 
     Args:
         folder: Where to look.
@@ -49,16 +39,24 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ImageError: If it holds no image, or a folder that may not be read.
+        ImageError: If it holds no image, or it or a folder above or below may not be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise FileNotFoundError(
-            f"{folder}: expected a folder of images, found {'a file' if folder.exists() else 'nothing'}"
+            f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}"
         )
     found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=_refuse):
+    links: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=refuse_folder):
         folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
         found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
+        links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
+    if links:
+        warnings.warn(
+            f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} first; "
+            "put the folders themselves in their place to use the images in them",
+            stacklevel=1,  # from here, so that it is shown once, whoever lists the folder again
+        )
     if not found:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise ImageError(f"{folder}: expected images ({kinds}) in it or its subfolders, found none")
@@ -95,24 +93,24 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise
     except UnidentifiedImageError as error:
         if not (_is_tiff(path) and geotiff.is_installed()):
-            raise _unreadable(path, "an image", error) from error
+            raise unreadable(path, "an image", error) from error
         return _read_bands(path)
     except Exception as error:  # decoders raise nearly anything on broken input
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
 
 
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours.
+    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours; bits are 0 and 1.
 
     Args:
-        path: One-channel file (or three equal channels).
+        path: One-channel file (or three equal channels), opaque if it has alpha.
         labels: id in the file → class, or `IGNORE`.
 
     Returns:
         uint8 `[h, w]`.
 
     Raises:
-        ImageError: If the file is unreadable, coloured, or holds an id that `labels` does not know.
+        ImageError: If the file is unreadable, lossy, coloured, or holds an id that `labels` does not know.
     """
     ids = _read_ids(path)
     present = np.unique(ids)
@@ -130,22 +128,27 @@ def mask_ids(path: Path) -> set[int]:
     """The ids that occur in a mask file.
 
     Raises:
-        ImageError: If the file is unreadable or coloured.
+        ImageError: If the file is unreadable, lossy or coloured.
     """
     return {int(i) for i in np.unique(_read_ids(path))}
 
 
 def _read_ids(path: Path) -> NDArray[Any]:
+    refuse_lossy(path)
     try:
         with Image.open(path) as file:
             file.load()
             ids = np.asarray(file)
             mode = file.mode
     except Exception as error:
-        raise _unreadable(path, "a mask", error) from error
-    if ids.ndim == 3 and mode == "RGB" and (ids == ids[..., :1]).all():
+        raise unreadable(path, "a mask", error) from error
+    if mode in ("LA", "RGBA") and (ids[..., -1] == 255).all():  # alpha that hides nothing
+        ids, mode = ids[..., :-1], mode[:-1]
+    if ids.ndim == 3 and mode in ("L", "RGB") and (ids == ids[..., :1]).all():
         ids = ids[..., 0]
-    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool):
+    if ids.dtype == bool:
+        ids = ids.astype(np.uint8)
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ImageError(f"{path}: expected a mask with one channel of class ids, found mode {mode}; convert it to ids")
     return ids
 
@@ -175,7 +178,7 @@ def _read_bands(path: Path) -> NDArray[np.uint8]:
             f"{path}: expected one band, three, or ones marked as red, green and blue, found {error}"
         ) from error
     except Exception as error:
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
     return pixels if pixels.dtype == np.uint8 else _rescale(pixels)
 
 
@@ -238,37 +241,6 @@ def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
     image.getexif().clear()
     image.getexif()[_ORIENTATION] = orientation
     return image
-
-
-def _unreadable(path: Path, kind: str, error: Exception) -> ImageError:
-    if isinstance(error, Image.DecompressionBombError):
-        size = re.search(r"\d+", str(error))
-        pixels = f"one of {int(size[0]):,}" if size else "a larger one"
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return ImageError(f"{path}: expected {kind} of at most {most:,} pixels, found {pixels}; cut it into tiles")
-    return ImageError(f"{path}: expected {kind}, found {_reason(path, error)}; replace or remove the file")
-
-
-def _refuse(error: OSError) -> None:
-    """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
-    raise ImageError(
-        f"{error.filename}: expected a folder that can be read, found: {error.strerror}; correct its rights"
-    )
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "a file that you have no right to read"
-    if path.is_symlink() and not path.exists():
-        return "a symbolic link that leads nowhere, or round in a circle"
-    if not path.exists():
-        return "no file"
-    if path.is_dir():
-        return "a folder"
-    if path.stat().st_size == 0:
-        return "an empty file"
-    text = str(error).replace(f"'{path}'", "").replace(str(path), "").strip() or type(error).__name__
-    return f"a file that can't be read ({text})"
 
 
 def _ranges(ids: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -163,12 +164,12 @@ def pair_masks(
         raise FileNotFoundError(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
     by_stem: dict[str, list[Path]] = {}
     for path in list_images(mask_folder):
-        stem = path.relative_to(mask_folder).with_suffix("").as_posix()
+        stem = _stem(path, mask_folder)
         if stem.endswith(mask_ending):
             by_stem.setdefault(stem.removesuffix(mask_ending), []).append(path)
     masks = []
     for image in images:
-        stem = image.relative_to(image_folder).with_suffix("").as_posix().removesuffix(image_ending)
+        stem = _stem(image, image_folder).removesuffix(image_ending)
         found = by_stem.get(stem, [])
         expected = mask_folder / f"{stem}{mask_ending}.png"
         if len(found) != 1 and on_error == "raise":
@@ -176,3 +177,8 @@ def pair_masks(
             raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
         masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
     return masks
+
+
+def _stem(path: Path, folder: Path) -> str:
+    """Path below a folder without its suffix, its letters composed: macOS writes ä as two characters."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

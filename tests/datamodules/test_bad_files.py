@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,6 +132,15 @@ def test_an_image_without_a_mask_is_an_error_or_skipped_and_counted(
     assert f"{mask}: expected a mask, found no file" in caplog.text and "skipped 1 of 4 files" in caplog.text
 
 
+def test_names_pair_however_their_letters_are_composed(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    composed, decomposed = (unicodedata.normalize(form, "bäume") for form in ("NFC", "NFD"))
+    (root / "images" / "train" / "1.png").rename(root / "images" / "train" / f"{composed}.png")
+    (root / "masks" / "train" / "1.png").rename(root / "masks" / "train" / f"{decomposed}.png")
+    source = CamVidDataModule(root, job="segment", cache=False).source("train")
+    assert source.masks[[source.name(i) for i in range(4)].index(f"images/train/{composed}.png")].stem == decomposed
+
+
 def test_an_image_with_two_masks_is_skipped(tmp_path: Path) -> None:
     root = miniatures.paired(tmp_path)
     save(root / "masks" / "train" / "1.tif", np.zeros(miniatures.SIDES, np.uint8))
@@ -165,8 +175,16 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "closed" / "a.png", gradient(8, 8))
     with without_rights(path), pytest.raises(ImageError, match=r"a\.png: .* no right to read; replace or remove"):
         read_image(path)
-    with without_rights(path.parent), pytest.raises(ImageError, match="closed: expected a folder that can be read"):
-        list_images(tmp_path)
+    closed = f"^{path.parent}: expected a folder that can be read, found: Permission denied; correct its rights"
+    deeper = save(path.parent / "one" / "images" / "b.png", gradient(8, 8)).parent
+    for read in (
+        lambda: list_images(tmp_path),
+        lambda: list_images(deeper),
+        lambda: FolderDataModule(deeper.parent).source("train"),
+        lambda: FolderDataModule(deeper.parent, job="segment").class_names,
+    ):
+        with without_rights(path.parent), pytest.raises(ImageError, match=closed):
+            read()
 
 
 def test_one_pixel_is_an_image(tmp_path: Path) -> None:

@@ -20,5 +20,10 @@ def test_each_colour_becomes_its_class(tmp_path: Path) -> None:
 
 def test_other_colours_are_named(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", gradient(8, 8))
-    with pytest.raises(ImageError, match=r"m\.png: .* found \(0, 0, 128\), .* and 61 more \(was it saved as JPEG\?\)"):
+    with pytest.raises(ImageError, match=r"m\.png: .* found \(0, 0, 128\), .* and 61 more \(was it JPEG once\?\)"):
         read_colour_mask(path, {(1, 1, 1): 0})
+
+
+def test_lossy_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"m\.jpg: expected a mask in a lossless format, found JPEG"):
+        read_colour_mask(save(tmp_path / "m.jpg", np.full((8, 8, 3), 1, np.uint8)), {(1, 1, 1): 0})

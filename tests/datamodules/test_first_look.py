@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from datamodules import first_look as module
 from datamodules.first_look import first_look
@@ -44,3 +45,24 @@ def test_large_folders_are_sampled_and_masks_are_not_needed(tmp_path: Path, monk
         "  width 8 to 12 (median 10), height 8 pixels",
         "  problems: none",
     ]
+
+
+def test_images_that_open_and_do_not_decode_are_problems(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    images = [save(tmp_path / f"{i}.jpg", noise) for i in range(2)]
+    content = images[1].read_bytes()
+    images[1].write_bytes(content[: len(content) // 2])
+    images.append(save(tmp_path / "2.tif", np.full((8, 8), np.nan, np.float32)))
+    lines = first_look("train", Files(tmp_path, images), []).splitlines()
+    assert lines[1:3] == ["  width 64, height 64 pixels", "  problems: 2"]
+    assert "1.jpg: expected an image, found a file that can't be read (image file is truncated" in lines[3]
+    assert "2.tif" in lines[4] and "NaN" in lines[4]
+    masks = [save(tmp_path / "m" / f"{i}.png", np.zeros((64, 64), np.uint8)) for i in range(2)]
+    assert "  problems: 1" in first_look("train", Files(tmp_path, images[:2], masks, {0: 0}), ["a"]).splitlines()
+
+
+def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(gradient(8, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert "  width 8, height 20 pixels" in first_look("train", Files(tmp_path, [tmp_path / "a.jpg"]), []).splitlines()

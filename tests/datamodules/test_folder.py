@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import re
+import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
 
 from datamodules.folder import FolderDataModule
 from datamodules.images import ImageError
+from datamodules.sources import Files
 from tests.coloured_blocks import trainer
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
@@ -34,6 +41,25 @@ def test_split_folders_are_used_as_they_are(tmp_path: Path) -> None:
     assert names(data, "train") == [f"images/train/00{i}.png" for i in range(4)]
     assert names(data, "val") == [f"images/val/00{i}.png" for i in range(2)]
     assert len(FolderDataModule(root).source("train")) == 4
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_train_alone_is_evaluated_on_a_fifth_of_it_and_predicted(tmp_path: Path, lists: bool) -> None:
+    root = labelled_folder(tmp_path / "data", val=0)
+    if lists:
+        (root / "train.txt").write_text("".join(f"train/00{i}\n" for i in range(10)))
+    missing = r"val\.txt: expected a list" if lists else "images/val: expected a folder"
+    data = FolderDataModule(root, job="segment", size=8)
+    data.trainer = trainer(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=f"{missing} of images beside .* found nothing; .*evaluate_on: holdout"):
+        data.setup("fit")
+    data = FolderDataModule(root, job="segment", size=8, evaluate_on="holdout")
+    data.trainer = trainer(tmp_path / "run")
+    data.setup("fit")
+    assert len(names(data, "train")) == 8 and len(names(data, "val")) == 2
+    report = (tmp_path / "run" / "data.txt").read_text()
+    assert "train: 10 images" in report and "val:" not in report
+    assert len(data.predict_source()) == 10
 
 
 def test_splits_may_hold_images_and_masks_themselves(tmp_path: Path) -> None:
@@ -68,6 +94,34 @@ def test_classes_are_read_from_the_masks_in_id_order(tmp_path: Path) -> None:
     assert values == {0, 1, 255}
 
 
+def test_masks_of_0_and_255_ask_whether_255_is_a_class(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
+        save(tmp_path / "masks" / f"{i}.png", np.repeat(np.array([[0], [255]], np.uint8), 4, 0).repeat(8, 1))
+    with pytest.raises(
+        ImageError, match=r"two classes or more, found the ids 0, 255, of which 255 .*`ignored_ids: \[\]`"
+    ):
+        FolderDataModule(tmp_path, job="segment", size=8).setup("fit")
+    given = ArgumentParser(exit_on_error=False)
+    given.add_class_arguments(FolderDataModule, "data")
+    options = {"root": str(tmp_path), "ignored_ids": [], "job": "segment", "size": 8, "cache": False}
+    data = given.instantiate_classes(given.parse_object({"data": options})).data
+    assert data.class_names == ["class 0", "class 255"]
+    assert data.source("train").pair(0)[1][:, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_masks_of_0_and_255_are_named_by_the_lines_that_the_message_gives(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
+        save(tmp_path / "masks" / f"{i}.png", np.repeat(np.array([[0], [255]], np.uint8), 4, 0).repeat(8, 1))
+    with pytest.raises(ImageError) as error:
+        _ = FolderDataModule(tmp_path, job="segment").class_names
+    (tmp_path / "classes.yaml").write_text("\n".join(re.findall("`(- .*?)`", str(error.value))))
+    data = FolderDataModule(tmp_path, job="segment", size=8, cache=False)
+    assert data.class_names == ["background", "foreground"] and data.ids == [0, 255]
+    assert data.source("train").pair(0)[1][:, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
 def test_given_names_say_which_ids_may_occur(tmp_path: Path) -> None:
     root = labelled_folder(tmp_path)
     data = FolderDataModule(root, class_names=["a", "b"], job="segment", size=8, cache=False)
@@ -76,6 +130,18 @@ def test_given_names_say_which_ids_may_occur(tmp_path: Path) -> None:
         data.source("train").pair(0)
     ignoring = FolderDataModule(root, class_names=["b", "c"], ignored_ids=(0,), job="segment", size=8, cache=False)
     assert set(np.unique(ignoring.source("train").pair(0)[1])) == {0, 1, 255}
+
+
+def test_as_many_classes_as_eight_bits_tell_apart_and_no_more(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / "images" / f"{i}.png", gradient(20, 20))
+        save(tmp_path / "masks" / f"{i}.png", np.arange(400, dtype=np.uint16).reshape(20, 20))
+    with pytest.raises(ImageError, match=f"{tmp_path}: masks: expected at most 255 classes, found 399"):
+        FolderDataModule(tmp_path, job="segment", size=8).source("train")
+    names = [f"c{i}" for i in range(256)]
+    with pytest.raises(ImageError, match="class_names: expected at most 255 classes, found 256"):
+        FolderDataModule(tmp_path, class_names=names)
+    assert FolderDataModule(tmp_path, names[:255], ignored_ids=(0, 255)).ids == [*range(1, 255), 256]
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
@@ -103,6 +169,29 @@ def test_no_masks_at_all_leave_pre_training_and_prediction(tmp_path: Path) -> No
     assert batch.names == [f"{i}.png" for i in range(5)]
     assert [mask.shape for mask in batch.masks] == [(10 + i, 8) for i in range(5)]
     assert all((mask == 255).all() for mask in batch.masks)
+
+
+@pytest.mark.parametrize("images", ["img", "images"])
+@pytest.mark.parametrize("name", ["annotations", "labels", "gt"])
+def test_masks_under_another_name_are_warned_of_once(tmp_path: Path, images: str, name: str) -> None:
+    for i in range(5):
+        save(tmp_path / images / f"{i}.png", gradient(8, 8))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "0.txt").touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FolderDataModule(tmp_path).read("train")  # boxes in text files are no masks
+    save(tmp_path / name / "0.png", np.zeros((8, 8), np.uint8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            FolderDataModule(tmp_path).read("train")
+    (warned,) = caught
+    assert f"{tmp_path / name}: expected masks in a folder called masks" in str(warned.message)
+    with pytest.raises(ImageError, match=f"say what the classes are, found .*/{name}; rename it to masks"):
+        _ = FolderDataModule(tmp_path, job="segment", size=8).class_names
+    with pytest.raises(FileNotFoundError, match=f"masks: expected a folder with a mask .*, found .*/{name}; rename"):
+        FolderDataModule(tmp_path, class_names=["a"], job="segment", size=8).source("train")
 
 
 def test_bad_files_are_skipped_and_counted_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +247,36 @@ def test_a_line_that_names_no_image_or_several_is_quoted(tmp_path: Path) -> None
         FolderDataModule(root, job="segment").source("val")
 
 
+def test_an_image_in_both_lists_is_named_whichever_split_is_read(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    (root / "train.txt").write_text("train/0\ntrain/1\n")
+    (root / "val.txt").write_text("val/0\ntrain\\1.png\n")
+    for job, split in (("pretrain", "train"), ("segment", "train"), ("segment", "val")):
+        data = FolderDataModule(root, job=job, size=8)  # type: ignore[arg-type]
+        with pytest.raises(
+            ImageError, match=r"val\.txt, line 2: .* found 'train.*1\.png', which is in .*, line 2 already"
+        ):
+            names(data, split)
+
+
+def test_lists_leave_at_most_120_bytes_an_image(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    lines = [f"some_longer_image_name_{i:08d}" for i in range(2000)]
+    for line in lines:
+        (tmp_path / "images" / f"{line}.jpg").touch()
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    FolderDataModule(tmp_path).read("train")  # what is imported or compiled once is no part of it
+    data = FolderDataModule(tmp_path)
+    tracemalloc.start()
+    source = data.read("train")
+    snapshot = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    # pathlib interns names: the interpreter's table of them may grow by megabytes at any path
+    others = snapshot.filter_traces([tracemalloc.Filter(inclusive=False, filename_pattern=pathlib.__file__)])
+    kept = sum(trace.size for trace in others.traces)
+    assert isinstance(source, Files) and (kept + source.images.nbytes) / len(source) <= 120
+
+
 def test_a_palette_file_says_what_colours_mean(tmp_path: Path) -> None:
     root = miniatures.paired(tmp_path)
     for path in root.rglob("masks/*/*.png"):
@@ -185,14 +304,27 @@ def test_a_palette_file_may_name_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([1, 255, 0]))
 
 
+def test_ignored_ids_need_no_entry_in_a_palette_file_and_lose_against_one(tmp_path: Path) -> None:
+    root = miniatures.paired(tmp_path)
+    save(root / "masks" / "val" / "0.png", miniatures.mask([0, 1, 9, 255]))
+    (root / "classes.yaml").write_text("- {name: a, id: 0}\n- {name: b, id: 1}\n- {name: c, id: 2}\n")
+    data = FolderDataModule(root, job="segment", size=8, ignored_ids=(9, 255, 0), cache=False)
+    np.testing.assert_array_equal(data.source("val").pair(0)[1], miniatures.mask([0, 1, 255, 255]))
+    with pytest.raises(ImageError, match="expected ids 0–2, 255, found 9 as well"):
+        FolderDataModule(root, job="segment", size=8, cache=False).source("val").pair(0)
+
+
 def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
     for i in range(5):
         save(tmp_path / "images" / "deep" / f"{i}.jpg", gradient(8, 8))
         save(tmp_path / "masks" / "deep" / f"{i}_mask.png", np.full((8, 8), i % 2, np.uint8))
+        save(tmp_path / "masks" / "deep" / f"{i}_vis.png", gradient(8, 8))  # no mask
     data = FolderDataModule(tmp_path, job="segment", size=8, mask_ending="_mask", cache=False)
     sources = [data.source("train"), data.source("val")]
     found = {source.name(i): int(source.pair(i)[1][0, 0]) for source in sources for i in range(len(source))}
     assert found == {f"images/deep/{i}.jpg": i % 2 for i in range(5)}
+    with pytest.raises(ImageError, match=r"expected masks whose names end in '_seg' \(mask_ending\) that say what"):
+        _ = FolderDataModule(tmp_path, job="segment", mask_ending="_seg").class_names
 
 
 def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_path: Path) -> None:
@@ -211,3 +343,18 @@ def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_p
     (tmp_path / "run" / "data.txt").write_text("kept")
     data.setup("fit")
     assert (tmp_path / "run" / "data.txt").read_text() == "kept"
+
+
+def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / os.fsdecode(b"B\xe4ume")  # as zips made on Windows leave them
+    good, bad = (folder / os.fsdecode(b"%c\xf6.png" % letter) for letter in b"ab")
+    save(good, gradient(8, 8))
+    bad.write_bytes(b"no image")
+    data = FolderDataModule(tmp_path / "data", size=8, workers=0, on_error="skip")
+    data.trainer = trainer(tmp_path / "run")
+    data.setup("fit")
+    report = (tmp_path / "run" / "data.txt").read_text(encoding="utf-8")
+    found = "an image, found a file that can't be read (cannot identify image file); replace"
+    assert f"{tmp_path}/data/B\\udce4ume/b\\udcf6.png: expected {found}" in report
+    assert names(data, "train") == [os.fsdecode(b"B\xe4ume/a\xf6.png")]
+    np.testing.assert_array_equal(data.source("train").image(0), gradient(8, 8))

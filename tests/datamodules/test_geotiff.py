@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, UnidentifiedImageError
 
 from datamodules import geotiff
 from datamodules.images import ImageError, read_image
@@ -73,4 +74,15 @@ def test_without_rasterio_planes_are_refused_not_misread(tmp_path: Path, monkeyp
     path = written(tmp_path / "a.tif", noise(3), interleave="band", photometric="RGB")
     monkeypatch.setattr(geotiff, "is_installed", lambda: False)
     with pytest.raises(ImageError, match=r"a\.tif: expected the channels of a pixel side by side, .*\[geo\]"):
+        read_image(path)
+
+
+def test_an_enormous_file_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path, side = tmp_path / "a.tif", 20_000
+    layout = {"tiled": True, "compress": "deflate", "sparse_ok": True}  # no pixel is written
+    with rasterio.open(path, "w", driver="GTiff", count=3, height=side, width=side, dtype="int16", **layout):
+        pass
+    with pytest.raises(UnidentifiedImageError), Image.open(path):
+        pass
+    with pytest.raises(ImageError, match=r"an image of at most 178,956,970 pixels, found one of 400,000,000; cut it"):
         read_image(path)

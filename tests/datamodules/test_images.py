@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -153,9 +154,21 @@ def test_lists_are_recursive_sorted_and_without_hidden_or_excluded_files(tmp_pat
     for name in ("b.JPG", "a/z.png", "a/.hidden.png", ".git/x.png", "masks/m.png", "a/masks/n.tiff", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "loop").symlink_to(tmp_path)
     found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, exclude=frozenset({"masks"}))]
     assert found == ["a/masks/n.tiff", "a/z.png", "b.JPG"]
+
+
+def test_linked_subfolders_are_not_entered_and_counted_once(tmp_path: Path) -> None:
+    save(tmp_path / "own.png", gradient(4, 4))
+    for name in ("b", "a/loop", ".hidden", "masks"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            assert list_images(tmp_path, exclude=frozenset({"masks"})) == [tmp_path / "own.png"]
+    (warned,) = caught
+    assert f"{tmp_path}: linked subfolders are not entered; found 2, a/loop first; put" in str(warned.message)
 
 
 def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
@@ -183,6 +196,26 @@ def test_palette_masks_give_indices_and_equal_channels_one_id(tmp_path: Path) ->
     three = save(tmp_path / "t.png", np.stack([ids] * 3, -1))
     for path in (tmp_path / "p.png", wide, three):
         np.testing.assert_array_equal(read_mask(path, {0: 0, 1: 1, 2: 2}), ids)
+
+
+def test_one_bit_masks_hold_0_and_1(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", np.array([[True, False], [False, True]]))
+    np.testing.assert_array_equal(read_mask(path, {0: 5, 1: 3}), [[3, 5], [5, 3]])
+    assert mask_ids(path) == {0, 1}
+
+
+def test_alpha_is_no_matter_where_masks_are_opaque(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [2, 0]], np.uint8)
+    alpha = np.full((2, 2), 255, np.uint8)
+    for name, channels in (("grey", [ids, alpha]), ("three", [ids, ids, ids, alpha])):
+        path = save(tmp_path / f"{name}.png", np.stack(channels, -1))
+        np.testing.assert_array_equal(read_mask(path, {0: 0, 1: 1, 2: 2}), ids)
+    alpha[0, 0] = 254
+    for name, channels in (("LA", [ids, alpha]), ("RGBA", [ids, ids, ids, alpha]), ("RGBA", [ids, ids, ids, ids])):
+        with pytest.raises(ImageError, match=f"one channel of class ids, found mode {name}"):
+            mask_ids(save(tmp_path / "m.png", np.stack(channels, -1)))
+    same = np.full((2, 2), 255, np.uint8)  # equal to an opaque alpha, and a mask all the same
+    assert mask_ids(save(tmp_path / "m.png", np.stack([same, same], -1))) == {255}
 
 
 def test_ids_outside_the_classes_are_named_with_the_file(tmp_path: Path) -> None:

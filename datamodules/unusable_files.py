@@ -1,0 +1,95 @@
+"""What is said of files and folders that cannot be used."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from PIL import Image
+
+
+class ImageError(ValueError):
+    """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
+
+    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
+    is cut back to its last, readable part here, so that it reaches the user the same from any process.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
+    """What to say of a file that a decoder refused.
+
+    Args:
+        path: The file.
+        kind: What it should be: `an image`.
+        error: What the decoder raised.
+    """
+    if isinstance(error, Image.DecompressionBombError):
+        size = re.search(r"\d+", str(error))
+        pixels = f"one of {int(size[0]):,}" if size else "a larger one"
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return ImageError(f"{path}: expected {kind} of at most {most:,} pixels, found {pixels}; cut it into tiles")
+    return ImageError(f"{path}: expected {kind}, found {_reason(path, error)}; replace or remove the file")
+
+
+def refuse_folder(error: OSError) -> None:
+    """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
+    raise _no_right(error.filename, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies there.
+
+    Raises:
+        ImageError: If a folder above may not be entered, so that nobody can say; as for `is_file`.
+    """
+    return stat.S_ISDIR(_kind(path))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file lies there."""
+    return stat.S_ISREG(_kind(path))
+
+
+def _kind(path: Path) -> int:
+    """What lies at a path, as `stat` has it; 0 for nothing."""
+    try:
+        return path.stat().st_mode
+    except PermissionError as error:
+        raise _no_right(_closed(path), error) from error
+    except (OSError, ValueError):  # as `os.path.isdir` does
+        return 0
+
+
+def _no_right(folder: Path | str, error: OSError) -> ImageError:
+    return ImageError(f"{folder}: expected a folder that can be read, found: {error.strerror}; correct its rights")
+
+
+def _closed(path: Path) -> Path:
+    """The folder above a path that may not be entered: the lowest that can be seen."""
+    for folder in path.absolute().parents:
+        try:
+            folder.stat()
+        except PermissionError:
+            continue
+        return folder
+    return path.parent
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "a file that you have no right to read"
+    if path.is_symlink() and not path.exists():
+        return "a symbolic link that leads nowhere, or round in a circle"
+    if not path.exists():
+        return "no file"
+    if path.is_dir():
+        return "a folder"
+    if path.stat().st_size == 0:
+        return "an empty file"
+    text = str(error).replace(repr(str(path)), "").replace(str(path), "").strip() or type(error).__name__
+    return f"a file that can't be read ({text})"
