@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
@@ -80,11 +80,14 @@ class ScoredSegmentation(LightningModule, ABC):
         inference: How images become scores in validation, test and prediction.
 
     Attributes:
+        needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
         predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
 
     Raises:
         ValueError: If there are not as many names as classes, or two are the same.
     """
+
+    needs_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from PIL import Image
 from src.__main__ import main
 from src.callbacks.predictions import targets_of
 from tests.command_line import segmentation, with_arguments, written
-from tests.datamodules.pictures import gradient, save
+from tests.datamodules.pictures import gradient, labelled_folder, save
 
 FOLDER = {
     "class_path": "datamodules.folder.FolderDataModule",
@@ -24,11 +24,14 @@ SLIDING = {"class_path": "src.inference.SlidingWindow", "init_args": {"crop": 32
 
 
 def predict(folder: Path, images: Path, *words: str, **arguments: Any) -> int:
-    """Predicts a folder at native sizes, window by window, with a random head whose classes are the ids 1, 3 and 4."""
-    config = segmentation(folder / "run")
+    """Predicts a folder at native sizes, window by window, after one step of a fit on the ids 1, 3 and 4."""
+    config = segmentation(folder / "run", max_steps=1, limit_val_batches=0)
+    if not (folder / "run/checkpoints/last.ckpt").is_file():
+        config["data"] = with_arguments(FOLDER, root=str(labelled_folder(folder / "labelled")))
+        assert main(["fit", "--config", written(folder / "fit.yaml", config)]) == 0
     config["data"] = with_arguments(FOLDER, root=str(images), predict_on=str(images), evaluation="native", **arguments)
     config["model"] = with_arguments(config["model"], inference=SLIDING)
-    return main(["predict", "--config", written(folder / "predict.yaml", config), *words])
+    return main(["predict", "--config", written(folder / "predict.yaml", config), "--ckpt_path", "last", *words])
 
 
 def mixed(root: Path) -> Path:
