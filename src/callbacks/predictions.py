@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
+from src.callbacks.prediction_files import targets_of, write_whole
 from src.scoring import Prediction, ScoredSegmentation
 
 
 class PredictionWriter(BasePredictionWriter):
     """Writes what `predict` finds, image by image, so that a kill loses at most one.
 
-    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes as well):
+    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes):
 
     - `masks/a/b.png`: ids, 8 bits, 16 where an id needs them; of a GeoTIFF a GeoTIFF, where rasterio is installed;
     - `overlays/a/b.png`: the image, half covered by the colours of its classes;
@@ -109,10 +107,10 @@ class PredictionWriter(BasePredictionWriter):
             if self.overlays:
                 image = self._source.image(index)
                 covered = (image.astype(np.uint16) + self._colours[classes] + 1) // 2
-                _write(self.folder / "overlays" / f"{target}.png", Image.fromarray(covered.astype(np.uint8)).save)
+                write_whole(self.folder / "overlays" / f"{target}.png", Image.fromarray(covered.astype(np.uint8)).save)
             if probabilities is not None:
                 content = {"probabilities": probabilities.numpy(), "class_names": np.asarray(pl_module.class_names)}
-                _write(
+                write_whole(
                     self.folder / "probabilities" / f"{target}.npz",
                     lambda path, content=content: np.savez_compressed(path, **content),  # type: ignore[misc]
                 )
@@ -123,10 +121,10 @@ class PredictionWriter(BasePredictionWriter):
         root: Path | None = getattr(self._source_of_files(), "root", None)
         place = None if root is None else georeference(root / name, ids.shape)
         if place is None:
-            _write(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
+            write_whole(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
         else:
             colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
-            _write(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+            write_whole(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
 
     def _source_of_files(self) -> Any:
         """The source below any `Part`."""
@@ -141,19 +139,4 @@ class PredictionWriter(BasePredictionWriter):
     def _write_classes(self, names: list[str]) -> None:
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
         text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
-        _write(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
-
-
-def targets_of(names: list[str]) -> list[str]:
-    """Where the files of each image go: its name without the suffix, or with it where two would collide."""
-    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
-    count = Counter(stem.casefold() for stem in stems)  # some file systems do not tell A from a
-    return [stem if count[stem.casefold()] == 1 else name for stem, name in zip(stems, names, strict=True)]
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Nothing half-written ever bears the final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
-    write(partial)
-    os.replace(partial, path)
+        write_whole(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from src.__main__ import main
-from src.callbacks.predictions import targets_of
 from tests.command_line import segmentation, with_arguments, written
 from tests.datamodules.pictures import gradient, labelled_folder, save
 
@@ -112,10 +111,6 @@ def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "images/bad.png").write_text("no image")
     assert predict(tmp_path, tmp_path / "images") == 1
     assert "bad.png: expected an image" in capsys.readouterr().err
-
-
-def test_two_images_of_one_stem_keep_their_suffixes() -> None:
-    assert targets_of(["x/a.png", "x/A.jpg", "a.png", "b.c.tif"]) == ["x/a.png", "x/A.jpg", "a", "b.c"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,50 @@
+"""Where the files of a prediction go, and how they get there whole."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+_ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
+
+
+def targets_of(names: list[str]) -> list[str]:
+    """Where the files of each image go: its name without the suffix, or with it where two would collide.
+
+    No two are the same file on any disk, nor is one the folder of another; what is left to collide is numbered.
+    """
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    times = Counter(_on_any_disk(stem) for stem in stems)
+    # nothing may be a file where another has a folder: `a.jpg` beside `a.png/b.jpg`
+    folders = {_on_any_disk(folder.as_posix()) for name in names for folder in PurePosixPath(name).parents}
+    taken: set[str] = set()
+
+    def free(target: str) -> bool:
+        place = _on_any_disk(target)
+        return place not in taken and folders.isdisjoint(place + ending for ending in _ENDINGS)
+
+    targets = []
+    for stem, name in zip(stems, names, strict=True):
+        preferred = [stem, name] if times[_on_any_disk(stem)] == 1 else [name]
+        target = next(filter(free, chain(preferred, (f"{name}-{number}" for number in count(2)))))
+        taken.add(_on_any_disk(target))
+        targets.append(target)
+    return targets
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Nothing half-written ever bears the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
+    write(partial)
+    os.replace(partial, path)
+
+
+def _on_any_disk(path: str) -> str:
+    """Equal for two paths that some file system takes for one: they differ in case or in how letters are composed."""
+    return unicodedata.normalize("NFC", path.casefold())
