@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import ZipFile
 
 _ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
 
@@ -35,6 +36,30 @@ def targets_of(names: list[str]) -> list[str]:
         taken.add(_on_any_disk(target))
         targets.append(target)
     return targets
+
+
+def flat_targets(names: list[str]) -> list[str]:
+    """The file names of the images without folders and suffixes, as benchmarks' servers want them.
+
+    Raises:
+        ValueError: If two are the same.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        stem = PurePosixPath(name).stem
+        if first.setdefault(_on_any_disk(stem), name) != name:
+            raise ValueError(
+                f"a submission has no folders: expected images of different names, found {first[_on_any_disk(stem)]} "
+                f"and {name}; remove one, or write into folders with --predictions.ids dataset"
+            )
+    return [PurePosixPath(name).stem for name in names]
+
+
+def write_zip(path: Path, files: list[Path]) -> None:
+    """Write a zip of files without their folders."""
+    with ZipFile(path, "w") as archive:  # uncompressed: PNGs are already
+        for file in files:
+            archive.write(file, file.name)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

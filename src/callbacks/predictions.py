@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
-from src.callbacks.prediction_files import targets_of, write_whole
+from src.callbacks.prediction_files import flat_targets, targets_of, write_whole, write_zip
 from src.scoring import Prediction, ScoredSegmentation
 
 
@@ -28,10 +28,13 @@ class PredictionWriter(BasePredictionWriter):
     - `probabilities/a/b.npz`: `probabilities`, float16 `[C, h, w]`, and `class_names`;
     - `classes.json`: name, id in the masks, and colour of each class.
 
+    Of a benchmark's own test images, where its server wants it so (`submission` of the data module; LoveDA), files bear
+    the images' names without folders, masks hold classes 0, 1, …, and `submission.zip` holds the masks.
+
     Args:
         output: Folder; `predictions` in the run folder if None.
-        ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`), which some
-            benchmarks' servers ask for, LoveDA's among them.
+        ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`). None takes
+            classes for a submission, else the data set's; a submission in the data set's ids is none.
         overlays: Write overlays.
         probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
         existing: What masks that are there already mean: `refuse` to start, `skip` their images and say how many, or
@@ -41,7 +44,7 @@ class PredictionWriter(BasePredictionWriter):
     def __init__(
         self,
         output: Path | None = None,
-        ids: Literal["dataset", "classes"] = "dataset",
+        ids: Literal["dataset", "classes"] | None = None,
         overlays: bool = True,
         probabilities: bool = False,
         existing: Literal["refuse", "skip", "overwrite"] = "refuse",
@@ -70,7 +73,8 @@ class PredictionWriter(BasePredictionWriter):
         self.folder = Path(self.output or Path(trainer.default_root_dir) / "predictions")
         source = data.predict_source()
         names = [source.name(index) for index in range(len(source))]
-        targets = dict(zip(names, targets_of(names), strict=True))
+        submission = data.submission and self.ids != "dataset"
+        targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
         there = [index for index, name in enumerate(names) if self._mask_there(targets[name])]
         trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
         if there and self.existing == "refuse":
@@ -85,10 +89,16 @@ class PredictionWriter(BasePredictionWriter):
             print(f"predicting {len(names)} images into {self.folder}{done}", file=sys.stderr)
         self._targets, self._source = targets, data.predict_source()
         self._colours = np.asarray(data.palette, dtype=np.uint8)
-        self._ids = np.asarray(data.ids if self.ids == "dataset" else range(data.num_classes))
+        by_class = submission or self.ids == "classes"
+        self._ids = np.asarray(range(data.num_classes) if by_class else data.ids)
         self._ids = self._ids.astype(np.uint8 if self._ids.max() < 256 else np.uint16)
+        self._archive = self.folder / "submission.zip" if submission else None
         if trainer.is_global_zero:
             self._write_classes(pl_module.class_names)
+            if self._archive is not None:
+                self._archive.unlink(missing_ok=True)  # of older masks
+            if self.existing == "skip" and len(there) == len(names):
+                self._archive_masks()  # those to skip; where nothing is predicted, no other hook runs
 
     def write_on_batch_end(
         self,
@@ -115,6 +125,18 @@ class PredictionWriter(BasePredictionWriter):
                     lambda path, content=content: np.savez_compressed(path, **content),  # type: ignore[misc]
                 )
             self._write_mask(name, target, classes)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Zip the masks of a submission, once every rank has written its own."""
+        trainer.strategy.barrier("predictions written")
+        if trainer.is_global_zero:
+            self._archive_masks()
+
+    def _archive_masks(self) -> None:
+        """The zip of a submission, if its masks are all there."""
+        masks = [self.folder / "masks" / f"{target}.png" for target in self._targets.values()]
+        if self._archive is not None and all(mask.is_file() for mask in masks):
+            write_whole(self._archive, lambda path: write_zip(path, masks))
 
     def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
         ids = self._ids[classes]
