@@ -55,6 +55,25 @@ def flat_targets(names: list[str]) -> list[str]:
     return [PurePosixPath(name).stem for name in names]
 
 
+def folder_of(root: Path, names: list[str]) -> Path:
+    """The folder that holds all the images, as far as their names below `root` tell."""
+    return root / os.path.commonpath([PurePosixPath("/", name).parent for name in names])[1:]
+
+
+def refuse_among(output: Path, images: Path) -> None:
+    """Refuse to write where images are looked for.
+
+    Raises:
+        ValueError: If the output is the folder of images or lies in it.
+    """
+    if output.resolve().is_relative_to(images.resolve()):
+        beside = images.resolve().with_name(f"{images.resolve().name}-predictions")
+        raise ValueError(
+            f"{output}: expected a folder outside {images}, where the next run would take masks and overlays for "
+            f"images; choose another --predictions.output, such as {beside}"
+        )
+
+
 def write_zip(path: Path, files: list[Path]) -> None:
     """Write a zip of files without their folders."""
     with ZipFile(path, "w") as archive:  # uncompressed: PNGs are already

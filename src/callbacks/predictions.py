@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
-from src.callbacks.prediction_files import flat_targets, targets_of, write_whole, write_zip
+from src.callbacks.prediction_files import flat_targets, folder_of, refuse_among, targets_of, write_whole, write_zip
 from src.scoring import Prediction, ScoredSegmentation
 
 
@@ -60,7 +60,8 @@ class PredictionWriter(BasePredictionWriter):
         """List the files that will be written, before the first image is read.
 
         Raises:
-            ValueError: If one of them is there and may not be replaced, or the model or the data cannot predict masks.
+            ValueError: If one of them is there and may not be replaced, the folder lies among the images, where the
+                next run would take masks for images, or the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
@@ -73,6 +74,9 @@ class PredictionWriter(BasePredictionWriter):
         self.folder = Path(self.output or Path(trainer.default_root_dir) / "predictions")
         source = data.predict_source()
         names = [source.name(index) for index in range(len(source))]
+        root: Path | None = getattr(_files(source), "root", None)
+        if root is not None:
+            refuse_among(self.folder, data.predict_on or folder_of(root, names))
         submission = data.submission and self.ids != "dataset"
         targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
         there = [index for index, name in enumerate(names) if self._mask_there(targets[name])]
@@ -140,20 +144,13 @@ class PredictionWriter(BasePredictionWriter):
 
     def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
         ids = self._ids[classes]
-        root: Path | None = getattr(self._source_of_files(), "root", None)
+        root: Path | None = getattr(_files(self._source), "root", None)
         place = None if root is None else georeference(root / name, ids.shape)
         if place is None:
             write_whole(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
         else:
             colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
             write_whole(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
-
-    def _source_of_files(self) -> Any:
-        """The source below any `Part`."""
-        source: Any = self._source
-        while hasattr(source, "source"):
-            source = source.source
-        return source
 
     def _mask_there(self, target: str) -> bool:
         return any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
@@ -162,3 +159,10 @@ class PredictionWriter(BasePredictionWriter):
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
         text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
         write_whole(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def _files(source: Any) -> Any:
+    """The source below any `Part`."""
+    while hasattr(source, "source"):
+        source = source.source
+    return source

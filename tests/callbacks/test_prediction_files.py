@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.callbacks.prediction_files import targets_of, write_whole
+from src.callbacks.prediction_files import folder_of, refuse_among, targets_of, write_whole
 
 PARTS = st.sampled_from(["a", "A", "b.c", "a.jpg", "a.png", "é", "e\u0301", "a.jpg-2"])
 NAMES = st.builds(
@@ -43,6 +43,24 @@ def test_no_two_images_share_a_file_on_any_disk(names: list[str]) -> None:
     folders = {str(folder) for target in composed for folder in PurePosixPath(target).parents}
     assert not folders & {target + ending for target in composed for ending in (".png", ".tif", ".npz")}
     assert targets == targets_of(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [(["a.png", "b/c.png"], "."), (["b/c.png", "b/d/e.png"], "b"), (["Test/x/1.png", "Test/y/1.png"], "Test")],
+)
+def test_the_folder_of_images_is_the_deepest_that_holds_all(names: list[str], folder: str) -> None:
+    assert folder_of(Path("root"), names) == Path("root") / folder
+
+
+def test_output_beside_the_images_is_allowed_and_among_them_is_not(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "link").symlink_to(images)
+    refuse_among(tmp_path / "images-predictions", images)
+    for output in (images, images / "out", tmp_path / "link/out", images / "../images/out"):
+        with pytest.raises(ValueError, match=r"choose another --predictions\.output, such as .*/images-predictions$"):
+            refuse_among(output, images)
 
 
 def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:

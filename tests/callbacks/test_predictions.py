@@ -106,6 +106,17 @@ def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
     assert not (tmp_path / "run/predictions").exists()
 
 
+def test_masks_are_never_written_where_images_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "my images"
+    save(images / "x.png", gradient(20, 24))
+    for options in ([], ["--data.init_args.predict_on", "null"]):
+        assert predict(tmp_path, images, "--predictions.output", str(images / "out"), *options) == 1
+        assert f"{images}/out: expected a folder outside {images}," in capsys.readouterr().err
+        assert [path.name for path in images.iterdir()] == ["x.png"]
+
+
 def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/bad.png").write_text("no image")
