@@ -37,8 +37,8 @@ class PredictionWriter(BasePredictionWriter):
             classes for a submission, else the data set's; a submission in the data set's ids is none.
         overlays: Write overlays.
         probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
-        existing: What masks that are there already mean: `refuse` to start, `skip` their images and say how many, or
-            `overwrite` them.
+        existing: What files that are there already mean: `refuse` to start, `skip` the images that have all that is to
+            be written, and say how many, or `overwrite` them.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class PredictionWriter(BasePredictionWriter):
             refuse_among(self.folder, data.predict_on or folder_of(root, names))
         submission = data.submission and self.ids != "dataset"
         targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
-        there = [index for index, name in enumerate(names) if self._mask_there(targets[name])]
+        enough = all if self.existing == "skip" else any  # an image is done when nothing that is asked for is missing
+        there = [index for index, name in enumerate(names) if enough(self._there(targets[name]))]
         trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
         if there and self.existing == "refuse":
             raise ValueError(
-                f"{self.folder}: holds masks of {len(there)} of these {len(names)} images already, such as that of "
-                f"{names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or overwrite"
+                f"{self.folder}: holds predictions of {len(there)} of these {len(names)} images already, such as "
+                f"those of {names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or "
+                "overwrite"
             )
         if there and self.existing == "skip":
             data.predict_only(sorted(set(range(len(names))) - set(there)))
@@ -143,17 +145,24 @@ class PredictionWriter(BasePredictionWriter):
             write_whole(self._archive, lambda path: write_zip(path, masks))
 
     def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
-        ids = self._ids[classes]
+        ids, masks = self._ids[classes], self.folder / "masks"
         root: Path | None = getattr(_files(self._source), "root", None)
         place = None if root is None else georeference(root / name, ids.shape)
         if place is None:
-            write_whole(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
+            write_whole(masks / f"{target}.png", Image.fromarray(ids).save)
         else:
             colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
-            write_whole(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+            write_whole(masks / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+        # one from before rasterio was installed, or removed, would contradict it
+        (masks / f"{target}{'.tif' if place is None else '.png'}").unlink(missing_ok=True)
 
-    def _mask_there(self, target: str) -> bool:
-        return any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
+    def _there(self, target: str) -> list[bool]:
+        """Which files of an image are there, of those that are to be written."""
+        mask = any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
+        others = {"overlays": (self.overlays, ".png"), "probabilities": (self.probabilities, ".npz")}
+        return [mask] + [
+            (self.folder / kind / f"{target}{suffix}").exists() for kind, (wanted, suffix) in others.items() if wanted
+        ]
 
     def _write_classes(self, names: list[str]) -> None:
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)

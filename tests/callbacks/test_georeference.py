@@ -43,6 +43,17 @@ def test_prediction_keeps_the_georeference_of_deep_and_plain_files(tmp_path: Pat
             assert file.count == 1 and set(np.unique(file.read(1))) <= {1, 3, 4}
 
 
+def test_a_mask_from_before_rasterio_was_installed_does_not_stay_beside_the_new_one(tmp_path: Path) -> None:
+    geotiff(tmp_path / "images/a.tif")
+    masks, overwrite = tmp_path / "run/predictions/masks", ["--predictions.existing", "overwrite"]
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="rasterio is not installed"):
+        patch.setattr(module, "find_spec", lambda name: None)
+        assert predict(tmp_path, tmp_path / "images") == 0
+    assert [path.name for path in masks.iterdir()] == ["a.png"]
+    assert predict(tmp_path, tmp_path / "images", *overwrite) == 0
+    assert [path.name for path in masks.iterdir()] == ["a.tif"]
+
+
 def test_ids_colours_and_control_points_are_written(tmp_path: Path) -> None:
     points = [
         rasterio.control.GroundControlPoint(row=r, col=c, x=c * 2.0, y=r * 3.0) for r, c in ((0, 0), (9, 0), (0, 9))

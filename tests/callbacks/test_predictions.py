@@ -85,7 +85,7 @@ def test_what_is_there_is_refused_skipped_or_overwritten_as_told(
     images, masks = done / "images", done / "run/predictions/masks"
     before = {path: path.stat().st_mtime_ns for path in masks.rglob("*.png")}
     assert predict(done, images) == 1
-    assert "holds masks of 4 of these 4 images already, such as that of a.png" in capsys.readouterr().err
+    assert "holds predictions of 4 of these 4 images already, such as those of a.png" in capsys.readouterr().err
     os.remove(masks / "a.png")
     assert predict(done, images, "--predictions.existing", "skip") == 0
     assert "predicting 4 images" in (said := capsys.readouterr().err) and "3 of them there already: skip" in said
@@ -95,6 +95,26 @@ def test_what_is_there_is_refused_skipped_or_overwritten_as_told(
     assert "4 of them there already: skip" in capsys.readouterr().err
     assert predict(done, images, "--predictions.existing", "overwrite") == 0
     assert all(path.stat().st_mtime_ns > after[path] for path in after)
+
+
+def test_an_image_is_skipped_only_when_all_that_is_asked_for_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output = tmp_path / "images", tmp_path / "run/predictions"
+    for name in ("x.png", "y.png"):
+        save(images / name, gradient(20, 24))
+    assert predict(tmp_path, images, "--predictions.overlays", "false") == 0
+    skip = ["--predictions.existing", "skip", "--predictions.probabilities", "true"]
+    capsys.readouterr()
+    assert predict(tmp_path, images, *skip) == 0
+    assert "there already" not in capsys.readouterr().err  # all masks are, and nothing else
+    assert {path.relative_to(output).as_posix() for path in output.rglob("*.*")} == {"classes.json"} | {
+        f"{kind}/{name}{suffix}"
+        for kind, suffix in (("masks", ".png"), ("overlays", ".png"), ("probabilities", ".npz"))
+        for name in "xy"
+    }
+    assert predict(tmp_path, images, *skip) == 0
+    assert "2 of them there already: skip" in capsys.readouterr().err
 
 
 def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
