@@ -137,6 +137,16 @@ def test_masks_are_never_written_where_images_are_looked_for(
         assert [path.name for path in images.iterdir()] == ["x.png"]
 
 
+def test_images_that_do_not_say_their_classes_are_answered_with_what_to_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "images/x.png", gradient(20, 24))
+    assert predict(tmp_path, tmp_path / "images", class_names=None) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.count("error: ") == 1
+    assert f"error: {tmp_path}/images: expected masks that say what the classes are, found none; give" in error
+
+
 def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/bad.png").write_text("no image")
