@@ -118,12 +118,15 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write the files of a batch; the mask comes last, so that an image with a mask is done."""
         assert isinstance(pl_module, ScoredSegmentation)
-        for index, (name, mask, probabilities) in zip(batch.indices.tolist(), prediction, strict=True):
+        indices = batch.indices.tolist()
+        for place, (index, (name, mask, probabilities)) in enumerate(zip(indices, prediction, strict=True)):
             target, classes = self._targets[name], mask.cpu().numpy()
             if self.overlays:
-                image = self._source.image(index)
-                covered = (image.astype(np.uint16) + self._colours[classes] + 1) // 2
-                write_whole(self.folder / "overlays" / f"{target}.png", Image.fromarray(covered.astype(np.uint8)).save)
+                # at native sizes the network saw the image as it is
+                native = isinstance(batch.images, list)
+                image = batch.images[place].permute(1, 2, 0).cpu().numpy() if native else self._source.image(index)
+                covered = half_covered(image, self._colours, classes)
+                write_whole(self.folder / "overlays" / f"{target}.png", covered.save)
             if probabilities is not None:
                 content = {"probabilities": probabilities.numpy(), "class_names": np.asarray(pl_module.class_names)}
                 write_whole(
@@ -144,7 +147,7 @@ class PredictionWriter(BasePredictionWriter):
         if self._archive is not None and all(mask.is_file() for mask in masks):
             write_whole(self._archive, lambda path: write_zip(path, masks))
 
-    def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
+    def _write_mask(self, name: str, target: str, classes: NDArray[np.integer[Any]]) -> None:
         ids, masks = self._ids[classes], self.folder / "masks"
         root: Path | None = getattr(_files(self._source), "root", None)
         place = None if root is None else georeference(root / name, ids.shape)
@@ -168,6 +171,20 @@ class PredictionWriter(BasePredictionWriter):
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
         text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
         write_whole(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def half_covered(
+    image: NDArray[np.uint8], colours: NDArray[np.uint8], classes: NDArray[np.integer[Any]]
+) -> Image.Image:
+    """RGB `[h, w, 3]`, half covered by the colours `[C, 3]` of classes `[h, w]`."""
+    height, width = classes.shape
+    picture = Image.new("RGB", (width, height))
+    rows = max(1, 2**18 // width)  # at a time: a large image's 16-bit sums would be twice as large again
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        covered = (image[strip].astype(np.uint16) + colours[classes[strip]] + 1) // 2
+        picture.paste(Image.fromarray(covered.astype(np.uint8)), (0, top))
+    return picture
 
 
 def _files(source: Any) -> Any:

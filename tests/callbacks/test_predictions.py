@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from src.__main__ import main
+from src.callbacks.predictions import half_covered
 from tests.command_line import segmentation, with_arguments, written
 from tests.datamodules.pictures import gradient, labelled_folder, save
 
@@ -145,6 +146,15 @@ def test_images_that_do_not_say_their_classes_are_answered_with_what_to_give(
     error = capsys.readouterr().err
     assert "Traceback" not in error and error.count("error: ") == 1
     assert f"error: {tmp_path}/images: expected masks that say what the classes are, found none; give" in error
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (700, 3), (3, 2**18 + 1), (130, 4099)])
+def test_an_overlay_in_strips_is_that_of_the_whole(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    image, classes = rng.integers(256, size=(*shape, 3)).astype(np.uint8), rng.integers(4, size=shape).astype(np.uint8)
+    colours = rng.integers(256, size=(4, 3)).astype(np.uint8)
+    whole = np.ceil((image.astype(float) + colours[classes]) / 2)
+    np.testing.assert_array_equal(half_covered(image, colours, classes), whole)
 
 
 def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
