@@ -40,12 +40,7 @@ __all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split"]
 Split = Literal["train", "val"]
 Colour = tuple[int, int, int]
 
-_SPLITS: dict[str, tuple[Split, ...]] = {
-    "fit": ("train", "val"),
-    "validate": ("val",),
-    "test": ("val",),
-    "predict": (),
-}
+_SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ()}
 
 
 class DomainDataModule(LightningDataModule, ABC):
@@ -143,6 +138,11 @@ class DomainDataModule(LightningDataModule, ABC):
     def ids(self) -> list[int]:
         """The id of each class in the data set's own mask files: what a predicted mask is written in."""
         return list(range(self.num_classes))
+
+    @property
+    def submission(self) -> bool:
+        """Whether a benchmark's server takes what is predicted: a zip of masks without folders, ids 0, 1, …"""
+        return False
 
     @property
     def num_classes(self) -> int:

@@ -28,7 +28,7 @@ class SegmentationBatch(NamedTuple):
 
     Attributes:
         images: uint8 `[B, 3, H, W]`; where evaluation is `native` a list of `[3, h, w]`.
-        masks: For training int64 `[B, H, W]`; for evaluation a list of int64 `[h, w]`, each of its native size.
+        masks: For training int64 `[B, H, W]`; for evaluation a list of uint8 `[h, w]`, each of its native size.
         indices: int64 `[B]`, in the data set.
         names: One per image.
     """
@@ -49,7 +49,7 @@ class ViewSample(NamedTuple):
 
 
 class PairSample(NamedTuple):
-    """One labelled image: uint8 `[3, H, W]`, int64 `[H, W]` or `[h, w]`."""
+    """One labelled image: uint8 `[3, H, W]`; int64 `[H, W]` for training, else uint8 `[h, w]`."""
 
     image: Tensor
     mask: Tensor
@@ -124,9 +124,9 @@ class LabelledPairs(Dataset[PairSample]):
         elif self.size is not None:
             image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), self.size)
             mask = resize_mask(mask, self.size) if self.training else mask
-        return PairSample(
-            _channels_first(image), torch.from_numpy(mask.astype(np.int64)), index, self.source.name(index)
-        )
+        # the loss wants int64; evaluation, of large images too, does with an eighth of it
+        classes = np.require(mask, np.int64 if self.training else np.uint8, ["C", "W"])
+        return PairSample(_channels_first(image), torch.from_numpy(classes), index, self.source.name(index))
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -20,8 +20,8 @@ class LoveDADataModule(OnDisk):
     """LoveDA as it is published: 2,522 training, 1,669 validation and 1,796 unlabelled test images.
 
     Layout: `{Train,Val}/{Urban,Rural}/{images_png,masks_png}` and `Test/{Urban,Rural}/images_png`. A copy with only one
-    of Urban and Rural is used as it is, and said so. Prediction reads the test images, if they are there: classes 0 to
-    6 in files named as the images are what the benchmark's server takes.
+    of Urban and Rural is used as it is, and said so. Prediction reads the test images, if they are there, and gives
+    what the benchmark's server takes: classes 0 to 6 in files named as the images, zipped without folders.
     """
 
     CLASSES: ClassVar = {
@@ -48,6 +48,10 @@ class LoveDADataModule(OnDisk):
             here = [path for path in images if path.is_relative_to(place)]
             masks += pair_masks(here, place / "images_png", place / "masks_png", on_error=self.on_error)
         return masks
+
+    @property
+    def submission(self) -> bool:
+        return self.predict_on is None and (self.root / "Test").is_dir()
 
     def read_predict(self) -> Source:
         """The test images; those of validation where the copy has no test images."""

@@ -83,6 +83,8 @@ class Classification(ScoredSegmentation):
         class_names: One per class; their ids if None.
     """
 
+    needs_checkpoint = False
+
     def __init__(
         self,
         backbone: Backbone,

@@ -22,7 +22,7 @@ from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
 from src.environment import expand_environment
 from src.failures import CommandLineError
-from src.spelling import accepted_arguments, explain, misspelt
+from src.spelling import accepted_arguments, explain, find, misspelt
 from src.sweep_flags import from_agent
 
 # Classes that `--trainer.logger` knows by their bare name, because they are imported here.
@@ -125,6 +125,12 @@ class CLI(LightningCLI):
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not Path(config.ckpt_path).exists():
             raise FileNotFoundError(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
+        model = config.model.class_path
+        if self.subcommand != "fit" and not config.get("ckpt_path") and getattr(find(model), "needs_checkpoint", False):
+            raise CommandLineError(
+                f"{self.subcommand}: no trained head for {model}; add --ckpt_path last, which is "
+                f"{RunCheckpoint.file(config.trainer.default_root_dir)}, or the path of another checkpoint"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         settings = self._get(self.config_init, "trainer")

@@ -57,7 +57,8 @@ def user_message(error: BaseException) -> str | None:
     """The message of an error that the user can act on, or None if it is an unexpected one.
 
     A ValueError or FileNotFoundError is the user's if its class, or the line that raised it, is ours: then it was
-    written to be read. Those that a DataLoader worker raised count as well, and all of Lightning's refusals.
+    written to be read. Those that a DataLoader worker raised count as well, those that another library answered
+    with an error of its own, and all of Lightning's refusals.
     """
     worker = _WORKER.search(str(error))
     if worker:
@@ -66,8 +67,12 @@ def user_message(error: BaseException) -> str | None:
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     own_class = type(error).__module__.partition(".")[0] in ("src", "datamodules")  # ours, whoever raised it again
-    written = own_class or (frames and _is_ours(frames[-1].filename))
-    return str(error) if isinstance(error, _USERS) and written else None
+    raised_here = bool(frames) and _is_ours(frames[-1].filename)
+    if isinstance(error, _USERS) and (own_class or raised_here):
+        return str(error)
+    if raised_here or error.__cause__ is None:
+        return None
+    return user_message(error.__cause__)  # jsonargparse puts one around what a link from data to model raises
 
 
 def _worker_message(trace: str) -> str | None:

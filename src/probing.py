@@ -40,6 +40,8 @@ class NearestNeighbours(ScoredSegmentation):
         inference: How images become votes in validation, test and prediction.
     """
 
+    needs_checkpoint = False
+
     def __init__(
         self,
         backbone: Backbone,

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
@@ -29,7 +29,7 @@ class LabelledImages(Protocol):
     """A batch: `datamodules.base.SegmentationBatch`, or the features that stand for its images.
 
     Attributes:
-        masks: For training int64 `[B, H, W]`; for evaluation a list of int64 `[h, w]`, each of its native size.
+        masks: For training int64 `[B, H, W]`; for evaluation a list of uint8 `[h, w]`, each of its native size.
         indices: int64 `[B]`, in the data set.
         names: One per image.
     """
@@ -47,7 +47,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         name: The image's.
-        mask: Class of each pixel, int64 `[h, w]`.
+        mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
         probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
     """
 
@@ -80,11 +80,14 @@ class ScoredSegmentation(LightningModule, ABC):
         inference: How images become scores in validation, test and prediction.
 
     Attributes:
+        needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
         predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
 
     Raises:
         ValueError: If there are not as many names as classes, or two are the same.
     """
+
+    needs_checkpoint: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class ScoredSegmentation(LightningModule, ABC):
         sizes = [(mask.shape[-2], mask.shape[-1]) for mask in batch.masks]
         images = zip(batch.names, batch.masks, self.tiles(batch, sizes, probabilities), strict=True)
         for name, truth, tiles in images:  # one at a time: sizes differ, and full-size scores are large
-            mask = torch.empty_like(truth, dtype=torch.int64)
+            mask = torch.empty_like(truth, dtype=torch.uint8 if self.num_classes <= 256 else torch.int64)
             shares = torch.empty(self.num_classes, *truth.shape, dtype=torch.float16) if probabilities else None
             for top, left, scores in tiles:
                 place = (slice(top, top + scores.shape[-2]), slice(left, left + scores.shape[-1]))

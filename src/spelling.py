@@ -144,7 +144,7 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
         node["class_path"] = value
 
 
-def _find(class_path: str) -> Any:
+def find(class_path: str) -> Any:
     """What a dotted path names; raises ImportError or AttributeError if nothing."""
     module, _, name = class_path.rpartition(".")
     return getattr(import_module(module), name)
@@ -154,7 +154,7 @@ def _exists(class_path: Any) -> bool:
     if not isinstance(class_path, str) or "." not in class_path:
         return True  # a class that is already imported, by its bare name: jsonargparse's own shorthand
     try:
-        _find(class_path)
+        find(class_path)
     except (AttributeError, ModuleNotFoundError):
         return False
     return True
@@ -164,7 +164,7 @@ def accepted_arguments(class_path: Any) -> set[str] | None:
     """Names of the arguments, or None where they cannot be known (no such class, or ``**kwargs``)."""
     if not isinstance(class_path, str) or "." not in class_path or not _exists(class_path):
         return None
-    parameters = inspect.signature(_find(class_path)).parameters.values()
+    parameters = inspect.signature(find(class_path)).parameters.values()
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from src.__main__ import COMMANDS, main
 from src.cli import main as run
-from tests.command_line import ROOT, losses, pretraining, segmentation, weights, with_arguments, written
+from tests.command_line import BACKBONE, ROOT, losses, pretraining, segmentation, weights, with_arguments, written
 
 LOCAL = "--model.init_args.objectives.local.init_args.weight"
 
@@ -140,6 +140,24 @@ class TestUserErrors:
         path = written(tmp_path / "x.yaml", pretraining(tmp_path))
         assert main(["fit", "--config", path, "--ckpt_path", "gone.ckpt"]) == 1
         assert "error: --ckpt_path gone.ckpt" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", ["validate", "test", "predict"])
+    def test_a_head_without_a_checkpoint_is_refused_before_anything_is_loaded(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+    ) -> None:
+        config = segmentation(tmp_path / "run")
+        gone = {"class_path": "datamodules.camvid.CamVidDataModule", "init_args": {"root": str(tmp_path / "gone")}}
+        assert main([command, "--config", written(tmp_path / "x.yaml", {**config, "data": gone})]) == 2
+        error = capsys.readouterr().err
+        assert f"error: {command}: no trained head for src.segmentation.SemanticSegmentation" in error
+        assert f"add --ckpt_path last, which is {tmp_path}/run/checkpoints/last.ckpt" in error
+        assert not (tmp_path / "run").exists()
+
+    def test_neighbours_need_no_checkpoint(self, tmp_path: Path) -> None:
+        config = segmentation(tmp_path / "run")
+        config["model"] = {"class_path": "src.probing.NearestNeighbours", "init_args": {"backbone": BACKBONE}}
+        assert main(["test", "--config", written(tmp_path / "x.yaml", config)]) == 0
+        assert (tmp_path / "run/evaluation.json").is_file()
 
 
 class TestConfiguration:

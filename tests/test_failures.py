@@ -66,6 +66,17 @@ def test_a_class_of_ours_is_the_users_whoever_raised_it_again() -> None:
     assert user_message(ImageError("a.png is cut off")) == "a.png is cut off"
 
 
+def test_ours_is_the_users_also_where_another_library_wraps_it() -> None:
+    def wrapped(action: Callable[[], object]) -> object:
+        try:
+            return action()
+        except ValueError as error:
+            raise RuntimeError("call of a link failed") from error
+
+    assert user_message(raised(lambda: wrapped(ours))) == "checkpoint.every_n_steps must be at least 1, got 0"
+    assert user_message(raised(lambda: wrapped(lambda: int("no number")))) is None
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

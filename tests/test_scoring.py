@@ -73,6 +73,12 @@ def test_files_and_log_hold_the_scores_of_the_predictions_at_native_size(tmp_pat
     assert not [name for name in (*written, *logged) if "boundary" in name]
 
 
+def test_masks_and_predictions_take_a_byte_a_pixel() -> None:
+    batch = next(iter(BlocksDataModule().predict_dataloader()))
+    assert {mask.dtype for mask in batch.masks} == {torch.uint8}
+    assert {prediction.mask.dtype for prediction in model().predict_step(batch, 0)} == {torch.uint8}
+
+
 def test_a_class_in_neither_truth_nor_prediction_is_named_and_not_averaged(tmp_path: Path) -> None:
     class FourClasses(BrightestChannel):
         def class_scores(self, images: Tensor) -> Tensor:

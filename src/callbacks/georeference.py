@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _GEO_TAGS = frozenset({33550, 33922, 34264, 34735})  # TIFF: pixel scale, tie points, transformation, GeoKeys
+_WORLD_FILES = (".tfw", ".TFW", ".tifw", ".tiffw", ".wld")
 
 
 class Georeference(NamedTuple):
@@ -23,7 +24,9 @@ class Georeference(NamedTuple):
 
 
 def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
-    """The georeference of a GeoTIFF; None for any other file, and, with one warning, where rasterio is missing.
+    """The georeference of a TIFF, in the file or in a world file beside it; None for any other file.
+
+    None, too, with one warning, where rasterio is missing.
 
     Args:
         image: The file.
@@ -34,25 +37,42 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
     """
     if image.suffix.lower() not in (".tif", ".tiff"):
         return None
-    with Image.open(image) as file:
-        if not _GEO_TAGS & set(getattr(file, "tag_v2", {})):
-            return None
     if find_spec("rasterio") is None:
-        warnings.warn(
-            "GeoTIFFs are predicted without their georeference, because rasterio is not installed: "
-            "pip install 'glare-lightning[geo]'",
-            stacklevel=2,
-        )
+        if _looks_georeferenced(image):
+            warnings.warn(
+                "GeoTIFFs are predicted without their georeference, because rasterio is not installed: "
+                "pip install 'glare-lightning[geo]'",
+                stacklevel=2,
+            )
         return None
     import rasterio
 
-    with rasterio.open(image) as file:
-        if file.shape != shape:
-            raise ValueError(
-                f"{image}: expected a mask of {file.shape[1]}×{file.shape[0]}, found {shape[1]}×{shape[0]}; an EXIF "
-                "orientation and a georeference contradict each other: remove the orientation"
-            )
-        return Georeference(file.crs, file.transform, file.gcps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # that is what is asked
+        try:
+            file = rasterio.open(image)
+        except rasterio.errors.RasterioIOError:  # Pillow reads some kinds that GDAL does not
+            if _looks_georeferenced(image):
+                raise
+            return None
+        with file:
+            place, own = Georeference(file.crs, file.transform, file.gcps), file.shape
+    if not (place.crs or place.gcps[0]) and place.transform.is_identity:
+        return None
+    if own != shape:
+        raise ValueError(
+            f"{image}: expected a mask of {own[1]}×{own[0]}, found {shape[1]}×{shape[0]}; an EXIF "
+            "orientation and a georeference contradict each other: remove the orientation"
+        )
+    return place
+
+
+def _looks_georeferenced(image: Path) -> bool:
+    """What can be known without rasterio."""
+    if any(image.with_suffix(suffix).is_file() for suffix in _WORLD_FILES):
+        return True
+    with Image.open(image) as file:
+        return bool(_GEO_TAGS & set(getattr(file, "tag_v2", {})))
 
 
 def write_geotiff(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,33 +14,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
+from src.callbacks.prediction_files import flat_targets, folder_of, refuse_among, targets_of, write_whole, write_zip
 from src.scoring import Prediction, ScoredSegmentation
 
 
 class PredictionWriter(BasePredictionWriter):
     """Writes what `predict` finds, image by image, so that a kill loses at most one.
 
-    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes as well):
+    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes):
 
     - `masks/a/b.png`: ids, 8 bits, 16 where an id needs them; of a GeoTIFF a GeoTIFF, where rasterio is installed;
     - `overlays/a/b.png`: the image, half covered by the colours of its classes;
     - `probabilities/a/b.npz`: `probabilities`, float16 `[C, h, w]`, and `class_names`;
     - `classes.json`: name, id in the masks, and colour of each class.
 
+    Of a benchmark's own test images, where its server wants it so (`submission` of the data module; LoveDA), files bear
+    the images' names without folders, masks hold classes 0, 1, …, and `submission.zip` holds the masks.
+
     Args:
         output: Folder; `predictions` in the run folder if None.
-        ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`), which some
-            benchmarks' servers ask for, LoveDA's among them.
+        ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`). None takes
+            classes for a submission, else the data set's; a submission in the data set's ids is none.
         overlays: Write overlays.
         probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
-        existing: What masks that are there already mean: `refuse` to start, `skip` their images and say how many, or
-            `overwrite` them.
+        existing: What files that are there already mean: `refuse` to start, `skip` the images that have all that is to
+            be written, and say how many, or `overwrite` them.
     """
 
     def __init__(
         self,
         output: Path | None = None,
-        ids: Literal["dataset", "classes"] = "dataset",
+        ids: Literal["dataset", "classes"] | None = None,
         overlays: bool = True,
         probabilities: bool = False,
         existing: Literal["refuse", "skip", "overwrite"] = "refuse",
@@ -59,7 +60,8 @@ class PredictionWriter(BasePredictionWriter):
         """List the files that will be written, before the first image is read.
 
         Raises:
-            ValueError: If one of them is there and may not be replaced, or the model or the data cannot predict masks.
+            ValueError: If one of them is there and may not be replaced, the folder lies among the images, where the
+                next run would take masks for images, or the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
@@ -72,13 +74,19 @@ class PredictionWriter(BasePredictionWriter):
         self.folder = Path(self.output or Path(trainer.default_root_dir) / "predictions")
         source = data.predict_source()
         names = [source.name(index) for index in range(len(source))]
-        targets = dict(zip(names, targets_of(names), strict=True))
-        there = [index for index, name in enumerate(names) if self._mask_there(targets[name])]
+        root: Path | None = getattr(_files(source), "root", None)
+        if root is not None:
+            refuse_among(self.folder, data.predict_on or folder_of(root, names))
+        submission = data.submission and self.ids != "dataset"
+        targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
+        enough = all if self.existing == "skip" else any  # an image is done when nothing that is asked for is missing
+        there = [index for index, name in enumerate(names) if enough(self._there(targets[name]))]
         trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
         if there and self.existing == "refuse":
             raise ValueError(
-                f"{self.folder}: holds masks of {len(there)} of these {len(names)} images already, such as that of "
-                f"{names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or overwrite"
+                f"{self.folder}: holds predictions of {len(there)} of these {len(names)} images already, such as "
+                f"those of {names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or "
+                "overwrite"
             )
         if there and self.existing == "skip":
             data.predict_only(sorted(set(range(len(names))) - set(there)))
@@ -87,10 +95,16 @@ class PredictionWriter(BasePredictionWriter):
             print(f"predicting {len(names)} images into {self.folder}{done}", file=sys.stderr)
         self._targets, self._source = targets, data.predict_source()
         self._colours = np.asarray(data.palette, dtype=np.uint8)
-        self._ids = np.asarray(data.ids if self.ids == "dataset" else range(data.num_classes))
+        by_class = submission or self.ids == "classes"
+        self._ids = np.asarray(range(data.num_classes) if by_class else data.ids)
         self._ids = self._ids.astype(np.uint8 if self._ids.max() < 256 else np.uint16)
+        self._archive = self.folder / "submission.zip" if submission else None
         if trainer.is_global_zero:
             self._write_classes(pl_module.class_names)
+            if self._archive is not None:
+                self._archive.unlink(missing_ok=True)  # of older masks
+            if self.existing == "skip" and len(there) == len(names):
+                self._archive_masks()  # those to skip; where nothing is predicted, no other hook runs
 
     def write_on_batch_end(
         self,
@@ -104,56 +118,77 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write the files of a batch; the mask comes last, so that an image with a mask is done."""
         assert isinstance(pl_module, ScoredSegmentation)
-        for index, (name, mask, probabilities) in zip(batch.indices.tolist(), prediction, strict=True):
+        indices = batch.indices.tolist()
+        for place, (index, (name, mask, probabilities)) in enumerate(zip(indices, prediction, strict=True)):
             target, classes = self._targets[name], mask.cpu().numpy()
             if self.overlays:
-                image = self._source.image(index)
-                covered = (image.astype(np.uint16) + self._colours[classes] + 1) // 2
-                _write(self.folder / "overlays" / f"{target}.png", Image.fromarray(covered.astype(np.uint8)).save)
+                # at native sizes the network saw the image as it is
+                native = isinstance(batch.images, list)
+                image = batch.images[place].permute(1, 2, 0).cpu().numpy() if native else self._source.image(index)
+                covered = half_covered(image, self._colours, classes)
+                write_whole(self.folder / "overlays" / f"{target}.png", covered.save)
             if probabilities is not None:
                 content = {"probabilities": probabilities.numpy(), "class_names": np.asarray(pl_module.class_names)}
-                _write(
+                write_whole(
                     self.folder / "probabilities" / f"{target}.npz",
                     lambda path, content=content: np.savez_compressed(path, **content),  # type: ignore[misc]
                 )
             self._write_mask(name, target, classes)
 
-    def _write_mask(self, name: str, target: str, classes: NDArray[np.int64]) -> None:
-        ids = self._ids[classes]
-        root: Path | None = getattr(self._source_of_files(), "root", None)
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Zip the masks of a submission, once every rank has written its own."""
+        trainer.strategy.barrier("predictions written")
+        if trainer.is_global_zero:
+            self._archive_masks()
+
+    def _archive_masks(self) -> None:
+        """The zip of a submission, if its masks are all there."""
+        masks = [self.folder / "masks" / f"{target}.png" for target in self._targets.values()]
+        if self._archive is not None and all(mask.is_file() for mask in masks):
+            write_whole(self._archive, lambda path: write_zip(path, masks))
+
+    def _write_mask(self, name: str, target: str, classes: NDArray[np.integer[Any]]) -> None:
+        ids, masks = self._ids[classes], self.folder / "masks"
+        root: Path | None = getattr(_files(self._source), "root", None)
         place = None if root is None else georeference(root / name, ids.shape)
         if place is None:
-            _write(self.folder / "masks" / f"{target}.png", Image.fromarray(ids).save)
+            write_whole(masks / f"{target}.png", Image.fromarray(ids).save)
         else:
             colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
-            _write(self.folder / "masks" / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+            write_whole(masks / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
+        # one from before rasterio was installed, or removed, would contradict it
+        (masks / f"{target}{'.tif' if place is None else '.png'}").unlink(missing_ok=True)
 
-    def _source_of_files(self) -> Any:
-        """The source below any `Part`."""
-        source: Any = self._source
-        while hasattr(source, "source"):
-            source = source.source
-        return source
-
-    def _mask_there(self, target: str) -> bool:
-        return any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
+    def _there(self, target: str) -> list[bool]:
+        """Which files of an image are there, of those that are to be written."""
+        mask = any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
+        others = {"overlays": (self.overlays, ".png"), "probabilities": (self.probabilities, ".npz")}
+        return [mask] + [
+            (self.folder / kind / f"{target}{suffix}").exists() for kind, (wanted, suffix) in others.items() if wanted
+        ]
 
     def _write_classes(self, names: list[str]) -> None:
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
         text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
-        _write(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        write_whole(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
-def targets_of(names: list[str]) -> list[str]:
-    """Where the files of each image go: its name without the suffix, or with it where two would collide."""
-    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
-    count = Counter(stem.casefold() for stem in stems)  # some file systems do not tell A from a
-    return [stem if count[stem.casefold()] == 1 else name for stem, name in zip(stems, names, strict=True)]
+def half_covered(
+    image: NDArray[np.uint8], colours: NDArray[np.uint8], classes: NDArray[np.integer[Any]]
+) -> Image.Image:
+    """RGB `[h, w, 3]`, half covered by the colours `[C, 3]` of classes `[h, w]`."""
+    height, width = classes.shape
+    picture = Image.new("RGB", (width, height))
+    rows = max(1, 2**18 // width)  # at a time: a large image's 16-bit sums would be twice as large again
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        covered = (image[strip].astype(np.uint16) + colours[classes[strip]] + 1) // 2
+        picture.paste(Image.fromarray(covered.astype(np.uint8)), (0, top))
+    return picture
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Nothing half-written ever bears the final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
-    write(partial)
-    os.replace(partial, path)
+def _files(source: Any) -> Any:
+    """The source below any `Part`."""
+    while hasattr(source, "source"):
+        source = source.source
+    return source

@@ -32,7 +32,7 @@ LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: he
 
 
 class LabelledSample(Protocol):
-    """Images uint8 `[B, 3, S, S]`, and their masks, a list of int64 `[h, w]`."""
+    """Images uint8 `[B, 3, S, S]`, and their masks, a list of uint8 `[h, w]`."""
 
     @property
     def images(self) -> Tensor: ...

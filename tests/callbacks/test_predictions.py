@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from src.__main__ import main
-from src.callbacks.predictions import targets_of
+from src.callbacks.predictions import half_covered
 from tests.command_line import segmentation, with_arguments, written
-from tests.datamodules.pictures import gradient, save
+from tests.datamodules.pictures import gradient, labelled_folder, save
 
 FOLDER = {
     "class_path": "datamodules.folder.FolderDataModule",
@@ -24,11 +24,14 @@ SLIDING = {"class_path": "src.inference.SlidingWindow", "init_args": {"crop": 32
 
 
 def predict(folder: Path, images: Path, *words: str, **arguments: Any) -> int:
-    """Predicts a folder at native sizes, window by window, with a random head whose classes are the ids 1, 3 and 4."""
-    config = segmentation(folder / "run")
+    """Predicts a folder at native sizes, window by window, after one step of a fit on the ids 1, 3 and 4."""
+    config = segmentation(folder / "run", max_steps=1, limit_val_batches=0)
+    if not (folder / "run/checkpoints/last.ckpt").is_file():
+        config["data"] = with_arguments(FOLDER, root=str(labelled_folder(folder / "labelled")))
+        assert main(["fit", "--config", written(folder / "fit.yaml", config)]) == 0
     config["data"] = with_arguments(FOLDER, root=str(images), predict_on=str(images), evaluation="native", **arguments)
     config["model"] = with_arguments(config["model"], inference=SLIDING)
-    return main(["predict", "--config", written(folder / "predict.yaml", config), *words])
+    return main(["predict", "--config", written(folder / "predict.yaml", config), "--ckpt_path", "last", *words])
 
 
 def mixed(root: Path) -> Path:
@@ -83,7 +86,7 @@ def test_what_is_there_is_refused_skipped_or_overwritten_as_told(
     images, masks = done / "images", done / "run/predictions/masks"
     before = {path: path.stat().st_mtime_ns for path in masks.rglob("*.png")}
     assert predict(done, images) == 1
-    assert "holds masks of 4 of these 4 images already, such as that of a.png" in capsys.readouterr().err
+    assert "holds predictions of 4 of these 4 images already, such as those of a.png" in capsys.readouterr().err
     os.remove(masks / "a.png")
     assert predict(done, images, "--predictions.existing", "skip") == 0
     assert "predicting 4 images" in (said := capsys.readouterr().err) and "3 of them there already: skip" in said
@@ -95,6 +98,26 @@ def test_what_is_there_is_refused_skipped_or_overwritten_as_told(
     assert all(path.stat().st_mtime_ns > after[path] for path in after)
 
 
+def test_an_image_is_skipped_only_when_all_that_is_asked_for_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output = tmp_path / "images", tmp_path / "run/predictions"
+    for name in ("x.png", "y.png"):
+        save(images / name, gradient(20, 24))
+    assert predict(tmp_path, images, "--predictions.overlays", "false") == 0
+    skip = ["--predictions.existing", "skip", "--predictions.probabilities", "true"]
+    capsys.readouterr()
+    assert predict(tmp_path, images, *skip) == 0
+    assert "there already" not in capsys.readouterr().err  # all masks are, and nothing else
+    assert {path.relative_to(output).as_posix() for path in output.rglob("*.*")} == {"classes.json"} | {
+        f"{kind}/{name}{suffix}"
+        for kind, suffix in (("masks", ".png"), ("overlays", ".png"), ("probabilities", ".npz"))
+        for name in "xy"
+    }
+    assert predict(tmp_path, images, *skip) == 0
+    assert "2 of them there already: skip" in capsys.readouterr().err
+
+
 def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
     save(tmp_path / "images/x.png", gradient(20, 24))
     options = ["--predictions.output", str(tmp_path / "out"), "--predictions.overlays", "false"]
@@ -104,15 +127,41 @@ def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
     assert not (tmp_path / "run/predictions").exists()
 
 
+def test_masks_are_never_written_where_images_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "my images"
+    save(images / "x.png", gradient(20, 24))
+    for options in ([], ["--data.init_args.predict_on", "null"]):
+        assert predict(tmp_path, images, "--predictions.output", str(images / "out"), *options) == 1
+        assert f"{images}/out: expected a folder outside {images}," in capsys.readouterr().err
+        assert [path.name for path in images.iterdir()] == ["x.png"]
+
+
+def test_images_that_do_not_say_their_classes_are_answered_with_what_to_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "images/x.png", gradient(20, 24))
+    assert predict(tmp_path, tmp_path / "images", class_names=None) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.count("error: ") == 1
+    assert f"error: {tmp_path}/images: expected masks that say what the classes are, found none; give" in error
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (700, 3), (3, 2**18 + 1), (130, 4099)])
+def test_an_overlay_in_strips_is_that_of_the_whole(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    image, classes = rng.integers(256, size=(*shape, 3)).astype(np.uint8), rng.integers(4, size=shape).astype(np.uint8)
+    colours = rng.integers(256, size=(4, 3)).astype(np.uint8)
+    whole = np.ceil((image.astype(float) + colours[classes]) / 2)
+    np.testing.assert_array_equal(half_covered(image, colours, classes), whole)
+
+
 def test_a_broken_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/bad.png").write_text("no image")
     assert predict(tmp_path, tmp_path / "images") == 1
     assert "bad.png: expected an image" in capsys.readouterr().err
-
-
-def test_two_images_of_one_stem_keep_their_suffixes() -> None:
-    assert targets_of(["x/a.png", "x/A.jpg", "a.png", "b.c.tif"]) == ["x/a.png", "x/A.jpg", "a", "b.c"]
 
 
 @pytest.mark.slow

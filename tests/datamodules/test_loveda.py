@@ -32,6 +32,13 @@ def test_test_images_are_what_is_predicted_under_their_own_names(tmp_path: Path)
     assert batch.names == ["Test/Urban/images_png/6.png"] and (batch.masks[0] == 255).all()
 
 
+def test_only_the_test_images_of_the_benchmark_are_a_submission(tmp_path: Path) -> None:
+    root = miniatures.loveda(tmp_path / "whole")
+    assert LoveDADataModule(root, job="segment").submission
+    assert not LoveDADataModule(root, job="segment", predict_on=root / "Val").submission
+    assert not LoveDADataModule(miniatures.loveda(tmp_path / "val", test=0), job="segment").submission
+
+
 def test_half_a_copy_is_used_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = LoveDADataModule(miniatures.loveda(tmp_path, train=1, val=1, test=0), job="segment", cache=False)
     assert len(data.source("train")) == 1 and len(data.read_predict()) == 1

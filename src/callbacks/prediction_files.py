@@ -1,0 +1,94 @@
+"""Where the files of a prediction go, and how they get there whole."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import ZipFile
+
+_ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
+
+
+def targets_of(names: list[str]) -> list[str]:
+    """Where the files of each image go: its name without the suffix, or with it where two would collide.
+
+    No two are the same file on any disk, nor is one the folder of another; what is left to collide is numbered.
+    """
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    times = Counter(_on_any_disk(stem) for stem in stems)
+    # nothing may be a file where another has a folder: `a.jpg` beside `a.png/b.jpg`
+    folders = {_on_any_disk(folder.as_posix()) for name in names for folder in PurePosixPath(name).parents}
+    taken: set[str] = set()
+
+    def free(target: str) -> bool:
+        place = _on_any_disk(target)
+        return place not in taken and folders.isdisjoint(place + ending for ending in _ENDINGS)
+
+    targets = []
+    for stem, name in zip(stems, names, strict=True):
+        preferred = [stem, name] if times[_on_any_disk(stem)] == 1 else [name]
+        target = next(filter(free, chain(preferred, (f"{name}-{number}" for number in count(2)))))
+        taken.add(_on_any_disk(target))
+        targets.append(target)
+    return targets
+
+
+def flat_targets(names: list[str]) -> list[str]:
+    """The file names of the images without folders and suffixes, as benchmarks' servers want them.
+
+    Raises:
+        ValueError: If two are the same.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        stem = PurePosixPath(name).stem
+        if first.setdefault(_on_any_disk(stem), name) != name:
+            raise ValueError(
+                f"a submission has no folders: expected images of different names, found {first[_on_any_disk(stem)]} "
+                f"and {name}; remove one, or write into folders with --predictions.ids dataset"
+            )
+    return [PurePosixPath(name).stem for name in names]
+
+
+def folder_of(root: Path, names: list[str]) -> Path:
+    """The folder that holds all the images, as far as their names below `root` tell."""
+    return root / os.path.commonpath([PurePosixPath("/", name).parent for name in names])[1:]
+
+
+def refuse_among(output: Path, images: Path) -> None:
+    """Refuse to write where images are looked for.
+
+    Raises:
+        ValueError: If the output is the folder of images or lies in it.
+    """
+    if output.resolve().is_relative_to(images.resolve()):
+        beside = images.resolve().with_name(f"{images.resolve().name}-predictions")
+        raise ValueError(
+            f"{output}: expected a folder outside {images}, where the next run would take masks and overlays for "
+            f"images; choose another --predictions.output, such as {beside}"
+        )
+
+
+def write_zip(path: Path, files: list[Path]) -> None:
+    """Write a zip of files without their folders."""
+    with ZipFile(path, "w") as archive:  # uncompressed: PNGs are already
+        for file in files:
+            archive.write(file, file.name)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Nothing half-written ever bears the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
+    write(partial)
+    os.replace(partial, path)
+
+
+def _on_any_disk(path: str) -> str:
+    """Equal for two paths that some file system takes for one: they differ in case or in how letters are composed."""
+    return unicodedata.normalize("NFC", path.casefold())
