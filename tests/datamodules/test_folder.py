@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import re
@@ -345,7 +346,8 @@ def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_p
     assert (tmp_path / "run" / "data.txt").read_text() == "kept"
 
 
-def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest-xdist cannot send such names
     folder = tmp_path / "data" / os.fsdecode(b"B\xe4ume")  # as zips made on Windows leave them
     good, bad = (folder / os.fsdecode(b"%c\xf6.png" % letter) for letter in b"ab")
     save(good, gradient(8, 8))
