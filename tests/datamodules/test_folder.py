@@ -8,6 +8,7 @@ import pathlib
 import re
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -346,8 +347,16 @@ def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_p
     assert (tmp_path / "run" / "data.txt").read_text() == "kept"
 
 
-def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest-xdist cannot send such names
+@pytest.fixture
+def no_log() -> Iterator[None]:
+    """Nothing is logged: pytest-xdist could not send a log with names that are no UTF-8."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_log")
+def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path) -> None:
     folder = tmp_path / "data" / os.fsdecode(b"B\xe4ume")  # as zips made on Windows leave them
     good, bad = (folder / os.fsdecode(b"%c\xf6.png" % letter) for letter in b"ab")
     save(good, gradient(8, 8))
