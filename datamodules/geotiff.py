@@ -17,11 +17,11 @@ def is_installed() -> bool:
     return find_spec("rasterio") is not None
 
 
-def read_colours(path: Path) -> NDArray[Any]:
+def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
     """The bands that the file marks as red, green and blue; else its three, or its only one three times.
 
     Returns:
-        `[h, w, 3]` in the file's type.
+        `[h, w, 3]` in the file's type, and the value that stands for no data, if the file names one.
 
     Raises:
         ValueError: If the file has other bands than these.
@@ -47,4 +47,4 @@ def read_colours(path: Path) -> NDArray[Any]:
             )
         if len(colours) < 3:
             colours = [1, 1, 1] if file.count == 1 else [1, 2, 3]
-        return np.moveaxis(file.read(colours), 0, 2)
+        return np.moveaxis(file.read(colours), 0, 2), file.nodata

@@ -27,6 +27,7 @@ IGNORE = 255  # class id of pixels that neither train nor count
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _SAMPLES_PER_PIXEL = 277  # TIFF tag; Pillow's mode can show one channel where there are more
+_NODATA = 42113  # TIFF tag of GDAL's, a number as text
 _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
 
 
@@ -66,8 +67,9 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode a file to RGB, upright as its EXIF orientation says.
 
-    More than 8 bits a channel are scaled from the image's own range to 0–255, never clipped; alpha is dropped.
-    TIFFs of bands without colours, or plane by plane with more than 8 bits, need rasterio (the extra `geo`).
+    More than 8 bits a channel are scaled from the image's own range to 0–255, never clipped; what a TIFF names as no
+    data is 0, and out of that range. Alpha is dropped. TIFFs of bands without colours, or plane by plane with more than
+    8 bits, need rasterio (the extra `geo`).
 
     Returns:
         uint8 `[h, w, 3]`.
@@ -172,14 +174,17 @@ def _is_tiff(path: Path) -> bool:
 def _read_bands(path: Path) -> NDArray[np.uint8]:
     """A TIFF that only rasterio reads right."""
     try:
-        pixels = geotiff.read_colours(path)
+        pixels, nodata = geotiff.read_colours(path)
     except ValueError as error:
         raise ImageError(
             f"{path}: expected one band, three, or ones marked as red, green and blue, found {error}"
         ) from error
     except Exception as error:
         raise unreadable(path, "an image", error) from error
-    return pixels if pixels.dtype == np.uint8 else _rescale(pixels)
+    try:
+        return pixels if pixels.dtype == np.uint8 else _rescale(pixels, nodata)
+    except ValueError as error:
+        raise unreadable(path, "an image", error) from error
 
 
 def _decode_deep(path: Path, file: Image.Image) -> NDArray[np.uint8]:
@@ -199,21 +204,37 @@ def _decode_deep(path: Path, file: Image.Image) -> NDArray[np.uint8]:
             f"{path}: expected 1, 3 or 4 channels of 8 or 16 bits, found mode {mode} that OpenCV can't read"
         )
     if pixels.ndim == 2:
-        return _rescale(np.repeat(pixels[..., None], 3, axis=2))
+        return _rescale(np.repeat(pixels[..., None], 3, axis=2), _nodata(tags))
     if pixels.shape[2] not in (3, 4):
         raise ImageError(f"{path}: expected 1, 3 or 4 channels, found {pixels.shape[2]}; write the three to use as RGB")
-    return _rescale(pixels[..., 2::-1])  # OpenCV's order is blue, green, red, alpha
+    return _rescale(pixels[..., 2::-1], _nodata(tags))  # OpenCV's order is blue, green, red, alpha
 
 
-def _rescale(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Stretch an image's own range, over all channels, to 0–255; a constant image keeps its share of the type's."""
+def _nodata(tags: Mapping[int, Any]) -> float | None:
+    """The value that a TIFF names for pixels without data."""
+    try:
+        return float(str(tags[_NODATA]).strip("\0 "))
+    except (KeyError, ValueError):
+        return None
+
+
+def _rescale(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.uint8]:
+    """Stretch an image's own range, over all channels, to 0–255; a constant image keeps its share of the type's.
+
+    Pixels without data become 0, and the range is that of the others.
+    """
     values = pixels.astype(np.float64)
-    if not np.isfinite(values).all():
+    without = np.zeros(values.shape, bool)
+    if nodata is not None:  # a float32 file may name it with fewer digits than it holds
+        without = np.isclose(values, nodata, rtol=1e-6, atol=0, equal_nan=True)
+    given = values[~without]
+    if not np.isfinite(given).all():
         raise ValueError("pixels that are NaN or infinite")
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(given.min()), float(given.max())) if given.size else (0.0, 1.0)
     if low == high:
         full = float(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else max(1.0, abs(high))
         low, high = 0.0, full
+    values[without] = low
     return np.rint((values - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
 
 

@@ -86,3 +86,24 @@ def test_an_enormous_file_is_refused_before_it_fills_the_memory(tmp_path: Path) 
         pass
     with pytest.raises(ImageError, match=r"an image of at most 178,956,970 pixels, found one of 400,000,000; cut it"):
         read_image(path)
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize(("dtype", "nodata"), [("int16", -9999), ("float32", np.nan), ("float32", -3.40282e38)])
+def test_no_data_is_black_and_out_of_the_range(tmp_path: Path, interleave: str, dtype: str, nodata: float) -> None:
+    bands = np.random.default_rng(0).integers(100, 300, (3, 9, 7)).astype(dtype)
+    expected = stretched(bands)
+    bands[:, 2, 3], expected[2, 3] = nodata, 0
+    bands[:, 0, 0], expected[0, 0] = 100, 0  # the ends of the range
+    bands[:, 0, 1], expected[0, 1] = 299, 255
+    path = written(tmp_path / "a.tif", bands, interleave=interleave, nodata=nodata)
+    np.testing.assert_allclose(read_image(path), expected, atol=1.5)
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_nan_that_is_not_said_to_be_no_data_is_an_error_with_the_file(tmp_path: Path, interleave: str) -> None:
+    bands = noise(3).astype(np.float32)
+    bands[0, 1, 2] = np.nan
+    path = written(tmp_path / "a.tif", bands, interleave=interleave)
+    with pytest.raises(ImageError, match=r"a\.tif: expected an image, found .*NaN or infinite"):
+        read_image(path)
