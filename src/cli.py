@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from src.callbacks.checkpoint import RunCheckpoint
+from src.callbacks.checkpoint_io import with_atomic_files
 from src.callbacks.guards import Guards
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.monitor import Monitor
@@ -20,6 +21,7 @@ from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
+from src.core.checkpoint_files import checkpoint_exists
 from src.environment import expand_environment
 from src.failures import CommandLineError
 from src.spelling import accepted_arguments, explain, find, misspelt
@@ -123,7 +125,7 @@ class CLI(LightningCLI):
         expand_environment(config)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
-        if config.get("ckpt_path") and not Path(config.ckpt_path).exists():
+        if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):
             raise FileNotFoundError(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
         model = config.model.class_path
         if self.subcommand != "fit" and not config.get("ckpt_path") and getattr(find(model), "needs_checkpoint", False):
@@ -156,6 +158,7 @@ class CLI(LightningCLI):
         for drawing in (SegmentationPictures, Explanations):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
+        config["plugins"] = with_atomic_files(config.get("plugins"))
         return super()._instantiate_trainer(config, [*callbacks, Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ LAYERS = (
         "src.fine_tuning",
     ),
     ("src.evaluation", "src.objectives", "src.models"),
-    ("src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
+    ("src.core", "src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
 )
 ANYWHERE = "src"  # the package itself: public names, imported lazily
 FROM_DATAMODULES = {"datamodules.views", "datamodules.patch_augmentation", "datamodules.draws", "datamodules.images"}
@@ -79,6 +80,13 @@ def test_imports_point_down(file: Path) -> None:
         )
         if here == len(LAYERS) - 2 and module.startswith("src.objectives"):
             assert not name.startswith(("lightning", "pytorch_lightning")), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file).startswith("src.core")], ids=module_of)
+def test_core_needs_torch_and_the_standard_library_alone(file: Path) -> None:
+    allowed = {*sys.stdlib_module_names, "torch"}
+    others = {name for name in imported(file) if name.split(".")[0] not in allowed}
+    assert not [name for name in others if name != "src.core" and not name.startswith("src.core.")]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if "datamodules" in file.parts], ids=module_of)

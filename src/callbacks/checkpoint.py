@@ -1,6 +1,5 @@
 """The one checkpoint of a run, and a Ctrl-C that never costs work."""
 
-import os
 import signal
 import sys
 import threading
@@ -11,6 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+
+from src.core.atomic_files import replacing
+from src.core.checkpoint_files import checkpoint_exists
 
 
 @runtime_checkable
@@ -25,7 +27,7 @@ class RunCheckpoint(Checkpoint):
     """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
-    fails. The first Ctrl-C ends the fit after the running step, a second one at once; both leave a checkpoint.
+    fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit after the running step, a second one at once; both leave a checkpoint.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints [C].
@@ -100,7 +102,7 @@ class RunCheckpoint(Checkpoint):
             self.save(trainer)
         self._release()
         folder = Path(trainer.default_root_dir)
-        if trainer.is_global_zero and self.file(folder).exists():
+        if trainer.is_global_zero and checkpoint_exists(self.file(folder)):
             resume = f"python -m src fit --config {folder / 'config.yaml'} --ckpt_path {self.file(folder)}"
             print(
                 f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n  {resume}",
@@ -125,8 +127,6 @@ class RunCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self.file(trainer.default_root_dir), weights_only=False)  # with the optimiser
         if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):
-            path = Path(trainer.default_root_dir) / "adapter.safetensors"
-            partial = path.with_name("partial-adapter.safetensors")
-            trainer.lightning_module.save_adapter(partial)
-            os.replace(partial, path)
+            with replacing(Path(trainer.default_root_dir) / "adapter.safetensors") as partial:
+                trainer.lightning_module.save_adapter(partial)
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()

@@ -16,6 +16,7 @@ from src.commands.adapt_pictures import write_pictures
 from src.commands.adapt_settings import choose, cpu_flags
 from src.commands.adapt_verdict import verdict
 from src.commands.options import OptionParser
+from src.core.checkpoint_files import checkpoint_exists
 from src.failures import CommandLineError
 from src.models.backbone import load_backbone
 from src.studies.config import Config, override, read, write
@@ -156,4 +157,4 @@ def differences(before: Any, after: Any, key: str = "") -> list[str]:
 def resumption(folder: Path) -> list[str]:
     """The option that makes a run go on, if there is something to go on from."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    return ["--ckpt_path", str(checkpoint)] if checkpoint.is_file() else []
+    return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

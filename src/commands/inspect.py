@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from datamodules.images import read_image
 from src.commands.options import OptionParser
+from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
 from src.explanation.explaining import Explainer
 from src.models.adapter_file import read_metadata
 from src.models.backbone import load_backbone
@@ -62,12 +61,13 @@ def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
     """The teacher's regional cross-attention out of the run that left `adapter`, or None where there is none.
 
     Raises:
-        ValueError: if the checkpoint beside the adapter has another width: it belongs to another run.
+        ValueError: if the checkpoint beside the adapter cannot be read, or has another width and so belongs to
+            another run.
     """
     path = adapter.parent / "checkpoints" / "last.ckpt"
-    if not path.is_file():
+    if not checkpoint_exists(path):
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = load_checkpoint(path)["state_dict"]
     weights = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     if not weights:
         return None

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from src.commands.options import OptionParser
+from src.core.atomic_folders import exchanging
+from src.core.names import path_part
+from src.failures import CommandLineError
 from src.spelling import nearest
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
@@ -22,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description="Copies a study's tables and its cells' numbers with their provenance; no pictures of data sets.",
         allow_abbrev=False,
     )
-    result.add_argument("study", help="the study's folder under --runs, such as camvid or main-mini")
+    result.add_argument("study", help="name of the study's folder in --runs, such as camvid or main-mini")
     result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
     result.add_argument("--results", type=Path, default=Path("results"), help="where to publish (results)")
     return result
@@ -32,23 +35,30 @@ def main(arguments: Sequence[str]) -> None:
     """Publishes a study.
 
     Raises:
+        CommandLineError: if the name is not that of a folder in --runs, but a path.
         FileNotFoundError: if the study has left no table.
+        ValueError: if --results would have the study, or the cells, replaced by their copy.
     """
     options = parser().parse_args(list(arguments))
-    source, target = options.runs / options.study, options.results / options.study
+    try:
+        name = path_part(options.study, "STUDY")
+    except ValueError as error:
+        raise CommandLineError(f"{error}. Folders of runs and results are given by --runs and --results") from None
+    source, target, store = options.runs / name, options.results / name, options.runs / "cells"
     if not (source / "table.json").is_file():
         known = sorted(path.parent.name for path in options.runs.glob("*/table.json"))
         raise FileNotFoundError(
-            f"{source / 'table.json'}: no such file{nearest(options.study, known)}; run the study first, "
+            f"{source / 'table.json'}: no such file{nearest(name, known)}; run the study first, "
             f"found tables of {', '.join(known) or 'none'}"
         )
     table = json.loads((source / "table.json").read_text(encoding="utf-8"))
-    cells = cells_of(table, options.runs / "cells")
-    shutil.rmtree(target, ignore_errors=True)  # what an earlier version published and this one lacks must not stay
-    for cell in cells:
-        copy(options.runs / "cells" / cell, target / "cells" / cell, OF_CELLS)
+    cells = cells_of(table, store)
+    refuse_overlap(target, (source, store))
     report = ("report.html",) if {column["data"] for column in table["columns"]} <= PAINTED else ()
-    copy(source, target, (*TABLES, *report))
+    with exchanging(target) as new:  # what an earlier version published and this one lacks must not stay
+        for cell in cells:
+            copy(store / cell, new / "cells" / cell, OF_CELLS)
+        copy(source, new, (*TABLES, *report))
     print(
         f"{target}: {len(cells)} cells, {', '.join(path.name for path in sorted(target.iterdir()) if path.is_file())}"
     )
@@ -59,14 +69,35 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
-    """The finished cells behind a table, each pre-training before what needs it."""
+    """The finished cells behind a table, each pre-training before what needs it.
+
+    Raises:
+        ValueError: if a cell's name in the table or in a `cell.json` is a path.
+    """
     found: dict[str, None] = {}
     for entry in (entry for row in table["rows"] for entry in row["entries"].values()):
         for cell in entry["cells"]:
+            path_part(cell, "table.json, cells")
             if (folder / cell / "metrics.json").is_file():
                 needs = json.loads((folder / cell / "cell.json").read_text(encoding="utf-8"))["needs"]
-                found |= dict.fromkeys([needs, cell] if needs else [cell])
+                found |= dict.fromkeys([path_part(needs, f"{cell}/cell.json, needs"), cell] if needs else [cell])
     return list(found)
+
+
+def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
+    """Refuses a target that is one of the folders copied from, holds one or lies in one, by whatever name or link.
+
+    Raises:
+        ValueError: naming both.
+    """
+    there = target.resolve()
+    for source in sources:
+        here = source.resolve()
+        if here.is_relative_to(there) or there.is_relative_to(here):
+            raise ValueError(
+                f"{target}: expected a folder apart from {source}, which is copied from, found that they overlap; "
+                "give another --results"
+            )
 
 
 def copy(source: Path, target: Path, names: Sequence[str]) -> None:

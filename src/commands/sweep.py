@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser
+from src.core.names import path_part
 from src.failures import CommandLineError
 from src.studies.config import read
 from src.sweeps.definition import Sweep
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             )
         from src.sweeps.local import run  # Optuna comes with an extra, and only this needs it
 
-        folder = options.out or Path("runs/sweeps") / sweep.name
+        folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         failed = run(sweep, folder, limit)
         print(f"{folder / 'table.md'}  (table.csv and parallel.svg beside it)")
         if failed:

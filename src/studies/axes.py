@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from src.core.names import path_part
 from src.spelling import nearest
 from src.studies.config import Config
 
@@ -56,7 +57,13 @@ class Column:
 
 
 def read_rows(where: str, content: Config) -> dict[str, Row]:
-    """The rows of a study file, by name."""
+    """The rows of a study file, by name.
+
+    Raises:
+        ValueError: also if a name is not a single path part.
+    """
+    for name in content:
+        path_part(name, f"{where}, name of a row")
     return {name: read_row(f"{where}, row {name}", name, value or {}) for name, value in content.items()}
 
 
@@ -64,8 +71,10 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
     """The columns of a study file, by name.
 
     Raises:
-        ValueError: also if a published value belongs to no row.
+        ValueError: also if a name is not a single path part, or a published value belongs to no row.
     """
+    for name in content:
+        path_part(name, f"{where}, name of a column")
     columns = {name: read_column(f"{where}, column {name}", name, value or {}) for name, value in content.items()}
     for column in columns.values():
         for row in column.paper:
@@ -92,6 +101,9 @@ def read_column(where: str, name: str, content: Config) -> Column:
     for key in ("data", "config"):
         if not isinstance(content.get(key), str):
             raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
+    for key in ("data", "adapted_on"):  # each takes the place of {data} in the path of a configuration
+        if content.get(key, "") != "":
+            path_part(content[key], f"{where}, {key}")
     pretrain = content.get("pretrain") or {}
     allow(f"{where}, pretrain", pretrain, ("set",))
     paper = content.get("paper") or {}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.core.checkpoint_files import checkpoint_exists
 from src.studies.cells import Cell, Store, hashed_content, write_json
 from src.studies.config import Config, lookup, override, write
 from src.studies.defaults import defaults
@@ -55,7 +56,7 @@ class Running:
     def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
         """Starts the cell's process, from its last checkpoint where a pre-training left one."""
         folder = store.folder(cell)
-        resumed = cell.stage == "pretrain" and (folder / "checkpoints" / "last.ckpt").is_file()
+        resumed = cell.stage == "pretrain" and checkpoint_exists(folder / "checkpoints" / "last.ckpt")
         for left in ("failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
         write(folder / "stage.yaml", stage_config(cell, store))

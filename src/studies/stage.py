@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.core.checkpoint_files import checkpoint_exists
 from src.failures import one_message
 
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         from src.studies.sampling import write_samples
 
         checkpoint = folder / "checkpoints" / "last.ckpt"
-        resumed = stage == "pretrain" and checkpoint.is_file()
+        resumed = stage == "pretrain" and checkpoint_exists(checkpoint)
         resume = ["--ckpt_path", str(checkpoint)] if resumed else []
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":

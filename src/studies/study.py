@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from src.core.names import path_part
 from src.spelling import nearest
 from src.studies.axes import Column, Row, allow, read_columns, read_rows
 from src.studies.cells import Cell, Spot, config_digest
@@ -97,10 +98,13 @@ class Study:
         pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
         allow(f"{where}, pretrain", pretrain, ("config", "set"))
         allow(f"{where}, evaluate", evaluate, ("set",))
-        name = str(content.get("name", path.stem))
+        name = path_part(content.get("name", path.stem), f"{where}, name")
+        full = name if scale is None else path_part(f"{name}-{scale}", f"{where}, name with the scale")
+        if full.casefold() == "cells":
+            raise ValueError(f"{where}, name: expected another name than {full!r}, the folder of all studies' cells")
         return cls(
             path=path,
-            name=name if scale is None else f"{name}-{scale}",
+            name=full,
             title=str(content.get("title", name)),
             seeds=tuple(seeds),
             rows=rows,

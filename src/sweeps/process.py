@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from src.core.checkpoint_files import checkpoint_exists
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search, Work
 from src.sweeps.supervisor import PATIENCE
@@ -52,7 +53,7 @@ def run(sweep: Sweep, search: Search, work: Work) -> None:
 
 def command(sweep: Sweep, work: Work) -> list[str]:
     """The file's command with the trial's values and, as its last word, the trial's own run folder."""
-    resumed = (work.folder / "checkpoints" / "last.ckpt").is_file()
+    resumed = checkpoint_exists(work.folder / "checkpoints" / "last.ckpt")
     own = [f"--trainer.default_root_dir={work.folder}", *(["--ckpt_path=last"] if resumed else [])]
     return [*sweep.command(work.values), *own]
 

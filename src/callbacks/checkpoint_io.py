@@ -1,0 +1,71 @@
+"""Lightning's checkpoint files, written and read by `src.core.checkpoint_files`."""
+
+from pathlib import Path
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from src.core.checkpoint_files import load_checkpoint, previous_of, save_checkpoint
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their target and keeps the previous one; loads that one if the newest is damaged.
+
+    Lightning's own goes through ``$TMPDIR`` and, if that is another file system, empties the old file before the new
+    one is copied. Remote paths such as ``s3://…`` are left to Lightning.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TypeError: If `storage_options` are given; there are none.
+        """
+        local = _local(path)
+        if local is None or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+        else:
+            save_checkpoint(checkpoint, local)
+
+    def load_checkpoint(  # type: ignore[override]  # Lightning types map_location as any callable
+        self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint, or the previous one.
+
+        Raises:
+            FileNotFoundError: If there is neither.
+            ValueError: If neither can be read whole.
+        """
+        local = _local(path)
+        if local is None:
+            return super().load_checkpoint(path, map_location, weights_only)
+        announce = getattr(rank_zero_only, "rank", 0) == 0
+        content: dict[str, Any] = load_checkpoint(local, map_location, weights_only, announce)
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint and the previous one under its name."""
+        super().remove_checkpoint(path)
+        local = _local(path)
+        if local is not None:
+            previous_of(local).unlink(missing_ok=True)
+
+
+def with_atomic_files(plugins: Any) -> list[Any]:
+    """A trainer's plugins, and `AtomicCheckpointIO` unless one of them is a ``CheckpointIO`` already.
+
+    Args:
+        plugins: The trainer's argument: None, one plugin or several.
+    """
+    given = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple | set) else [plugins]
+    return given if any(isinstance(plugin, CheckpointIO) for plugin in given) else [*given, AtomicCheckpointIO()]
+
+
+def _local(path: str | Path) -> Path | None:
+    """The path on this machine's file systems, or None for a remote one."""
+    system, name = url_to_fs(str(path))
+    return Path(name) if isinstance(system, LocalFileSystem) else None

@@ -1,0 +1,1 @@
+"""Primitives that every layer may use: safe file writing, checkpoint files and names. Needs torch and stdlib alone."""

@@ -1,0 +1,105 @@
+"""Atomic file replacement: write beside the target, flush to disk, then ``os.replace``.
+
+A reader finds the old file or the new one, whole, whenever the writer is killed and wherever ``$TMPDIR`` lies.
+"""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PREFIX = ".part-"
+_TOKEN = 8  # hexadecimal digits that keep the temporary files of two writers apart
+_LONGEST = 255  # bytes in one part of a path, on the usual file systems
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)  # file systems that cannot flush a folder
+
+
+@contextmanager
+def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
+    """Replace a file by a new one that becomes visible at once.
+
+    Args:
+        path: The file to write. Its folder must exist.
+        keep: Keep the replaced file under this name, in the same folder.
+
+    Yields:
+        A path in the same folder, with the same suffix, for the block to write to. After the block the file and its
+        folder are flushed to disk. If the block raises, the target stays as it was.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist, or the block wrote nothing to the path it was given.
+    """
+    target = Path(path)
+    part = _beside(target)
+    try:
+        yield part
+        _flush(part)
+        if keep is not None and target.exists():
+            _keep(target, Path(keep))
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    flush_folder(target.parent)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a binary file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write a UTF-8 text file, whole or not at all; line ends stay as they are."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove temporary files that killed writers of `path` left behind; only for files with a single writer."""
+    target = Path(path)
+    tail = _beside(target).name[len(_PREFIX) + _TOKEN :]
+    for other in target.parent.iterdir():
+        name = other.name
+        if name.startswith(_PREFIX) and name.endswith(tail) and len(name) == len(_PREFIX) + _TOKEN + len(tail):
+            other.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, where the file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _beside(target: Path) -> Path:
+    """A fresh hidden name in the target's folder, short enough for any target; the end of the name is kept."""
+    tail = os.fsencode(f"-{target.name}")[-(_LONGEST - len(_PREFIX) - _TOKEN) :]
+    return target.with_name(f"{_PREFIX}{uuid.uuid4().hex[:_TOKEN]}{tail.decode(errors='ignore')}")
+
+
+def _keep(target: Path, kept: Path) -> None:
+    """Give the target a second name, so that it is never missing; move it where a file can have only one name."""
+    link = _beside(kept)
+    try:
+        os.link(target, link)
+    except OSError:
+        os.replace(target, kept)
+        return
+    with suppress(FileNotFoundError):
+        os.replace(link, kept)
+        link.unlink()  # still there if both names were one file already: then replacing does nothing
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
