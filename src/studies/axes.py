@@ -102,7 +102,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
         if not isinstance(content.get(key), str):
             raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
     for key in ("data", "adapted_on"):  # each takes the place of {data} in the path of a configuration
-        if content.get(key, "") != "":
+        if key == "data" or content.get(key, "") != "":  # an empty `adapted_on` is the data itself
             path_part(content[key], f"{where}, {key}")
     pretrain = content.get("pretrain") or {}
     allow(f"{where}, pretrain", pretrain, ("set",))

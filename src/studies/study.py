@@ -99,7 +99,9 @@ class Study:
         allow(f"{where}, pretrain", pretrain, ("config", "set"))
         allow(f"{where}, evaluate", evaluate, ("set",))
         name = path_part(content.get("name", path.stem), f"{where}, name")
-        full = name if scale is None else path_part(f"{name}-{scale}", f"{where}, name with the scale")
+        full = name
+        if scale is not None:
+            full = path_part(f"{name}-{path_part(scale, f'{where}, scale')}", f"{where}, name with the scale")
         if full.casefold() == "cells":
             raise ValueError(f"{where}, name: expected another name than {full!r}, the folder of all studies' cells")
         return cls(

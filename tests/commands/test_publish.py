@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from src.commands.study import write_results
 from src.studies.cells import Store, write_json
 from src.studies.results import Results
 from src.studies.study import Study
+from tests.core.test_names import BAD
 from tests.studies.cells_on_disk import fill, study_file
 
 
@@ -61,3 +65,90 @@ def test_a_study_without_a_table_is_named(tmp_path: Path, capsys: pytest.Capture
     assert publish(tmp_path, "smal") == 1
     assert "small/table.json" not in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("study", ["camvid"], indirect=True)
+def test_a_path_is_refused_in_one_line_and_nothing_is_touched(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["publish", "small"]) == 0
+    for folder in ("runs", "results"):  # what `publish .` and `publish ..` would look for
+        shutil.copy(tmp_path / "runs" / "small" / "table.json", tmp_path / folder / "table.json")
+    shutil.copy(tmp_path / "runs" / "small" / "table.json", tmp_path / "table.json")
+    before = everything(tmp_path)
+    capsys.readouterr()
+    absolute = str(tmp_path / "runs" / "small")
+    paths = [absolute, "../runs/small", "runs/small", "small/", "./small", "../results/small", "small/../small", *BAD]
+    for name in paths:
+        assert main(["publish", *([] if name.startswith("-") else ["--"]), name]) == 2, name
+        assert len(capsys.readouterr().err.splitlines()) <= 1 + name.startswith("-"), name
+        assert everything(tmp_path) == before, name
+
+
+@pytest.mark.parametrize("study", ["camvid"], indirect=True)
+@pytest.mark.parametrize(
+    "case", ["results is runs", "results links to runs", "target links to source", "target holds runs", "in source",
+             "the cells", "in the cells"]
+)  # fmt: skip
+def test_the_source_is_never_replaced_by_its_copy(
+    case: str, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    if case == "results is runs":
+        results = tmp_path / "runs" / ".." / "runs"
+    elif case == "results links to runs":
+        results.symlink_to(runs)
+    elif case == "target links to source":
+        results.mkdir()
+        (results / "small").symlink_to(os.path.relpath(runs / "small", results))
+    elif case == "target holds runs":
+        results.mkdir()
+        runs = runs.rename(results / "small")
+    elif case == "in source":
+        results = runs / "small"
+    elif case == "the cells":
+        results.mkdir()
+        (results / "small").symlink_to(runs / "cells")
+    else:
+        results = runs / "cells"
+    before = everything(tmp_path)
+    assert main(["publish", "small", "--runs", str(runs), "--results", str(results)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "found that they overlap; give another --results" in line
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("study", ["camvid"], indirect=True)
+def test_a_table_cannot_name_files_outside_of_the_cells(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "runs" / "small" / "table.json"
+    content = json.loads(table.read_text())
+    content["rows"][0]["entries"]["linear"]["cells"] = ["../../elsewhere"]
+    table.write_text(json.dumps(content))
+    assert publish(tmp_path) == 1
+    assert "table.json, cells: expected one folder name, found '../../elsewhere'" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("study", ["camvid"], indirect=True)
+def test_a_copy_that_fails_leaves_what_was_published(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert publish(tmp_path) == 0
+    before = everything(tmp_path)
+    copied = []
+
+    def full(source: Path, target: Path) -> None:
+        copied.append(target)
+        if len(copied) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert publish(tmp_path) == 1
+    assert everything(tmp_path) == before

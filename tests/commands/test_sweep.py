@@ -14,6 +14,7 @@ import yaml
 from src.__main__ import main
 from src.callbacks import weights_and_biases
 from tests.command_line import losses, pretraining, written
+from tests.core.test_names import BAD
 from tests.sweeps import sweep_files
 
 
@@ -43,6 +44,18 @@ def test_with_an_account_it_is_created_and_an_agent_starts(tmp_path: Path, monke
     content = {"name": "sweep", "project": "glare", **yaml.safe_load(file.read_text())}
     where = {"project": "glare", "entity": "us"}
     assert calls == [(content, where), (("id1",), {**where, "count": 3})]
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name and (name.isascii() or name.isprintable())], ids=ascii)
+def test_the_name_of_a_local_sweep_is_no_path(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, name=name)
+    assert main(["sweep", str(file), "--local"]) == 1
+    assert f"{file}, name: expected one folder name, found " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] in (["here", "sweep.yaml"], ["sweep.yaml", "here"])
 
 
 @pytest.mark.slow

@@ -99,9 +99,7 @@ def test_a_damaged_file_never_takes_the_place_of_a_whole_previous_one(kind: str,
 
 @pytest.mark.parametrize("newest", ["cut", "empty", "zeros", "one bit"])
 @pytest.mark.parametrize("before", ["cut", "empty", "zeros", "gone"])
-def test_if_both_are_damaged_one_line_names_both_and_says_what_to_do(
-    newest: str, before: str, tmp_path: Path
-) -> None:
+def test_if_both_are_damaged_one_line_names_both_and_says_what_to_do(newest: str, before: str, tmp_path: Path) -> None:
     path, previous = tmp_path / "last.ckpt", tmp_path / "last.previous.ckpt"
     for step in (1, 2):
         save_checkpoint(content(step), path)
@@ -142,9 +140,7 @@ def test_a_fit_killed_while_it_writes_goes_on_as_if_nothing_had_happened(
     temporary.mkdir()
     every_step = {"every_n_steps": 1, "min_seconds": 0.0}
     try:
-        path = written(
-            tmp_path / "x.yaml", {**pretraining(tmp_path / "run", max_steps=6), "checkpoint": every_step}
-        )
+        path = written(tmp_path / "x.yaml", {**pretraining(tmp_path / "run", max_steps=6), "checkpoint": every_step})
         kill("half-written", 4, "fit", "--config", path, temporary=temporary)
     finally:
         shutil.rmtree(temporary)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from src.studies.cells import Spot
 from src.studies.study import Study
+from tests.core.test_names import BAD
 from tests.studies.cells_on_disk import study_file
 
 
@@ -213,3 +215,41 @@ def test_the_paper_s_eight_values_stand_in_the_main_table(monkeypatch: pytest.Mo
         "cityscapes": {"frozen": 74.7, "glare": 75.3},
         "loveda": {"frozen": 50.9, "glare": 51.5},
     }
+
+
+WRITABLE = [name for name in BAD if name.isascii() or name.isprintable()]  # a yaml cannot hold half a character
+
+
+@pytest.mark.parametrize("name", WRITABLE, ids=ascii)
+@pytest.mark.parametrize("key", ["name", "row", "column", "data", "adapted_on", "scale"])
+def test_names_that_become_parts_of_paths_are_no_paths(key: str, name: str, tmp_path: Path) -> None:
+    if key == "adapted_on" and not name:
+        pytest.skip("an empty one is none")
+    changes: dict[str, Any]
+    column = {"label": "L", "data": "scenes", "config": str(tmp_path / "segment.yaml")}
+    if key == "name":
+        changes = {"name": name}
+    elif key == "row":
+        changes = {"rows": {"frozen": {"pretrain": None}, name: {}}}
+    elif key == "scale":
+        changes = {"scales": {name: {"title": "T"}}}
+    else:
+        changes = {"columns": {name: column} if key == "column" else {"linear": {**column, key: name}}}
+    with pytest.raises(ValueError, match="expected one folder name, found"):
+        Study.read(study_file(tmp_path, **changes), name if key == "scale" else None)
+
+
+@pytest.mark.parametrize("name", [None, True, [], {"a": 1}], ids=repr)
+def test_a_study_s_name_is_text(name: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name: expected one folder name, found"):
+        Study.read(study_file(tmp_path, name=name))
+
+
+@pytest.mark.parametrize("name", ["cells", "Cells"])
+def test_a_study_is_not_called_as_the_folder_of_cells(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the folder of all studies' cells"):
+        Study.read(study_file(tmp_path, name=name))
+
+
+def test_a_number_is_a_name(tmp_path: Path) -> None:
+    assert Study.read(study_file(tmp_path, name=2024)).name == "2024"
