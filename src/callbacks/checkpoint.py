@@ -27,7 +27,8 @@ class RunCheckpoint(Checkpoint):
     """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
-    fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit after the running step, a second one at once; both leave a checkpoint.
+    fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit
+    after the running step, a second one at once; both leave a checkpoint.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints [C].

@@ -31,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         else:
             save_checkpoint(checkpoint, local)
 
-    def load_checkpoint(  # type: ignore[override]  # Lightning types map_location as any callable
+    def load_checkpoint(
         self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Load a checkpoint, or the previous one.

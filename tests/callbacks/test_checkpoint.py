@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from safetensors import safe_open
 
 from src.__main__ import main
 from src.callbacks.checkpoint import RunCheckpoint
+from src.callbacks.checkpoint_io import AtomicCheckpointIO, with_atomic_files
 from src.cli import main as run
 from tests.command_line import losses, pretraining, segmentation, weights, written
 
@@ -77,6 +79,55 @@ def test_young_checkpoints_are_not_replaced(tmp_path: Path, monkeypatch: pytest.
     path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run", max_steps=7))
     run(["fit", "--config", path, "--checkpoint.min_seconds", "1e6"])
     assert saved == [7]
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one_on_resume(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = written(
+        tmp_path / "x.yaml",
+        {**pretraining(tmp_path / "run", max_steps=4), "checkpoint": {"every_n_steps": 1, "min_seconds": 0.0}},
+    )
+    assert main(["fit", "--config", path]) == 0
+    last, previous = (tmp_path / "run" / "checkpoints" / name for name in ("last.ckpt", "last.previous.ckpt"))
+    whole, expected, lines = last.read_bytes(), weights(tmp_path / "run"), losses(tmp_path / "run")
+    resume = ["fit", "--config", path, "--ckpt_path"]
+    last.write_bytes(whole[: len(whole) // 2])
+    capfd.readouterr()
+    assert main([*resume, str(last)]) == 0
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert str(last) in warning and str(previous) in warning
+    assert step_of(tmp_path / "run") == 4 and losses(tmp_path / "run") == [*lines, lines[-1]]
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path / "run").items())
+
+    last.unlink()  # as a kill leaves it where files cannot be linked
+    assert main([*resume, "last"]) == 0
+    assert step_of(tmp_path / "run") == 4
+
+    for file in (last, previous):
+        file.write_bytes(whole[: len(whole) // 2])
+    capfd.readouterr()
+    assert main([*resume, "last"]) == 1
+    (error,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"{last}: expected a whole checkpoint, found a file that" in error and str(previous) in error
+
+
+def test_a_checkpoint_io_of_the_user_is_kept() -> None:
+    mine = TorchCheckpointIO()
+    assert with_atomic_files(mine) == [mine]
+    assert with_atomic_files([mine, "x"]) == [mine, "x"]
+    for given in (None, [], "x", ["x"]):
+        *others, ours = with_atomic_files(given)
+        assert isinstance(ours, AtomicCheckpointIO) and others == (["x"] if given else [])
+
+
+def test_removing_a_checkpoint_removes_the_previous_one(tmp_path: Path) -> None:
+    files = AtomicCheckpointIO()
+    for step in (1, 2):
+        files.save_checkpoint({"step": step}, str(tmp_path / "checkpoints" / "a.ckpt"))
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    files.remove_checkpoint(str(tmp_path / "checkpoints" / "a.ckpt"))
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_checkpoints_can_be_switched_off(tmp_path: Path) -> None:
