@@ -52,7 +52,7 @@ def _ask(finder: Any, name: str, search: Any) -> ModuleSpec | None:
 
 def in_standard_library(path: str) -> bool:
     """Return True for a dotted path into Python's standard library."""
-    return path.partition(".")[0] in sys.stdlib_module_names
+    return path.partition(".")[0] in sys.stdlib_module_names  # builtins among them
 
 
 def states_subclass(path: str, seen: frozenset[str] = frozenset()) -> bool:

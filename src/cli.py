@@ -24,7 +24,7 @@ from src.callbacks.weights_and_biases import Wandb
 from src.environment import expand_environment
 from src.failures import CommandLineError
 from src.injection import check_command_line_only, check_injected, guarded_imports
-from src.spelling import accepted_arguments, explain, find, misspelt
+from src.spelling import accepted_arguments, explain, find, misspelt, place
 from src.sweep_flags import from_agent
 
 # Classes that `--trainer.logger` knows by their bare name, because they are imported here.
@@ -122,7 +122,10 @@ class CLI(LightningCLI):
             try:
                 self.config = parser.parse_args(args)
             except CommandLineError as error:
-                raise CommandLineError(refused[0] if refused else explain(rest, keys, str(error))) from error
+                if not refused:
+                    raise CommandLineError(explain(rest, keys, str(error))) from error
+        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse went on with that
+            raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
             raise CommandLineError(wrong)

@@ -30,9 +30,10 @@ from src.class_sources import in_standard_library, loaded, locate, states_subcla
 from src.failures import CommandLineError
 
 Bases = tuple[type, ...]
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
-# Options that can run code out of a checkpoint: a file from elsewhere must not set them.
-_COMMAND_LINE_ONLY = {"weights_only": (None, True), "ckpt_path": (None,)}
+# Options that can run code out of a checkpoint, with what a file may say: anything else is for the command line.
+COMMAND_LINE_ONLY = {"weights_only": (None, True), "ckpt_path": (None,)}
 
 
 class RefusedImport(ImportError):
@@ -68,15 +69,16 @@ def check_import(path: str) -> None:
 
 
 @contextmanager
-def guarded_imports() -> Iterator[list[str]]:
-    """Let jsonargparse import only what passes `check_import`; yields a list that collects the refusals.
+def guarded_imports() -> Iterator[list[tuple[str, str]]]:
+    """Let jsonargparse import only what passes `check_import`; yields a list that collects the refused
+    paths, each with the reason.
 
     jsonargparse tries the members of a union in turn and swallows their errors, hence the list.
 
     Raises:
         RuntimeError: if this version of jsonargparse has no `import_object` to guard.
     """
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []
     places = [
         module
         for name, module in sorted(sys.modules.items())
@@ -87,11 +89,11 @@ def guarded_imports() -> Iterator[list[str]]:
 
     def guard(original: Callable[..., Any]) -> Callable[..., Any]:
         def import_object(name: Any, *args: Any, **options: Any) -> Any:
-            if isinstance(name, str) and "." in name and all(part.isidentifier() for part in name.split(".")):
+            if isinstance(name, str) and _DOTTED.fullmatch(name):
                 try:
                     check_import(name)
                 except RefusedImport as error:
-                    refused.append(str(error))
+                    refused.append((name, str(error)))
                     raise
             return original(name, *args, **options)
 
@@ -131,7 +133,7 @@ def check_command_line_only(config: Any, arguments: Sequence[str]) -> None:
     Raises:
         CommandLineError: naming the option.
     """
-    for name, harmless in _COMMAND_LINE_ONLY.items():
+    for name, harmless in COMMAND_LINE_ONLY.items():
         value = config.get(name)
         given = any(re.fullmatch(rf"--{name}(=.*)?", argument, re.DOTALL) for argument in arguments)
         if not given and not any(value is one for one in harmless):
@@ -155,6 +157,8 @@ def _check(value: Any, bases: Bases, key: str) -> None:
             _check(item, bases, f"{key}.{index}")
     elif isinstance(value, type):
         _check_subclass(value, bases, key)
+    elif isinstance(value, str) and _DOTTED.fullmatch(value) and (kinds := _injectable(bases)):
+        raise CommandLineError(f"{key}: expected a {_names(kinds)}, found the text {value}; write class_path: {value}")
     elif inspect.isroutine(value) or isinstance(value, ModuleType):
         raise CommandLineError(f"{key}: expected a {_names(bases)}, found a {_kind(value)}; name a class instead")
 
@@ -180,6 +184,10 @@ def _check_subclass(found: Any, bases: Bases, key: str) -> None:
         if bases
         else f"{key}: takes no class, found {name}; an argument takes classes if its type names their base"
     )
+
+
+def _injectable(bases: Bases) -> Bases:
+    return tuple(base for base in bases if not in_standard_library(base.__module__))
 
 
 def _derives(found: type, base: type) -> bool:
@@ -235,8 +243,8 @@ def _classes(hint: Any) -> Iterator[type]:
     elif origin is not None:
         for part in typing.get_args(hint):
             yield from _classes(part)
-        if isinstance(origin, type) and not in_standard_library(origin.__module__) and origin.__module__ != "builtins":
-            yield origin  # a generic class of some library
+        if isinstance(origin, type):
+            yield from _injectable((origin,))  # a generic class of some library
     elif isinstance(hint, typing.TypeVar):
         yield from _classes(hint.__bound__)
     elif isinstance(hint, type) and hint not in (object, Any):

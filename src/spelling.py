@@ -64,6 +64,22 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
     return None
 
 
+def place(arguments: Sequence[str], value: str) -> str:
+    """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    for path in _config_files(arguments):
+        for key in _keys_of(value, yaml.safe_load(Path(path).read_text())):
+            return f"{path}: {key}: "
+    return next((f"--{flag}: " for flag, given in _flags(arguments) if given is not None and value in given), "")
+
+
+def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
+    if node == value:
+        yield key
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, item in items:
+        yield from _keys_of(value, item, f"{key}.{name}" if key else str(name))
+
+
 def _config_files(arguments: Sequence[str]) -> Iterator[str]:
     for flag, value in _flags(arguments):
         if flag in ("config", "c") and value is not None:
