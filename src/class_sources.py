@@ -76,9 +76,7 @@ def states_subclass(path: str, seen: frozenset[str] = frozenset()) -> bool:
     seen = seen | {path}
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return any(
-                states_subclass(target, seen) for base in node.bases for target in _targets(base, module, tree)
-            )
+            return any(states_subclass(target, seen) for base in node.bases for target in _targets(base, module, tree))
     return any(states_subclass(target, seen) for target in _imported(name, module, tree))
 
 

@@ -36,8 +36,11 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 COMMAND_LINE_ONLY = {"weights_only": (None, True), "ckpt_path": (None,)}
 
 
-class RefusedImport(ImportError):
-    """A configuration names something that is not an injectable class."""
+class RefusedImport(ImportError, ValueError):
+    """A configuration names something that is not an injectable class.
+
+    Both bases, because jsonargparse catches the one for class paths and the other for `type[...]`.
+    """
 
 
 def check_import(path: str) -> None:
@@ -247,7 +250,7 @@ def _classes(hint: Any) -> Iterator[type]:
             yield from _injectable((origin,))  # a generic class of some library
     elif isinstance(hint, typing.TypeVar):
         yield from _classes(hint.__bound__)
-    elif isinstance(hint, type) and hint not in (object, Any):
+    elif isinstance(hint, type) and hint not in (object, Any) and hint.__module__ != "collections.abc":
         yield hint
 
 
