@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
@@ -24,7 +25,8 @@ from src.callbacks.weights_and_biases import Wandb
 from src.core.checkpoint_files import checkpoint_exists
 from src.environment import expand_environment
 from src.failures import CommandLineError
-from src.spelling import accepted_arguments, explain, find, misspelt
+from src.injection import check_command_line_only, check_injected, guarded_imports
+from src.spelling import accepted_arguments, explain, find, misspelt, place
 from src.sweep_flags import from_agent
 
 # Classes that `--trainer.logger` knows by their bare name, because they are imported here.
@@ -53,8 +55,21 @@ USAGE = """python -m src {command} --config X.yaml [--key value ...]
 """
 
 
+# Base class of what `--model` and `--data` inject.
+INJECTED = {"model": LightningModule, "data": LightningDataModule}
+
+
 class Parser(LightningArgumentParser):
-    """Raises where the original prints a usage block and exits."""
+    """Raises where the original prints a usage block and exits; knows the class behind each group of arguments."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.groups_of_classes: dict[str, type] = {}
+
+    def add_lightning_class_args(self, lightning_class: Any, nested_key: str, *args: Any, **options: Any) -> list[str]:
+        if isinstance(lightning_class, type) and nested_key not in INJECTED:
+            self.groups_of_classes[nested_key] = lightning_class
+        return super().add_lightning_class_args(lightning_class, nested_key, *args, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise CommandLineError(message) from ex
@@ -105,10 +120,14 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = self.arguments
         keys = [action.dest for action in self._parser(command)._actions]
-        try:
-            self.config = parser.parse_args(args)
-        except CommandLineError as error:
-            raise CommandLineError(explain(rest, keys, str(error))) from error
+        with guarded_imports() as refused:
+            try:
+                self.config = parser.parse_args(args)
+            except CommandLineError as error:
+                if not refused:
+                    raise CommandLineError(explain(rest, keys, str(error))) from error
+        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse went on with that
+            raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
             raise CommandLineError(wrong)
@@ -118,11 +137,17 @@ class CLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
+        check_command_line_only(config, self.arguments)
         if config.get("weights_only") is None:
             config.weights_only = True  # a checkpoint of ours is plain tensors: never run code out of a file
+        elif config.weights_only is False:
+            rank_zero_warn("--weights_only false: the checkpoint can run any code; use it for files that you trust")
         if config.get("return_predictions") is None and "return_predictions" in config:
             config.return_predictions = False  # they are written; a large folder's masks would fill the memory
         expand_environment(config)
+        check_injected(
+            config, INJECTED, self._parser(self.subcommand).groups_of_classes
+        )  # with the variables filled in
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):

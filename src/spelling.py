@@ -6,6 +6,7 @@ parser and the named classes accept, so that the user reads one line.
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -14,7 +15,10 @@ from typing import Any
 
 import yaml
 
+from src.class_sources import loaded, locate
+
 _SUBCLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_PACKAGES = ("src", "datamodules")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -58,6 +62,22 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
         for found in _misspelt_flag(flag, value, config, known):
             return found
     return None
+
+
+def place(arguments: Sequence[str], value: str) -> str:
+    """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    for path in _config_files(arguments):
+        for key in _keys_of(value, yaml.safe_load(Path(path).read_text())):
+            return f"{path}: {key}: "
+    return next((f"--{flag}: " for flag, given in _flags(arguments) if given is not None and value in given), "")
+
+
+def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
+    if node == value:
+        yield key
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, item in items:
+        yield from _keys_of(value, item, f"{key}.{name}" if key else str(name))
 
 
 def _config_files(arguments: Sequence[str]) -> Iterator[str]:
@@ -145,26 +165,48 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
 
 
 def find(class_path: str) -> Any:
-    """What a dotted path names; raises ImportError or AttributeError if nothing."""
+    """Return what a dotted path names, importing nothing but modules of this project.
+
+    Raises:
+        LookupError: if it names nothing, or something in a module that is not imported.
+    """
     module, _, name = class_path.rpartition(".")
-    return getattr(import_module(module), name)
+    if module.partition(".")[0] not in _PACKAGES:
+        return loaded(class_path)
+    try:
+        return getattr(import_module(module), name)
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise LookupError(class_path) from error
 
 
 def _exists(class_path: Any) -> bool:
     if not isinstance(class_path, str) or "." not in class_path:
         return True  # a class that is already imported, by its bare name: jsonargparse's own shorthand
+    return _found(class_path) is not None or _is_not_imported(class_path)
+
+
+def _found(class_path: str) -> Any:
     try:
-        find(class_path)
-    except (AttributeError, ModuleNotFoundError):
-        return False
-    return True
+        return find(class_path)
+    except LookupError:
+        return None
+
+
+def _is_not_imported(class_path: str) -> bool:
+    """Return True for a class of a module that could be imported, and is not: nothing is known of it."""
+    module = class_path.rpartition(".")[0]
+    return module not in sys.modules and locate(module) is not None
 
 
 def accepted_arguments(class_path: Any) -> set[str] | None:
-    """Names of the arguments, or None where they cannot be known (no such class, or ``**kwargs``)."""
-    if not isinstance(class_path, str) or "." not in class_path or not _exists(class_path):
+    """Names of the arguments, or None where they cannot be known (no such class, ``**kwargs``, or no signature)."""
+    found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
+    if not isinstance(found, type):
         return None
-    parameters = inspect.signature(find(class_path)).parameters.values()
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # a class written in C
+        return None
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
 

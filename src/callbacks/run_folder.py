@@ -43,7 +43,9 @@ class RunFolder(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
-        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        kept = self.config.clone()
+        kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
+        text = self.parser.dump(kept, skip_none=False, format="yaml")
         if hasattr(pl_module, "config_hash"):
             pl_module.config_hash = config_hash(yaml.safe_load(text))  # type: ignore[assignment]
         (folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml")).write_text(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from src.commands.options import OptionParser
 from src.core.names import path_part
 from src.failures import CommandLineError
+from src.injection import COMMAND_LINE_ONLY
 from src.studies.config import read
 from src.sweeps.definition import Sweep
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.trials is not None and options.trials < 1:
         raise CommandLineError(f"--trials should be at least 1, found {options.trials}")
     sweep = Sweep.read(options.file)
+    check_command(sweep)
     limit = options.trials or sweep.run_cap
     if options.local:
         if limit is None and sweep.method != "grid":
@@ -58,6 +60,25 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(1)
     else:
         on_server(options.file, limit)
+
+
+def check_command(sweep: Sweep) -> None:
+    """Refuse a sweep that starts anything but a fit of this project, or sets what only a command line may set.
+
+    Raises:
+        ValueError: naming the file and what it should say.
+    """
+    words = [part for part in sweep.template if part != "${env}"]
+    if words[:4] != ["${interpreter}", "-m", "${program}", "fit"] or sweep.program != "src":
+        raise ValueError(
+            f"{sweep.file}: expected program: src and a command that begins with ${{env}}, ${{interpreter}}, -m, "
+            f"${{program}}, fit, found program {sweep.program} and command {' '.join(sweep.template)}"
+        )
+    for key in (*sweep.parameters, *(word.lstrip("-") for word in words[4:])):
+        if key.partition("=")[0] in COMMAND_LINE_ONLY:
+            raise ValueError(
+                f"{sweep.file} sets {key.partition('=')[0]}, which can run code out of a checkpoint; remove it"
+            )
 
 
 def on_server(file: Path, limit: int | None) -> None:

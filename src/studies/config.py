@@ -58,7 +58,7 @@ def read(path: Path) -> Config:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid yaml: {error}") from error
+        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} should hold a mapping of keys to values, found {type(content).__name__}")
     return content

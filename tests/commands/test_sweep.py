@@ -17,9 +17,11 @@ from tests.command_line import losses, pretraining, written
 from tests.core.test_names import BAD
 from tests.sweeps import sweep_files
 
+FIT: dict[str, Any] = {"program": "src", "command": ["${interpreter}", "-m", "${program}", "fit", "${args}"]}
+
 
 def test_a_random_search_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, method="random")
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, method="random", **FIT)
     assert main(["sweep", str(file), "--local"]) == 2
     assert "give --trials N, or run_cap in" in capsys.readouterr().err
 
@@ -28,7 +30,7 @@ def test_without_an_account_it_says_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    file = sweep_files.written(tmp_path, {"lr": {"value": 1}})
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, **FIT)
     assert main(["sweep", str(file)]) == 2
     assert f"python -m src sweep {file} --local" in capsys.readouterr().err
 
@@ -39,7 +41,7 @@ def test_with_an_account_it_is_created_and_an_agent_starts(tmp_path: Path, monke
     monkeypatch.setattr(wandb, "sweep", lambda content, **where: calls.append((content, where)) or "id1")
     monkeypatch.setattr(wandb, "agent", lambda *args, **options: calls.append((args, options)))
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    file = sweep_files.written(tmp_path, {"lr": {"values": [1, 2]}}, entity="us")
+    file = sweep_files.written(tmp_path, {"lr": {"values": [1, 2]}}, entity="us", **FIT)
     assert main(["sweep", str(file), "--trials", "3"]) == 0
     content = {"name": "sweep", "project": "glare", **yaml.safe_load(file.read_text())}
     where = {"project": "glare", "entity": "us"}
