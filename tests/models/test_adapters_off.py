@@ -155,12 +155,12 @@ def test_off_survives_a_pickle(kind, bare, monkeypatch):
 def test_nothing_to_turn_off_or_to_take_out_raises(kind, monkeypatch):
     backbone = tiny_backbone(monkeypatch)
     backbone.adapter = kind  # as if installed
-    with pytest.raises(ValueError, match="found none; call backbone.install"), backbone.adapters_off():
+    with pytest.raises(ValueError, match="found none"), backbone.adapters_off():
         pass
-    with pytest.raises(ValueError, match="found none; call backbone.install"):
+    with pytest.raises(ValueError, match="found none"):
         backbone.uninstall()
     if isinstance(kind, LoRA | SLR):
-        with pytest.raises(ValueError, match="found none; call backbone.install"):
+        with pytest.raises(ValueError, match="found none"):
             kind.merge(backbone)
 
 

@@ -73,7 +73,7 @@ def test_an_anchor_measures_the_distance_to_the_bare_model_where_student_and_tea
     images = crops.global_views.images.flatten(0, 1)
     with torch.no_grad():
         for name, parameter in module.student.backbone.trainable():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.5 * torch.randn_like(parameter))
             module.teacher.network.backbone.get_parameter(name).copy_(parameter)  # also the teacher is far from it
         views = (network(images).patches.unflatten(0, (2, -1)) for network in (module.student.backbone, bare))
         expected = anchor().distance(*views).item()
@@ -82,5 +82,5 @@ def test_an_anchor_measures_the_distance_to_the_bare_model_where_student_and_tea
         enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader([crops], batch_size=None))
-    assert expected > 1e-3
-    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected, rel=1e-4)
+    assert expected > 1e-4
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected, rel=1e-3)
