@@ -17,7 +17,7 @@ from datamodules.views import Crops
 from src.models.adapter_file import save_adapter
 from src.models.adapters import AdapterKind, UniAdapter
 from src.models.backbone import Backbone
-from src.models.frozen import check_loaded_keys, trainable_state
+from src.models.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.models.network import Network
 from src.models.projection import ProjectionHead
 from src.models.regional import RegionalAttention
@@ -141,6 +141,10 @@ class ContinualPretraining(LightningModule):
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
         save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher", self.config_hash)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        return frozen_buffers(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen tensors out."""

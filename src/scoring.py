@@ -20,7 +20,7 @@ from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
 from src.inference import Inference, Network, Size, Tile, Whole
 from src.models.backbone import Backbone
-from src.models.frozen import check_loaded_keys, trainable_state
+from src.models.frozen import check_loaded_keys, frozen_buffers, trainable_state
 
 MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
 
@@ -152,6 +152,10 @@ class ScoredSegmentation(LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         """Log and write the scores."""
         self._report("test")
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        return frozen_buffers(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen tensors out; note whose features these are."""

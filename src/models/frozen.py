@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from src.models.adapters.marking import FrozenValues
 from src.models.backbone import Backbone
 
 
@@ -23,6 +24,16 @@ def frozen_names(module: nn.Module) -> set[str]:
     held = [{id(p) for p in backbone.parameters() if not p.requires_grad} for backbone in backbones]
     frozen = set.intersection(*held) if held else set()
     return {name for name, p in module.named_parameters(remove_duplicate=False) if id(p) in frozen}
+
+
+def frozen_buffers(module: nn.Module) -> list[str]:
+    """Names in `module.named_buffers()` of what marked parameters were before they trained.
+
+    They never change: a module gives them as `_ddp_params_and_buffers_to_ignore`, where DDP reads what it need not
+    broadcast at every step.
+    """
+    holders = [(name, child) for name, child in module.named_modules() if isinstance(child, FrozenValues)]
+    return [name for prefix, holder in holders for name, _ in holder.named_buffers(prefix)]
 
 
 def trainable_state(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

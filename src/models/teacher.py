@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from src.models.adapters.marking import FrozenValues
 from src.models.network import Branch, Network
 
 
@@ -15,7 +16,8 @@ class Teacher(nn.Module):
     """An exponential moving average of a student that shares every frozen tensor with it.
 
     Invariants: what trains in the student has its own storage here and never requires a gradient; what is frozen in
-    the student is the same object here; the teacher is always in evaluation mode.
+    the student is the same object here; the frozen values of what trains in the student are the student's; the teacher
+    is always in evaluation mode.
 
     Args:
         student: The network to follow. Its frozen tensors must already be frozen.
@@ -23,9 +25,11 @@ class Teacher(nn.Module):
 
     def __init__(self, student: Network) -> None:
         super().__init__()
-        shared = {id(p): p for p in student.parameters() if not p.requires_grad}
+        frozen = [p for p in student.parameters() if not p.requires_grad]
+        values = [module for module in student.modules() if isinstance(module, FrozenValues)]
+        shared: dict[int, Any] = {id(one): one for one in (*frozen, *values)}
         self._followed = [name for name, p in student.named_parameters() if p.requires_grad]
-        self.network: Network = copy.deepcopy(student, memo=dict(shared)).requires_grad_(False).eval()
+        self.network: Network = copy.deepcopy(student, memo=shared).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the surrounding module does."""

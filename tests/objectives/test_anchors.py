@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from datamodules.patch_augmentation import Blur
-from src.models.adapters import UniAdapter
+from src.models.adapters import SLR, AdaptFormer, BitFit, Full, LastBlocks, LoRA, UniAdapter
 from src.objectives.anchors import CosineAnchor, GramAnchor
 from src.optimisation import Optimisation
 from src.pretraining import ContinualPretraining
@@ -55,3 +55,32 @@ def test_an_anchor_pulls_features_that_drifted_back_to_the_frozen_ones(anchor, m
     with torch.no_grad():
         after = anchor().distance(module.student.backbone(images).patches, frozen).item()
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("anchor", [CosineAnchor, GramAnchor])
+@pytest.mark.parametrize(
+    "kind", [Full(), LastBlocks(1), BitFit(), UniAdapter(rank=4), AdaptFormer(4), LoRA(2), SLR(2)], ids=str
+)
+def test_an_anchor_measures_the_distance_to_the_bare_model_where_student_and_teacher_drifted(
+    kind, anchor, monkeypatch, tmp_path
+):
+    bare = tiny_backbone(monkeypatch)
+    module = ContinualPretraining(
+        tiny_backbone(monkeypatch), kind, tiny_head(), {"anchor": anchor()}, Blur(0.0),
+        Optimisation(lr=0.0, lr_batch=None, warmup=0.0, head_warmup=0.0, weight_decay=(0.0, 0.0)),
+    )  # fmt: skip
+    crops = random_crops(4)
+    images = crops.global_views.images.flatten(0, 1)
+    with torch.no_grad():
+        for name, parameter in module.student.backbone.trainable():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+            module.teacher.network.backbone.get_parameter(name).copy_(parameter)  # also the teacher is far from it
+        views = (network(images).patches.unflatten(0, (2, -1)) for network in (module.student.backbone, bare))
+        expected = anchor().distance(*views).item()
+    trainer = Trainer(
+        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader([crops], batch_size=None))
+    assert expected > 1e-4
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected, rel=1e-3)

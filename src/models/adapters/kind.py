@@ -40,6 +40,9 @@ class AdapterKind(ABC):
     def install(self, backbone: Backbone) -> Report:
         """Add or mark the parameters that train; all others stay frozen.
 
+        New parameters have the device and the dtype of the weights they stand beside. Their random values are drawn in
+        float32 on the CPU, so that a seed gives the same adapter everywhere.
+
         Raises:
             ValueError: If the kind finds nothing to adapt in this trunk, or does not know its blocks.
         """
@@ -55,12 +58,20 @@ class AdapterKind(ABC):
 
     @abstractmethod
     def uninstall(self, backbone: Backbone) -> None:
-        """Undo `install`: the frozen trunk, bit for bit."""
+        """Undo `install`: the frozen trunk, bit for bit.
+
+        Raises:
+            ValueError: If this kind is not in the trunk.
+        """
 
     @abstractmethod
     @contextmanager
     def disabled(self, backbone: Backbone) -> Iterator[None]:
-        """Within this context the trunk computes as if nothing had been installed."""
+        """Within this context, which may be nested, the trunk computes as if nothing had been installed.
+
+        Raises:
+            ValueError: If this kind is not in the trunk.
+        """
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model.
@@ -69,5 +80,9 @@ class AdapterKind(ABC):
             ValueError: If this kind cannot be folded.
         """
         raise ValueError(f"{self} cannot be merged into the weights of {backbone.name}: {self._no_merge}")
+
+    def _absent(self, backbone: Backbone, expected: str) -> ValueError:
+        """The error for a trunk that does not hold what `install` puts there."""
+        return ValueError(f"{self}: expected {expected} in {backbone.name}, found none; call backbone.install() first")
 
     _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"

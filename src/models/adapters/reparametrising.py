@@ -95,7 +95,7 @@ class _Reparametrising(AdapterKind):
             for layer, parts in layers.items():
                 ordered = [rows for _, rows in sorted(parts, key=lambda part: part[0])]
                 update = LowRankUpdate(layer.weight, ordered, self.rank, self.update_scale, self._scaling)
-                parametrize.register_parametrization(layer, "weight", update)
+                parametrize.register_parametrization(layer, "weight", update.to(layer.weight))
         return places
 
     def uninstall(self, backbone: Backbone) -> None:
@@ -105,27 +105,37 @@ class _Reparametrising(AdapterKind):
         self._fold(backbone, keep=True)
         backbone.adapter, backbone.adapter_names = None, ()
 
-    @staticmethod
-    def _fold(backbone: Backbone, keep: bool) -> None:
+    def _fold(self, backbone: Backbone, keep: bool) -> None:
+        """Put plain weights back, updated or as they were.
+
+        Not by torch's `remove_parametrizations`: it writes into the frozen weight, and changes the layer's class; a
+        deep copy shares the class, and the teacher the weight as well.
+        """
         layers: list[Any] = [m for m in backbone.trunk.modules() if parametrize.is_parametrized(m, "weight")]
+        if not layers:
+            raise self._absent(backbone, "reparametrised weights")
         for layer in layers:
-            layer.parametrizations["weight"][0].enabled = keep
-            original = layer.parametrizations["weight"].original
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=keep)
-            if not keep:
-                layer.weight = original
-            layer.weight.requires_grad_(False)
+            update, weight = layer.parametrizations["weight"][0], layer.parametrizations["weight"].original
+            if keep:
+                update.enabled = True
+                weight = nn.Parameter(update(weight).detach())
+            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            del layer.parametrizations
+            layer.weight = weight.requires_grad_(False)
 
     @contextmanager
     def disabled(self, backbone: Backbone) -> Iterator[None]:
         updates = [module for module in backbone.trunk.modules() if isinstance(module, LowRankUpdate)]
+        if not updates:
+            raise self._absent(backbone, "reparametrised weights")
+        before = [update.enabled for update in updates]
         for update in updates:
             update.enabled = False
         try:
             yield
         finally:
-            for update in updates:
-                update.enabled = True
+            for update, enabled in zip(updates, before, strict=True):
+                update.enabled = enabled
 
 
 @dataclass(frozen=True)

@@ -117,19 +117,27 @@ class _Wrapping(AdapterKind):
     def _wrap(self, block: Any, width: int) -> AdaptedBlock: ...
 
     def uninstall(self, backbone: Backbone) -> None:
+        self._adapted(backbone)
         for depth, block in enumerate(backbone.trunk.blocks):
             backbone.trunk.blocks[depth] = inner_block(block)
 
     @contextmanager
     def disabled(self, backbone: Backbone) -> Iterator[None]:
-        blocks = [block for block in backbone.trunk.blocks if isinstance(block, AdaptedBlock)]
+        blocks = self._adapted(backbone)
+        before = [block.enabled for block in blocks]
         for block in blocks:
             block.enabled = False
         try:
             yield
         finally:
-            for block in blocks:
-                block.enabled = True
+            for block, enabled in zip(blocks, before, strict=True):
+                block.enabled = enabled
+
+    def _adapted(self, backbone: Backbone) -> list[AdaptedBlock]:
+        blocks = [block for block in backbone.trunk.blocks if isinstance(block, AdaptedBlock)]
+        if not blocks:
+            raise self._absent(backbone, "adapted blocks")
+        return blocks
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class UniAdapter(_Wrapping):
 
     def _wrap(self, block: Any, width: int) -> AdaptedBlock:
         bottleneck = Bottleneck(width, self.rank, self.scale, self.norm == "layernorm", self.init)
-        return AdaptedBlock(block, bottleneck, self.placement)
+        return AdaptedBlock(block, bottleneck.to(block.attn.proj.weight), self.placement)
 
 
 @dataclass(frozen=True)
@@ -168,4 +176,5 @@ class AdaptFormer(_Wrapping):
     scale: float = 0.1
 
     def _wrap(self, block: Any, width: int) -> AdaptedBlock:
-        return AdaptedBlock(block, Bottleneck(width, self.rank, self.scale, False, "kaiming"), "normed")
+        bottleneck = Bottleneck(width, self.rank, self.scale, False, "kaiming")
+        return AdaptedBlock(block, bottleneck.to(block.attn.proj.weight), "normed")
