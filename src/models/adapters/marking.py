@@ -1,4 +1,4 @@
-"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, beside a copy of their frozen values."""
+"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, beside their frozen values."""
 
 from __future__ import annotations
 
