@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from datamodules.draws import Draws
-from datamodules.patch_augmentation import Blur, as_float
 from datamodules.views import Crops, Views
+from src.core.keyed_random import KeyedRandom
+from src.pretraining.patch_augmentation import Blur, as_float
 
 PATCH = 14
 
@@ -53,7 +53,7 @@ def main() -> None:
     images = torch.randint(0, 256, (2, batch, 3, options.side, options.side), dtype=torch.uint8)
     boxes, flips = torch.tensor([0.0, 0, 1, 1]).expand(2, batch, 4), torch.zeros(2, batch, dtype=torch.bool)
     crops = Crops(Views(images, boxes, flips), None, torch.arange(batch), torch.zeros(batch, dtype=torch.int64))
-    draws, blur = Draws(0, crops.epoch, crops.indices), Blur()
+    draws, blur = KeyedRandom(0, crops.epoch, crops.indices), Blur()
     sigma = (3 + 3 * draws.uniform("patch/sigma", 2)).transpose(0, 1)
     mask = blur(crops, PATCH, draws).mask
     ours, theirs = [], []

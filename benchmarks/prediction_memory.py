@@ -20,10 +20,10 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from datamodules.folder import FolderDataModule
+from src.backbones.backbone import Backbone
 from src.callbacks.predictions import PredictionWriter
-from src.inference import SlidingWindow
-from src.models.backbone import Backbone
 from src.segmentation import SemanticSegmentation
+from src.segmentation.inference import SlidingWindow
 
 WINDOW = 512
 
@@ -35,7 +35,7 @@ def largest_memory(side: int) -> int:
         images.mkdir()
         Image.linear_gradient("L").resize((side, side)).convert("RGB").save(images / "image.png")
         data = FolderDataModule(
-            images, class_names=["a", "b", "c"], job="segment", evaluation="native", predict_on=images, workers=0
+            images, class_names=["a", "b", "c"], task="segment", evaluation="native", predict_on=images, num_workers=0
         )
         inference = SlidingWindow(WINDOW, WINDOW, batch=1)
         model = SemanticSegmentation(Backbone("test_vit", "none"), data.num_classes, inference=inference)

@@ -26,10 +26,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from datamodules.datasets import LabelledPairs
-from datamodules.images import IGNORE
-from datamodules.sources import Files
-from datamodules.training_transforms import PAD, TrainingTransforms
+from datamodules.batches import LabelledPairs
+from datamodules.reading.images import IGNORE
+from datamodules.reading.sources import Files
+from datamodules.transforms.segmentation import PAD, TrainingTransforms
 
 CROP = 512
 CLASSES = 150

@@ -26,10 +26,10 @@ from torch.nn import functional as F
 
 from datamodules.camvid import CamVidDataModule
 from src import load_backbone
-from src.models.projection import ProjectionHead
-from src.objectives.consistency import cross_entropy, entropy
-from src.objectives.schedules import auto_momentum, cosine, linear, warmup_cosine
-from src.objectives.targets import Centring, SinkhornKnopp, Targets
+from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
+from src.pretraining.consistency import cross_entropy, entropy
+from src.pretraining.projection_head import ProjectionHead
+from src.pretraining.targets import Centring, SinkhornKnopp, Targets
 
 PROTOTYPES, RATE, STUDENT = 1024, 1e-3, 0.1
 
@@ -60,7 +60,7 @@ SETTINGS = (
 @torch.no_grad()
 def class_tokens(batches: int) -> Tensor:
     """Class tokens `[batches, 2, 8, D]` of the frozen backbone."""
-    data = CamVidDataModule(f"{os.environ['DATA_ROOT']}/camvid", job="pretrain", batch_size=8, size=168, workers=0)
+    data = CamVidDataModule(f"{os.environ['DATA_ROOT']}/camvid", task="pretrain", batch_size=8, size=168, num_workers=0)
     data.setup("fit")
     loader, backbone, tokens = data.train_dataloader(), load_backbone(), []
     while len(tokens) < batches:

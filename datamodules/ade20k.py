@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from datamodules.archive_layouts import ADE20K
 from datamodules.base import Colour, Split
-from datamodules.images import IGNORE
-from datamodules.on_disk import OnDisk, pair_masks
+from datamodules.reading.archive_layouts import ADE20K
+from datamodules.reading.images import IGNORE
+from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
 
 # Names and colours in the order of the ids 1 to 150, colours as hexadecimal red, green and blue.
 _NAMES = """
@@ -45,7 +45,7 @@ def _classes() -> dict[str, Colour]:
     return {name: (red, green, blue) for name, (red, green, blue) in zip(names, colours, strict=True)}
 
 
-class ADE20KDataModule(OnDisk):
+class ADE20KDataModule(SegmentationFolder):
     """SceneParse150: 20,210 training and 2,000 validation images; id 0, anything else, is ignored.
 
     Layout, which may lie in `ADEChallengeData2016` below the root: `images/{training,validation}/*.jpg` and

@@ -14,9 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datamodules.checking import OnError, usable
-from datamodules.cropping import MultiViewCrop
-from datamodules.datasets import (
+from datamodules.batches import (
     LabelledPairs,
     SegmentationBatch,
     UnlabelledViews,
@@ -25,13 +23,15 @@ from datamodules.datasets import (
     collate_training,
     collate_views,
 )
-from datamodules.fixed_sample import FixedSample, bank_and_queries, fixed_views
-from datamodules.images import IGNORE, list_images
-from datamodules.position import TrainingPosition
-from datamodules.sampling import EpochSampler, EverySampleOnce, process
-from datamodules.sources import Files, Joined, Part, Source, cache
-from datamodules.subsets import few, held_out, nested_share
-from datamodules.training_transforms import TrainingTransforms
+from datamodules.reading.checking import OnError, usable
+from datamodules.reading.images import IGNORE, list_images
+from datamodules.reading.sources import Concat, Files, Source, Subset, cache
+from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
+from datamodules.sampling.resume_state import ResumeState
+from datamodules.sampling.samplers import EpochSampler, EverySampleOnce, process
+from datamodules.sampling.splits import holdout, nested_fraction, subsample
+from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.transforms.segmentation import TrainingTransforms
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class DomainDataModule(LightningDataModule, ABC):
     A subclass names its classes and gives the images of a split; all else is the same for every data set.
 
     Args:
-        job: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
+        task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
             loaders yield `SegmentationBatch`.
         batch_size: Images per batch and process; the set's size, if that is smaller.
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
@@ -67,7 +67,7 @@ class DomainDataModule(LightningDataModule, ABC):
         evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
             time, for the model's inference to see as it likes.
         predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
-        workers: Loader processes; 0 loads in the main process.
+        num_workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
         max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
@@ -78,7 +78,7 @@ class DomainDataModule(LightningDataModule, ABC):
 
     def __init__(
         self,
-        job: Literal["pretrain", "segment"] = "pretrain",
+        task: Literal["pretrain", "segment"] = "pretrain",
         batch_size: int = 16,
         size: int | tuple[int, int] = 224,
         local_views: int = 0,
@@ -90,13 +90,13 @@ class DomainDataModule(LightningDataModule, ABC):
         on_error: OnError = "raise",
         evaluation: Literal["resized", "native"] = "resized",
         predict_on: Path | None = None,
-        workers: int = 2,
+        num_workers: int = 2,
         seed: int = 0,
         cache: bool = True,
         max_images: int | None = None,
     ) -> None:
         super().__init__()
-        if job == "pretrain" and not isinstance(size, int):
+        if task == "pretrain" and not isinstance(size, int):
             raise ValueError(f"size: expected the side of a square view for pre-training, found {size}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
@@ -104,7 +104,7 @@ class DomainDataModule(LightningDataModule, ABC):
             raise ValueError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
         if max_images is not None and max_images < 1:
             raise ValueError(f"max_images: expected at least 1, or null for all, found {max_images}")
-        self.job = job
+        self.task = task
         self.batch_size = batch_size
         self.size = size
         self.local_views = local_views
@@ -116,13 +116,13 @@ class DomainDataModule(LightningDataModule, ABC):
         self.on_error = on_error
         self.evaluation = evaluation
         self.predict_on = predict_on
-        self.workers = workers
+        self.num_workers = num_workers
         self.seed = seed
         self.cache = cache
         self.max_images = max_images
         self._sources: dict[Split, Source] = {}
         self._predicted: Source | None = None
-        self._position = TrainingPosition()
+        self._resume_state = ResumeState()
 
     @property
     @abstractmethod
@@ -170,7 +170,7 @@ class DomainDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """List the files before training starts, so that a wrong path is reported at once."""
-        for split in _SPLITS[stage] if self.job == "segment" else ("train",):
+        for split in _SPLITS[stage] if self.task == "segment" else ("train",):
             self.source(split)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -182,20 +182,20 @@ class DomainDataModule(LightningDataModule, ABC):
             logger.warning(
                 "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch, self.batch_size
             )
-        sampler = EpochSampler(len(source), batch, self.seed, self._position.consumed)
-        if self.job == "pretrain":
+        sampler = EpochSampler(len(source), batch, self.seed, self._resume_state.consumed)
+        if self.task == "pretrain":
             assert isinstance(self.size, int)
             crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed)
             loader = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
         else:
             pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
             loader = self._loader(pairs, batch, sampler, collate_training)
-        self._position.follow(self.trainer, sampler, batch)
+        self._resume_state.follow(self.trainer, sampler, batch)
         return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation image once, masks at native size. Pre-training has none."""
-        if self.job == "pretrain":
+        if self.task == "pretrain":
             return []
         return self._evaluation(self.source("val"))
 
@@ -217,9 +217,9 @@ class DomainDataModule(LightningDataModule, ABC):
 
     def predict_only(self, indices: Sequence[int]) -> None:
         """Predict these images and no others: `predict_source` is from now on this part of itself."""
-        self._predicted = Part(self.predict_source(), indices)
+        self._predicted = Subset(self.predict_source(), indices)
 
-    def fixed_sample(self, images: int, labelled: int) -> FixedSample:
+    def monitor_sample(self, images: int, labelled: int) -> MonitorSample:
         """The same training images in every run, to watch a pre-training on (`pretrain`).
 
         Masks are read where the data set has them, a third of them from the held-out fifth, never from `val`.
@@ -230,47 +230,47 @@ class DomainDataModule(LightningDataModule, ABC):
         """
         assert isinstance(self.size, int)
         labelling = copy.copy(self)
-        labelling.job = "segment"
+        labelling.task = "segment"
         bank, queries = bank_and_queries(lambda: labelling.read("train"), self.size, labelled)
-        return FixedSample(fixed_views(self.source("train"), self.size, images), bank, queries)
+        return MonitorSample(fixed_views(self.source("train"), self.size, images), bank, queries)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
-        return {"samples": self._position.consumed()}
+        return {"samples": self._resume_state.consumed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after that many samples; the trainer calls this before it asks for the loader."""
-        self._position.restore(int(state_dict["samples"]))
+        self._resume_state.restore(int(state_dict["samples"]))
 
     @property
     def _input_size(self) -> tuple[int, int]:
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
     def _prepared(self, split: Split) -> Source:
-        source = self._labelled(split) if self.job == "segment" else self._unlabelled(split)
+        source = self._labelled(split) if self.task == "segment" else self._unlabelled(split)
         if self.on_error == "skip":
-            source = usable(source, labelled=self.job == "segment")
+            source = usable(source, labelled=self.task == "segment")
         if not self.cache:
             return source
-        return cache(source, self.size if self.job == "pretrain" and isinstance(self.size, int) else None)
+        return cache(source, self.size if self.task == "pretrain" and isinstance(self.size, int) else None)
 
     def _labelled(self, split: Split) -> Source:
         if self.evaluate_on == "holdout":
             train = self.read("train")
-            kept = held_out(len(train))
-            source: Source = Part(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
+            kept = holdout(len(train))
+            source: Source = Subset(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
         else:
             source = self.read(split)
         if split == "val" or self.label_fraction == 1:
             return source
-        return Part(source, nested_share(len(source), self.label_fraction, self.seed))
+        return Subset(source, nested_fraction(len(source), self.label_fraction, self.seed))
 
     def _unlabelled(self, split: Split) -> Source:
         source = self.read(split)
         if self.max_images is not None and self.max_images < len(source):
-            source = Part(source, few(len(source), self.max_images))
+            source = Subset(source, subsample(len(source), self.max_images))
         extra = [Files(folder, list_images(folder)) for folder in self.extra]
-        return Joined([source, *extra]) if extra else source
+        return Concat([source, *extra]) if extra else source
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"
@@ -284,9 +284,9 @@ class DomainDataModule(LightningDataModule, ABC):
             dataset,
             batch_size=batch,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=self.num_workers,
             collate_fn=collate,
-            persistent_workers=self.workers > 0,
+            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from datamodules.images import IGNORE
-from datamodules.paired import PairedFolders
+from datamodules.reading.images import IGNORE
+from datamodules.reading.paired_folders import PairedFolders
 
 
 class CamVidDataModule(PairedFolders):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.base import Split
-from datamodules.images import IGNORE
-from datamodules.on_disk import OnDisk, pair_masks
-from datamodules.sources import Files, Source
+from datamodules.reading.images import IGNORE
+from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
+from datamodules.reading.sources import Files, Source
 
 VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 """Label ids that neither train nor count: vehicle and image borders, void, and classes too rare to judge."""
@@ -16,7 +16,7 @@ TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 """The label id of each class, in the order of the train ids."""
 
 
-class CityscapesDataModule(OnDisk):
+class CityscapesDataModule(SegmentationFolder):
     """Cityscapes' fine annotations: 2,975 training and 500 validation images, 19 classes.
 
     Layout: `leftImg8bit/{train,val,test}/<city>/*_leftImg8bit.png` and `gtFine/{train,val}/<city>/`, with

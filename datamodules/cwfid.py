@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from datamodules.paired import PairedFolders
+from datamodules.reading.paired_folders import PairedFolders
 
 
 class CWFIDDataModule(PairedFolders):

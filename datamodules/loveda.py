@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.base import Split
-from datamodules.images import IGNORE
-from datamodules.on_disk import OnDisk, pair_masks
-from datamodules.sources import Files, Source
+from datamodules.reading.images import IGNORE
+from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
+from datamodules.reading.sources import Files, Source
 
 logger = logging.getLogger(__name__)
 
 DOMAINS = ("Rural", "Urban")
 
 
-class LoveDADataModule(OnDisk):
+class LoveDADataModule(SegmentationFolder):
     """LoveDA as it is published: 2,522 training, 1,669 validation and 1,796 unlabelled test images.
 
     Layout: `{Train,Val}/{Urban,Rural}/{images_png,masks_png}` and `Test/{Urban,Rural}/images_png`. A copy with only one

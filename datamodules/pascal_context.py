@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.ade20k import ADE20KDataModule
-from datamodules.archive_layouts import PASCAL_CONTEXT
 from datamodules.base import Split
-from datamodules.images import IGNORE, ImageError
-from datamodules.on_disk import OnDisk
+from datamodules.reading.archive_layouts import PASCAL_CONTEXT
+from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.segmentation_folder import SegmentationFolder
 
 # in the order of their ids in the 459 categories, which is the alphabetical one: not that of VOC's twenty
 _NAMES = """
@@ -20,7 +20,7 @@ _NAMES = """
 """
 
 
-class PascalContextDataModule(OnDisk):
+class PascalContextDataModule(SegmentationFolder):
     """Pascal Context with its 59 frequent classes, without background: 4,998 training and 5,105 validation images.
 
     Layout, which may lie in `VOCdevkit/VOC2010` or `VOC2010` below the root: `JPEGImages/*.jpg`,

@@ -21,9 +21,9 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from datamodules.cropping import MultiViewCrop
-from datamodules.datasets import ViewSample, collate_views
-from datamodules.images import ImageError, list_images, read_image
+from datamodules.batches import ViewSample, collate_views
+from datamodules.reading.images import ImageError, list_images, read_image
+from datamodules.transforms.multi_crop import MultiViewCrop
 
 try:
     import litdata
@@ -43,7 +43,7 @@ class StreamingDataModule(LightningDataModule):
         size: Side of the global views.
         local_views: Number of local views.
         local_size: Side of the local views.
-        workers: Loader processes.
+        num_workers: Loader processes.
         seed: Seed of order and views.
         cache_folder: Where chunks from an address are kept; None: litdata's default.
         cache_bytes: Most that are kept there; the oldest go first.
@@ -56,7 +56,7 @@ class StreamingDataModule(LightningDataModule):
         size: int = 224,
         local_views: int = 0,
         local_size: int = 96,
-        workers: int = 2,
+        num_workers: int = 2,
         seed: int = 0,
         cache_folder: str | None = None,
         cache_bytes: str = "25GB",
@@ -65,7 +65,7 @@ class StreamingDataModule(LightningDataModule):
         self.chunks = chunks
         self.batch_size = batch_size
         self.crop = MultiViewCrop(size, local_views, local_size, seed)
-        self.workers = workers
+        self.num_workers = num_workers
         self.seed = seed
         self.cache_folder = cache_folder
         self.cache_bytes = cache_bytes
@@ -99,7 +99,7 @@ class StreamingDataModule(LightningDataModule):
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,
             batch_size=self.batch_size,
-            num_workers=self.workers,
+            num_workers=self.num_workers,
             collate_fn=collate_views,
             pin_memory=torch.cuda.is_available(),
         )
@@ -122,7 +122,7 @@ class StreamedViews(litdata.StreamingDataset):
         return ViewSample(*self.crop(image, epoch, item["index"]), sample=item["index"], epoch=epoch)
 
 
-def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", workers: int = 1) -> int:
+def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_workers: int = 1) -> int:
     """Packs the images of a folder, found recursively, into chunks.
 
     Args:
@@ -145,7 +145,7 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", workers: 
     inputs = [(i, str(file)) for i, file in enumerate(files)]
     method = multiprocessing.get_start_method()
     try:
-        litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=workers)
+        litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=num_workers)
     finally:
         multiprocessing.set_start_method(method, force=True)  # litdata sets it for the whole program
     return len(files)
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--chunk-bytes", default="64MB", help="size of a chunk (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     options = parser.parse_args()
-    count = write_chunks(options.folder, options.target, options.chunk_bytes, options.workers)
+    count = write_chunks(options.folder, options.target, options.chunk_bytes, options.num_workers)
     print(f"{count:,} images of {options.folder} packed into {options.target}")
 
 

@@ -7,20 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from src.models.adapter_file import load_adapter
-    from src.models.backbone import Backbone, Features, load_backbone
+    from src.backbones.adapter_file import load_adapter
+    from src.backbones.backbone import Backbone, Features, load_backbone
     from src.pretraining import ContinualPretraining
     from src.segmentation import SemanticSegmentation
 
 __all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation", "load_adapter", "load_backbone"]
 
 _HOME = {
-    "Backbone": "src.models.backbone",
+    "Backbone": "src.backbones.backbone",
     "ContinualPretraining": "src.pretraining",
-    "Features": "src.models.backbone",
+    "Features": "src.backbones.backbone",
     "SemanticSegmentation": "src.segmentation",
-    "load_adapter": "src.models.adapter_file",
-    "load_backbone": "src.models.backbone",
+    "load_adapter": "src.backbones.adapter_file",
+    "load_backbone": "src.backbones.backbone",
 }
 
 

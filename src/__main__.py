@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from src.failures import one_message
+from src.core.errors import one_message
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if words else 2
     if words[0] not in COMMANDS:
-        from src.spelling import nearest
+        from src.config.suggestions import nearest
 
         print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help", file=sys.stderr)
         return 2

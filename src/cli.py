@@ -15,19 +15,19 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
-from src.callbacks.guards import Guards
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
-from src.callbacks.monitor import Monitor
 from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
+from src.config.environment import expand_environment
+from src.config.injection import check_command_line_only, check_injected, guarded_imports
+from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
+from src.config.sweep_arguments import from_agent
 from src.core.checkpoint_files import checkpoint_exists
-from src.environment import expand_environment
-from src.failures import CommandLineError
-from src.injection import check_command_line_only, check_injected, guarded_imports
-from src.spelling import accepted_arguments, explain, find, misspelt, place
-from src.sweep_flags import from_agent
+from src.core.errors import CommandLineError
+from src.monitoring.guards import Guards
+from src.monitoring.monitor import Monitor
 
 # Classes that `--trainer.logger` knows by their bare name, because they are imported here.
 LOGGERS = (TensorBoard, Wandb)

@@ -7,8 +7,8 @@ from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.sources import Source
-from datamodules.training_transforms import TrainingTransforms
+from datamodules.reading.sources import Source
+from datamodules.transforms.segmentation import TrainingTransforms
 
 COLOURS: list[Colour] = [(210, 40, 40), (40, 210, 40), (40, 40, 210)]
 
@@ -47,7 +47,13 @@ class BlocksDataModule(DomainDataModule):
 
     def __init__(self, batch_size: int = 3, transforms: TrainingTransforms | None = None) -> None:
         super().__init__(
-            job="segment", batch_size=batch_size, size=(80, 112), transforms=transforms, workers=0, seed=0, cache=False
+            task="segment",
+            batch_size=batch_size,
+            size=(80, 112),
+            transforms=transforms,
+            num_workers=0,
+            seed=0,
+            cache=False,
         )
         self.sets: dict[Split, ColouredBlocks] = {"train": ColouredBlocks(7, 0), "val": ColouredBlocks(5, 1)}
 

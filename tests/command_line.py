@@ -14,10 +14,10 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
-BACKBONE = {"class_path": "src.models.backbone.Backbone", "init_args": {"name": "test_vit", "weights": "none"}}
+BACKBONE = {"class_path": "src.backbones.Backbone", "init_args": {"name": "test_vit", "weights": "none"}}
 SCENES = {
     "class_path": "datamodules.scenes.ScenesDataModule",
-    "init_args": {"train_images": 8, "val_images": 2, "side": 64, "batch_size": 4, "size": 32, "workers": 0},
+    "init_args": {"train_images": 8, "val_images": 2, "side": 64, "batch_size": 4, "size": 32, "num_workers": 0},
 }
 TRAINER = {
     "accelerator": "cpu",
@@ -39,19 +39,19 @@ def pretraining(folder: Path, **trainer: Any) -> dict[str, Any]:
             "class_path": "src.pretraining.ContinualPretraining",
             "init_args": {
                 "backbone": BACKBONE,
-                "adapter": {"class_path": "src.models.adapters.UniAdapter", "init_args": {"rank": 2}},
+                "adapter": {"class_path": "src.backbones.adapters.UniAdapter", "init_args": {"rank": 2}},
                 "head": {
-                    "class_path": "src.models.projection.ProjectionHead",
+                    "class_path": "src.pretraining.projection_head.ProjectionHead",
                     "init_args": {"prototypes": 16, "hidden": 16, "bottleneck": 8},
                 },
                 "objectives": {
-                    name: {"class_path": f"src.objectives.consistency.{level}", "init_args": {"weight": 1.0}}
+                    name: {"class_path": f"src.pretraining.consistency.{level}", "init_args": {"weight": 1.0}}
                     for name, level in levels.items()
                 },
                 "optimisation": {"lr": 1e-2, "lr_batch": None},
             },
         },
-        "data": with_arguments(SCENES, job="pretrain"),
+        "data": with_arguments(SCENES, task="pretrain"),
         # tests of other things: an untrained backbone would set the guards off
         "monitor": {"every_n_steps": 0},
         "guards": {"patience": 0},
@@ -60,7 +60,7 @@ def pretraining(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 def segmentation(folder: Path, **trainer: Any) -> dict[str, Any]:
     """A linear head on eight scenes, without batch normalisation, whose statistics each process has for itself."""
-    head = {"class_path": "src.models.decoders.linear.LinearDecoder", "init_args": {"batch_norm": False}}
+    head = {"class_path": "src.segmentation.decoders.linear.LinearDecoder", "init_args": {"batch_norm": False}}
     model = {
         "class_path": "src.segmentation.SemanticSegmentation",
         "init_args": {"backbone": BACKBONE, "decoder": head},
@@ -69,7 +69,7 @@ def segmentation(folder: Path, **trainer: Any) -> dict[str, Any]:
         "seed_everything": 0,
         "trainer": {**TRAINER, "default_root_dir": str(folder), **trainer},
         "model": model,
-        "data": with_arguments(SCENES, job="segment"),
+        "data": with_arguments(SCENES, task="segment"),
     }
 
 

@@ -10,13 +10,13 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor, distributed
 
 from datamodules.scenes import ScenesDataModule
-from src.models.adapters import UniAdapter
-from src.models.backbone import Backbone
-from src.objectives.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
-from src.objectives.reduction import ranks, sum_over_ranks
-from src.objectives.targets import Centring, SinkhornKnopp
-from src.optimisation import Optimisation
+from src.backbones.adapters import UniAdapter
+from src.backbones.backbone import Backbone
+from src.core.distributed import ranks, sum_over_ranks
 from src.pretraining import ContinualPretraining
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.optimisation import Optimisation
+from src.pretraining.targets import Centring, SinkhornKnopp
 from tests.tiny import TINY, tiny_head
 
 
@@ -49,14 +49,14 @@ def main(target: Path, devices: int, kind: str) -> None:
     )
     module.losses = []
     data = ScenesDataModule(
-        job="pretrain",
+        task="pretrain",
         batch_size=8 // devices,
         size=32,
         train_images=24,
         side=64,
         local_views=1,
         local_size=32,
-        workers=0,
+        num_workers=0,
     )
     trainer = Trainer(
         max_steps=3, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import distributed
 
-from src.models.backbone import Backbone
-from src.models.decoders.linear import LinearDecoder
-from src.probing import NearestNeighbours
+from src.backbones.backbone import Backbone
+from src.probes.dense_knn import NearestNeighbours
 from src.segmentation import SemanticSegmentation
+from src.segmentation.decoders.linear import LinearDecoder
 from tests.coloured_blocks import BlocksDataModule, trainer
 from tests.tiny import TINY
 

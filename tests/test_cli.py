@@ -106,16 +106,22 @@ class TestMisspelling:
 class TestUserErrors:
     """Exit code 1 and one message, without a traceback."""
 
-    @pytest.mark.parametrize("workers", [0, 1])
+    @pytest.mark.parametrize("num_workers", [0, 1])
     def test_a_broken_image_is_named_also_by_a_worker(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_workers: int
     ) -> None:
         (tmp_path / "images").mkdir()
         for index in range(4):
             (tmp_path / "images" / f"{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
         folder = {
             "class_path": "datamodules.folder.FolderDataModule",
-            "init_args": {"root": str(tmp_path), "size": 32, "batch_size": 2, "workers": workers, "cache": False},
+            "init_args": {
+                "root": str(tmp_path),
+                "size": 32,
+                "batch_size": 2,
+                "num_workers": num_workers,
+                "cache": False,
+            },
         }
         path = written(tmp_path / "x.yaml", {**pretraining(tmp_path / "run"), "data": folder})
         assert main(["fit", "--config", path]) == 1
@@ -155,7 +161,7 @@ class TestUserErrors:
 
     def test_neighbours_need_no_checkpoint(self, tmp_path: Path) -> None:
         config = segmentation(tmp_path / "run")
-        config["model"] = {"class_path": "src.probing.NearestNeighbours", "init_args": {"backbone": BACKBONE}}
+        config["model"] = {"class_path": "src.probes.dense_knn.NearestNeighbours", "init_args": {"backbone": BACKBONE}}
         assert main(["test", "--config", written(tmp_path / "x.yaml", config)]) == 0
         assert (tmp_path / "run/evaluation.json").is_file()
 

@@ -21,22 +21,27 @@ LAYERS = (
     ("src.sweeps",),
     ("src.studies",),
     ("src.cli",),
-    ("src.pretraining", "src.segmentation", "src.probing", "src.classification", "src.callbacks"),
+    ("src.pretraining", "src.segmentation", "src.probes.dense_knn", "src.probes.classification", "src.callbacks"),
     (
-        "src.scoring",
+        "src.segmentation.evaluation_loop",
         "src.explanation",
-        "src.inference",
-        "src.window_grid",
-        "src.feature_cache",
-        "src.one_pass",
-        "src.optimisation",
-        "src.fine_tuning",
+        "src.segmentation.inference",
+        "src.segmentation.sliding_window",
+        "src.segmentation.feature_cache",
+        "src.segmentation.iterate_once",
+        "src.pretraining.optimisation",
+        "src.segmentation.param_groups",
     ),
     ("src.evaluation", "src.objectives", "src.models"),
-    ("src.core", "src.environment", "src.spelling", "src.sweep_flags", "src.failures"),
+    ("src.core", "src.config.environment", "src.config.suggestions", "src.config.sweep_arguments", "src.core.errors"),
 )
 ANYWHERE = "src"  # the package itself: public names, imported lazily
-FROM_DATAMODULES = {"datamodules.views", "datamodules.patch_augmentation", "datamodules.draws", "datamodules.images"}
+FROM_DATAMODULES = {
+    "datamodules.views",
+    "src.pretraining.patch_augmentation",
+    "src.core.keyed_random",
+    "datamodules.reading.images",
+}
 # `prepare` has no configuration that could name a class: its command calls the one package that makes data sets ready.
 OF_COMMANDS = {"src.commands.prepare": "datamodules.preparing"}
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")])

@@ -8,11 +8,11 @@ import timm
 import torch
 from torch import nn
 
-from datamodules.draws import Draws
 from datamodules.views import Crops, Views
-from src.models import backbone as backbone_module
-from src.models.backbone import Backbone
-from src.models.projection import ProjectionHead
+from src.backbones import backbone as backbone_module
+from src.backbones.backbone import Backbone
+from src.core.keyed_random import KeyedRandom
+from src.pretraining.projection_head import ProjectionHead
 
 TINY = "test_vit"  # timm's own test model: width 64, depth 6, 2 heads, patch 16
 SIZES = {"embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -63,6 +63,6 @@ def random_crops(batch: int = 4, side: int = 32, local: int = 0, seed: int = 0, 
     )
 
 
-def draws_of(crops: Crops, seed: int = 0) -> Draws:
+def random_of(crops: Crops, seed: int = 0) -> KeyedRandom:
     """Keyed draws of a batch."""
-    return Draws(seed, crops.epoch, crops.indices)
+    return KeyedRandom(seed, crops.epoch, crops.indices)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from datamodules import archive_layouts
-from datamodules.images import IGNORE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.cwfid_annotation import write_cwfid
 from datamodules.preparing.downloading import Download
 from datamodules.preparing.pascal_annotation import write_pascal_context
 from datamodules.preparing.recipe import WORK, Archive, Preparation, Split
+from datamodules.reading import archive_layouts
+from datamodules.reading.images import IGNORE
 
 
 def moved(pattern: str, to: str) -> Callable[[str], str | None]:

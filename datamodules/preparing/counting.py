@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.images import IMAGE_SUFFIXES, ImageError
 from datamodules.preparing.recipe import Naming, Part, Preparation, Split
+from datamodules.reading.images import IMAGE_SUFFIXES, ImageError
 
 
 class Shortfall(NamedTuple):

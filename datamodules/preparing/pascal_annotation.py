@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from datamodules.images import ImageError
 from datamodules.preparing.png import write_png
+from datamodules.reading.images import ImageError
 
 # ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
 # which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them

@@ -15,13 +15,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from datamodules.images import ImageError
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.counting import refuse_surplus, shortfalls
 from datamodules.preparing.downloading import check, digest, fetch
 from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
+from datamodules.reading.images import ImageError
 
 logger = logging.getLogger(__name__)
 

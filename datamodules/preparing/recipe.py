@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datamodules.archive_layouts import AT_THE_ROOT, ArchiveLayout
 from datamodules.preparing.downloading import Download
+from datamodules.reading.archive_layouts import AT_THE_ROOT, ArchiveLayout
 
 WORK = ".preparing"
 """Below the data set's folder: archives and what is only needed until they are converted."""

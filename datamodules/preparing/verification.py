@@ -16,9 +16,9 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.images import IGNORE, ImageError, mask_ids, read_image
 from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
 from datamodules.preparing.recipe import Preparation, Split
+from datamodules.reading.images import IGNORE, ImageError, mask_ids, read_image
 
 _NAMED = 5  # bad files that a message names
 

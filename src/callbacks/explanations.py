@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from src.backbones.backbone import Backbone
 from src.explanation.explaining import Explainer, Explanation
-from src.models.backbone import Backbone
 from src.pretraining import ContinualPretraining
 
 
@@ -30,7 +30,7 @@ class Explanations(Callback):
 
     Writes `explanations/<name>.png` and, with titles and texts for those who cannot see them,
     `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Modules that do not
-    pre-train and data without single images are left alone. Draws no random number of the run.
+    pre-train and data without single images are left alone. KeyedRandom no random number of the run.
 
     Args:
         count: Number of images; our choice [C].

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from src.callbacks.picture_grid import Segmented, distinct_colours, picture_grid
-from src.feature_cache import CachedFeatures
-from src.scoring import ScoredSegmentation
+from src.explanation.picture_grid import Segmented, distinct_colours, picture_grid
+from src.segmentation.evaluation_loop import ScoredSegmentation
+from src.segmentation.feature_cache import CachedFeatures
 
 
 class SegmentationPictures(Callback):
-    """Draws the first validation images, their truth, prediction and error; always the same images.
+    """KeyedRandom the first validation images, their truth, prediction and error; always the same images.
 
     Writes `pictures/val-<step>.png` into the run folder, and logs it as `val/pictures` to TensorBoard and Weights &
     Biases. The images are predicted once more, by the first rank, as `predict` would. Modules that do not segment are

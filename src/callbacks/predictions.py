@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
 from src.callbacks.prediction_files import flat_targets, folder_of, refuse_among, targets_of, write_whole, write_zip
-from src.scoring import Prediction, ScoredSegmentation
+from src.segmentation.evaluation_loop import Prediction, ScoredSegmentation
 
 
 class PredictionWriter(BasePredictionWriter):

@@ -107,7 +107,7 @@ def adapter_artifact(file: Path) -> "Artifact":
     """
     import wandb
 
-    from src.models.adapter_file import read_metadata  # the command line imports this file before it needs a model
+    from src.backbones.adapter_file import read_metadata  # the command line imports this file before it needs a model
 
     known = read_metadata(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
+from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.evaluation.rank import effective_rank
-from src.models.checkpoints import build_trunk, projection_head_state, weight_hash
-from src.models.checkpoints.diagnosis import Diagnosis, diagnose
 
 _COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
 
@@ -76,7 +76,7 @@ def _yaml(found: Diagnosis) -> str:
         "model:\n"
         "  init_args:\n"
         "    backbone:\n"
-        "      class_path: src.models.backbone.Backbone\n"
+        "      class_path: src.backbones.Backbone\n"
         "      init_args:\n"
         f"        name: {found.model}\n"
         f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
@@ -100,7 +100,7 @@ def _head_yaml(found: Diagnosis) -> str:
     return (
         "    init_head: true  # pre-training only: start from this file's projection head\n"
         "    head:\n"
-        "      class_path: src.models.projection.ProjectionHead\n"
+        "      class_path: src.pretraining.projection_head.ProjectionHead\n"
         f"      init_args: {{{sizes}}}\n"
     )
 

@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.images import read_image
+from datamodules.reading.images import read_image
+from src.backbones.adapter_file import read_metadata
+from src.backbones.backbone import load_backbone
 from src.commands.options import OptionParser
 from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
 from src.explanation.explaining import Explainer
-from src.models.adapter_file import read_metadata
-from src.models.backbone import load_backbone
-from src.models.regional import RegionalAttention
+from src.pretraining.regions import RegionalAttention
 
 PREFIX = "teacher.network.context."  # of the cross-attention's weights in a checkpoint
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser
-from src.studies.ledger import check
+from src.studies.results.ledger import check
 
 
 def parser() -> argparse.ArgumentParser:

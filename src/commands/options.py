@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from src.failures import CommandLineError
+from src.core.errors import CommandLineError
 
 
 class OptionParser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from pathlib import Path
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.preparation import prepare
 from src.commands.options import OptionParser
-from src.failures import CommandLineError
+from src.core.errors import CommandLineError
 
 
 def main(argv: list[str]) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from src.commands.options import OptionParser
+from src.config.suggestions import nearest
 from src.core.atomic_folders import exchanging
+from src.core.errors import CommandLineError
 from src.core.names import path_part
-from src.failures import CommandLineError
-from src.spelling import nearest
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")

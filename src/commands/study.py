@@ -8,18 +8,18 @@ from pathlib import Path
 from statistics import fmean
 
 from src.commands.options import OptionParser
-from src.failures import CommandLineError
-from src.studies.cells import Cell, Store, write_json
-from src.studies.estimate import Measured, clock
-from src.studies.latex import latex
-from src.studies.lock import EXPIRY, abandoned
-from src.studies.plot import write_plot
-from src.studies.report import html
-from src.studies.results import Results
-from src.studies.runner import Runner, default_jobs
-from src.studies.spreadsheet import spreadsheet
-from src.studies.study import Study
-from src.studies.table import as_json, markdown
+from src.core.errors import CommandLineError
+from src.core.process_lock import EXPIRY, abandoned
+from src.studies.plan.cells import Cell, Store, write_json
+from src.studies.plan.study import Study
+from src.studies.report.csv_file import spreadsheet
+from src.studies.report.html import html
+from src.studies.report.latex import latex
+from src.studies.report.plot import write_plot
+from src.studies.report.table import as_json, markdown
+from src.studies.results.results import Results
+from src.studies.run.estimate import Measured, clock
+from src.studies.run.runner import Runner, default_jobs
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser
+from src.config.injection import COMMAND_LINE_ONLY
+from src.config.yaml_reader import read
+from src.core.errors import CommandLineError
 from src.core.names import path_part
-from src.failures import CommandLineError
-from src.injection import COMMAND_LINE_ONLY
-from src.studies.config import read
 from src.sweeps.definition import Sweep
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.commands.options import OptionParser
-from src.studies.verdicts import Judged, judged
+from src.studies.results.verdicts import Judged, judged
 
 
 def parser() -> argparse.ArgumentParser:

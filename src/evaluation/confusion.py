@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from src.evaluation.gathering import merge_by_index
+from src.core.gathering import merge_by_index
 
 
 class Scores(NamedTuple):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datamodules.draws import Draws
-from src.evaluation.gathering import merge_by_index
+from src.core.gathering import merge_by_index
+from src.core.keyed_random import KeyedRandom
 from src.evaluation.patch_labels import patch_fractions
 
 
@@ -71,8 +71,8 @@ class MemoryBank:
             counts: Labelled pixels per class and patch, `[C, h, w]` with h·w = N; patches without any are left out.
         """
         fractions, labelled = (part.squeeze(0) for part in patch_fractions(counts[None]))
-        draws = Draws(self.seed, torch.zeros(1, dtype=torch.int64), torch.tensor([index]))
-        keys = draws.uniform("memory bank", len(features)).squeeze(0)
+        random = KeyedRandom(self.seed, torch.zeros(1, dtype=torch.int64), torch.tensor([index]))
+        keys = random.uniform("memory bank", len(features)).squeeze(0)
         features = features.float() if features.dtype.itemsize < 4 else features
         patches = _Patches(F.normalize(features, dim=-1).cpu(), fractions.to(features.dtype).cpu(), keys)
         kept = labelled.cpu() & (keys <= self._threshold)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from datamodules.draws import Draws
 from datamodules.views import Views
+from src.backbones.backbone import Backbone, Features
+from src.core.keyed_random import KeyedRandom
 from src.evaluation.pca import pca_colours
 from src.explanation.drawing import COLOURS, boxes, fitted, heat, joined, sheet
 from src.explanation.matching import SHOWN, blank, match_lines, overlapping_views, similar_patches
-from src.models.backbone import Backbone, Features
-from src.models.regional import AttentionAware, RegionalAttention, region_means
+from src.pretraining.regions import AttentionAware, RegionalAttention, region_means
 
 Pixels = NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """Draws what a backbone with an adapter makes of images, beside what the frozen backbone makes of them.
+    """KeyedRandom what a backbone with an adapter makes of images, beside what the frozen backbone makes of them.
 
     Args:
         backbone: With an adapter in it.
@@ -116,7 +116,7 @@ class Explainer:
         seen, asked = (self._features(pixels) for pixels in pixels_of(views))
         assert seen.attention is not None
         key = torch.tensor([number])
-        regions = AttentionAware()(seen.attention[None], seen.grid, Draws(0, torch.zeros_like(key), key))[
+        regions = AttentionAware()(seen.attention[None], seen.grid, KeyedRandom(0, torch.zeros_like(key), key))[
             0, 0
         ]  # [R, N]
         context = self.context or identity(self.backbone.width)

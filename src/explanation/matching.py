@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from datamodules.views import Views, locate, patch_centres
+from datamodules.views import Views
+from src.backbones.backbone import Features
 from src.explanation.drawing import RIGHT, WRONG, Colour
-from src.models.backbone import Features
+from src.pretraining.correspondence import locate, patch_centres
 
 SHOWN = 12  # patches whose match is drawn [C]
 TOLERANCE = 1.5  # patches from the true place within which a match counts as right [C]

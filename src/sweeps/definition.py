@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from src.spelling import nearest
-from src.studies.config import digest, read
-from src.sweep_flags import flags
+from src.config.suggestions import nearest
+from src.config.sweep_arguments import flags
+from src.config.yaml_reader import digest, read
 from src.sweeps.parameters import Parameter, parameter
 
 _KEYS = {

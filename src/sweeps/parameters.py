@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from scipy import stats
 
-from src.spelling import nearest
+from src.config.suggestions import nearest
 
 if TYPE_CHECKING:
     from optuna import Trial

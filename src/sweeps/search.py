@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from src.studies.lock import Held, Lock, locked
+from src.core.process_lock import Held, Lock, locked
 from src.sweeps.definition import Sweep
 
 try:

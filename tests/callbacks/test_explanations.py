@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from src.backbones.adapters import UniAdapter
 from src.callbacks.explanations import Explanations
-from src.models.adapters import UniAdapter
 from src.pretraining import ContinualPretraining
 from tests.tiny import tiny_backbone, tiny_head
 

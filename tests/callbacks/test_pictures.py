@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.callbacks.picture_grid import Segmented, picture_grid
+from src.backbones.backbone import Backbone
 from src.callbacks.pictures import SegmentationPictures
-from src.models.backbone import Backbone
+from src.explanation.picture_grid import Segmented, picture_grid
 from src.segmentation import SemanticSegmentation
 from tests.coloured_blocks import COLOURS, BlocksDataModule, trainer
 

@@ -18,9 +18,15 @@ from tests.datamodules.pictures import gradient, labelled_folder, save
 
 FOLDER = {
     "class_path": "datamodules.folder.FolderDataModule",
-    "init_args": {"job": "segment", "class_names": ["a", "b", "c"], "ignored_ids": [0, 2], "size": 32, "workers": 0},
+    "init_args": {
+        "task": "segment",
+        "class_names": ["a", "b", "c"],
+        "ignored_ids": [0, 2],
+        "size": 32,
+        "num_workers": 0,
+    },
 }
-SLIDING = {"class_path": "src.inference.SlidingWindow", "init_args": {"crop": 32, "stride": 16}}
+SLIDING = {"class_path": "src.segmentation.inference.SlidingWindow", "init_args": {"crop": 32, "stride": 16}}
 
 
 def predict(folder: Path, images: Path, *words: str, **arguments: Any) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from src.backbones.adapter_file import read_metadata
 from src.callbacks.run_folder import config_hash
 from src.cli import main as run
-from src.models.adapter_file import read_metadata
 from tests.command_line import losses, pretraining, segmentation, written
 
 
@@ -62,4 +62,4 @@ def test_where_data_lies_is_no_part_of_the_hash_but_its_size_is() -> None:
     def of(**arguments: object) -> str:
         return config_hash({"model": {"class_path": "m"}, "data": {"class_path": "d", "init_args": arguments}})
 
-    assert of(root="a", workers=1, size=224) == of(root="b", workers=2, size=224) != of(root="a", size=112)
+    assert of(root="a", num_workers=1, size=224) == of(root="b", num_workers=2, size=224) != of(root="a", size=112)

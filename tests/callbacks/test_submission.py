@@ -21,7 +21,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A head after one step on a miniature LoveDA with three test images, of both domains."""
     folder = tmp_path_factory.mktemp("loveda")
     root = miniatures.loveda(folder / "loveda", test=3)
-    data = {"root": str(root), "job": "segment", "size": 32, "batch_size": 2, "workers": 0}
+    data = {"root": str(root), "task": "segment", "size": 32, "batch_size": 2, "num_workers": 0}
     settings = segmentation(folder / "run", max_steps=1, limit_val_batches=0)
     settings["data"] = {"class_path": "datamodules.loveda.LoveDADataModule", "init_args": data}
     path = written(folder / "x.yaml", settings)

@@ -10,13 +10,13 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from src.backbones.backbone import Backbone
+from src.backbones.checkpoints import build_trunk, load_weights, weight_hash
 from src.commands.doctor import main
-from src.models.backbone import Backbone
-from src.models.checkpoints import build_trunk, load_weights, weight_hash
-from src.models.projection import ProjectionHead
 from src.pretraining import ContinualPretraining
-from tests.models import tiny_timm  # noqa: F401
-from tests.models.published_layouts import EVERY, dino_head, official
+from src.pretraining.projection_head import ProjectionHead
+from tests.backbones.checkpoints import tiny_timm  # noqa: F401
+from tests.backbones.checkpoints.published_layouts import EVERY, dino_head, official
 
 
 def examine(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict[str, Any]]:

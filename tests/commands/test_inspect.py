@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from src.backbones.adapter_file import save_adapter
+from src.backbones.adapters import UniAdapter
 from src.commands.inspect import main, teacher_context
-from src.models.adapter_file import save_adapter
-from src.models.adapters import UniAdapter
-from src.models.regional import RegionalAttention
+from src.pretraining.regions import RegionalAttention
 from tests.tiny import tiny_backbone
 
 

@@ -18,14 +18,14 @@ import torch
 import yaml
 
 from src.__main__ import main
-from src.studies.cells import Store
-from src.studies.study import Study
+from src.studies.plan.cells import Store
+from src.studies.plan.study import Study
 from tests.command_line import ROOT, SCENES, pretraining, segmentation
 from tests.studies.cells_on_disk import fill, study_file
 
 NEIGHBOURS = {
-    "class_path": "src.probing.NearestNeighbours",
-    "init_args": {"neighbours": 3, "backbone": {"class_path": "src.models.backbone.Backbone"}},
+    "class_path": "src.probes.dense_knn.NearestNeighbours",
+    "init_args": {"neighbours": 3, "backbone": {"class_path": "src.backbones.Backbone"}},
 }
 
 
@@ -213,8 +213,8 @@ def test_mistakes_are_one_line(
 def test_the_pictures_material_is_that_of_the_evaluation(tmp_path: Path) -> None:
     """`write_samples` predicts as the test did: the same confusion on the images that both have."""
     from src.cli import main as run
-    from src.studies.samples import read_samples
-    from src.studies.sampling import write_samples
+    from src.studies.results.samples import read_samples
+    from src.studies.run.sampling import write_samples
 
     config = segmentation(tmp_path / "run", max_steps=2, limit_val_batches=0)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))

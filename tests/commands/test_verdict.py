@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from src.commands.verdict import main
-from src.studies.cells import Store, write_json
-from src.studies.results import Results
-from src.studies.study import Study
-from src.studies.table import as_json
+from src.studies.plan.cells import Store, write_json
+from src.studies.plan.study import Study
+from src.studies.report.table import as_json
+from src.studies.results.results import Results
 from tests.studies.cells_on_disk import fill, study_file
 
 

@@ -12,7 +12,7 @@ from tests.datamodules import miniatures
 
 
 def test_ids_lose_one_and_zero_is_ignored(tmp_path: Path) -> None:
-    data = ADE20KDataModule(miniatures.ade20k(tmp_path), job="segment", cache=False)
+    data = ADE20KDataModule(miniatures.ade20k(tmp_path), task="segment", cache=False)
     source = data.source("train")
     assert len(source) == 4 and len(data.source("val")) == 2
     assert source.name(0) == "ADEChallengeData2016/images/training/ADE_train_00000001.jpg"

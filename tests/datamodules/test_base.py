@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.datasets import SegmentationBatch
+from datamodules.batches import SegmentationBatch
 from datamodules.folder import FolderDataModule
-from datamodules.images import ImageError
-from datamodules.paired import PairedFolders
-from datamodules.sources import Cached, Source
-from datamodules.training_transforms import TrainingTransforms
+from datamodules.reading.images import ImageError
+from datamodules.reading.paired_folders import PairedFolders
+from datamodules.reading.sources import Cached, Source
+from datamodules.transforms.segmentation import TrainingTransforms
 from datamodules.views import Crops
 from tests.datamodules.pictures import gradient, labelled_folder, save
 
@@ -80,10 +80,10 @@ class Recorder(LightningModule):
 
 
 def fit(
-    folder: Path, steps: int, resume: Path | None = None, workers: int = 0, batch: int = 4, **trainer: Any
+    folder: Path, steps: int, resume: Path | None = None, num_workers: int = 0, batch: int = 4, **trainer: Any
 ) -> Recorder:
     module = Recorder()
-    data = NoiseData(batch_size=batch, size=8, workers=workers, seed=1)
+    data = NoiseData(batch_size=batch, size=8, num_workers=num_workers, seed=1)
     saver = ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1)
     Trainer(
         max_steps=steps, accelerator="cpu", devices=1, logger=False, callbacks=[saver], enable_progress_bar=False,
@@ -93,13 +93,13 @@ def fit(
 
 
 # 5 batches an epoch: interrupted in the middle, at an end, in a later epoch
-@pytest.mark.parametrize(("step", "workers"), [(3, 0), (5, 0), (5, 2), (7, 0), (7, 2), (10, 0), (11, 0)])
+@pytest.mark.parametrize(("step", "num_workers"), [(3, 0), (5, 0), (5, 2), (7, 0), (7, 2), (10, 0), (11, 0)])
 def test_an_interrupted_run_goes_on_with_exactly_the_samples_that_remain(
-    tmp_path: Path, step: int, workers: int
+    tmp_path: Path, step: int, num_workers: int
 ) -> None:
     whole = fit(tmp_path / "a", 14).seen
     assert {key[0] for batch in whole for key in batch} == {0, 1, 2}
-    rest = fit(tmp_path / "b", 14, tmp_path / "a" / f"step={step}.ckpt", workers).seen
+    rest = fit(tmp_path / "b", 14, tmp_path / "a" / f"step={step}.ckpt", num_workers).seen
     assert rest == whole[step:]
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_ended_by_its_steps_can_be_made_longer(tmp_path: Path) -> Non
         max_steps=7, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, default_root_dir=tmp_path,
     )  # fmt: skip
-    trainer.fit(module, NoiseData(batch_size=4, size=8, workers=0, seed=1))
+    trainer.fit(module, NoiseData(batch_size=4, size=8, num_workers=0, seed=1))
     trainer.save_checkpoint(
         tmp_path / "end.ckpt"
     )  # the trainer has closed the epoch by now, though it was not finished
@@ -132,11 +132,11 @@ def test_another_batch_size_goes_on_after_the_same_samples(tmp_path: Path) -> No
 
 
 def test_views_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    assert fit(tmp_path / "a", 12, workers=2).seen == fit(tmp_path / "b", 12, workers=0).seen
+    assert fit(tmp_path / "a", 12, num_workers=2).seen == fit(tmp_path / "b", 12, num_workers=0).seen
 
 
 def test_crops_carry_images_boxes_and_keys() -> None:
-    data = NoiseData(batch_size=4, size=8, local_views=3, local_size=6, workers=0)
+    data = NoiseData(batch_size=4, size=8, local_views=3, local_size=6, num_workers=0)
     crops = next(iter(data.train_dataloader()))
     assert crops.global_views.images.shape == (2, 4, 3, 8, 8) and crops.global_views.images.dtype == torch.uint8
     assert crops.local_views is not None and crops.local_views.images.shape == (3, 4, 3, 6, 6)
@@ -151,14 +151,14 @@ def test_crops_carry_images_boxes_and_keys() -> None:
 
 def test_a_set_smaller_than_the_batch_is_one_batch_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        loader = NoiseData(batch_size=64, size=8, workers=0).train_dataloader()
+        loader = NoiseData(batch_size=64, size=8, num_workers=0).train_dataloader()
     assert "22 images for 1 processes: batch size 22, not 64" in caplog.text
     (crops,) = loader
     assert sorted(crops.indices.tolist()) == list(range(22))
 
 
 def test_training_pairs_have_one_size_and_evaluation_keeps_native_masks(tmp_path: Path) -> None:
-    data = Thirds(labelled_folder(tmp_path), job="segment", batch_size=3, size=(8, 12), workers=0)
+    data = Thirds(labelled_folder(tmp_path), task="segment", batch_size=3, size=(8, 12), num_workers=0)
     training: SegmentationBatch = next(iter(data.train_dataloader()))
     assert isinstance(training.masks, Tensor)
     expected = torch.tensor([0] * 4 + [1] * 4 + [2] * 4).expand(8, 12)
@@ -172,7 +172,7 @@ def test_training_pairs_have_one_size_and_evaluation_keeps_native_masks(tmp_path
 
 def test_training_images_go_through_the_transforms_and_evaluation_does_not(tmp_path: Path) -> None:
     root = labelled_folder(tmp_path, train=3)
-    data = Thirds(root, job="segment", size=(8, 12), transforms=TrainingTransforms((10, 16)), workers=0, seed=3)
+    data = Thirds(root, task="segment", size=(8, 12), transforms=TrainingTransforms((10, 16)), num_workers=0, seed=3)
     dataset = data.train_dataloader().dataset
     for epoch, index in ((0, 0), (5, 2)):
         sample = dataset[(epoch, index)]
@@ -191,7 +191,7 @@ def test_the_holdout_is_a_fixed_fifth_that_is_not_trained_on(tmp_path: Path) -> 
         source = data.source(split)
         return [source.name(i) for i in range(len(source))]
 
-    one, two = (Thirds(root, job="segment", evaluate_on="holdout", seed=s, workers=0) for s in (0, 1))
+    one, two = (Thirds(root, task="segment", evaluate_on="holdout", seed=s, num_workers=0) for s in (0, 1))
     assert names(one, "val") == names(two, "val") and len(names(one, "val")) == 2
     assert set(names(one, "val")) | set(names(one, "train")) == {f"images/train/{i:03d}.png" for i in range(10)}
     assert not set(names(one, "val")) & set(names(one, "train"))
@@ -202,49 +202,49 @@ def test_a_share_of_the_labels_is_nested_and_leaves_validation_and_views_as_they
     root = labelled_folder(tmp_path, train=20)
 
     def names(fraction: float, **options: Any) -> set[str]:
-        source = Thirds(root, job="segment", label_fraction=fraction, cache=False, **options).source("train")
+        source = Thirds(root, task="segment", label_fraction=fraction, cache=False, **options).source("train")
         return {source.name(i) for i in range(len(source))}
 
     assert [len(names(share)) for share in (0.01, 0.1, 0.5, 1.0)] == [1, 2, 10, 20]
     assert names(0.01) < names(0.1) < names(0.5) < names(1.0)
     assert names(0.5, seed=1) != names(0.5, seed=0)
     assert len(names(0.5, evaluate_on="holdout")) == 8
-    assert len(Thirds(root, job="segment", label_fraction=0.1).source("val")) == 3
+    assert len(Thirds(root, task="segment", label_fraction=0.1).source("val")) == 3
     assert len(Thirds(root, label_fraction=0.1).source("train")) == 20
     with pytest.raises(ValueError, match=r"label_fraction: expected a share in \(0, 1\], found 0"):
         Thirds(root, label_fraction=0)
 
 
-@pytest.mark.parametrize("job", ["pretrain", "segment"])
-def test_memory_changes_no_batch_of_small_images(tmp_path: Path, job: Any) -> None:
+@pytest.mark.parametrize("task", ["pretrain", "segment"])
+def test_memory_changes_no_batch_of_small_images(tmp_path: Path, task: Any) -> None:
     root = labelled_folder(tmp_path)
-    kept, read = (Thirds(root, job=job, size=16, batch_size=5, workers=0, cache=c) for c in (True, False))
+    kept, read = (Thirds(root, task=task, size=16, batch_size=5, num_workers=0, cache=c) for c in (True, False))
     assert isinstance(kept.source("train"), Cached) and not isinstance(read.source("train"), Cached)
     for one, two in zip(kept.train_dataloader(), read.train_dataloader(), strict=True):
         first, second = (b.global_views.images if isinstance(b, Crops) else b.images for b in (one, two))
         assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_file_stops_the_run_with_one_readable_line_from_any_process(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_bad_file_stops_the_run_with_one_readable_line_from_any_process(tmp_path: Path, num_workers: int) -> None:
     root = labelled_folder(tmp_path)
     bad = root / "images" / "train" / "004.png"
     bad.write_bytes(bad.read_bytes()[:60])
-    data = Thirds(root, batch_size=10, size=16, workers=workers, cache=False)
+    data = Thirds(root, batch_size=10, size=16, num_workers=num_workers, cache=False)
     with pytest.raises(ImageError) as error:
         list(data.train_dataloader())
     assert str(error.value).startswith(f"{bad}: expected an image, found") and "\n" not in str(error.value)
 
 
 def test_images_smaller_than_a_view_are_warned_of_once(tmp_path: Path) -> None:
-    data = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, workers=0)
+    data = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, num_workers=0)
     with pytest.warns(UserWarning, match="32×24 is smaller than a view of 64") as caught:
         (first, _) = data.train_dataloader()
     assert first.global_views.images.shape[-1] == 64 and len(caught) == 1
 
 
 def test_a_worker_that_warned_keeps_the_other_processes_from_it(tmp_path: Path) -> None:
-    loader = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, workers=1).train_dataloader()
+    loader = Thirds(labelled_folder(tmp_path), batch_size=5, size=64, num_workers=1).train_dataloader()
     list(loader)
     assert bool(loader.dataset.warned)  # type: ignore[attr-defined]
 
@@ -257,7 +257,7 @@ def test_a_rectangle_is_no_view() -> None:
 
 
 def test_prediction_gives_each_validation_image_once(tmp_path: Path) -> None:
-    data = Thirds(labelled_folder(tmp_path), batch_size=2, size=16, workers=0)
+    data = Thirds(labelled_folder(tmp_path), batch_size=2, size=16, num_workers=0)
     names = [name for batch in data.predict_dataloader() for name in batch.names]
     assert names == [f"images/val/00{i}.png" for i in range(3)]
     assert data.val_dataloader() == []  # there is nothing to validate unlabelled views with
@@ -265,7 +265,7 @@ def test_prediction_gives_each_validation_image_once(tmp_path: Path) -> None:
 
 def test_native_evaluation_hands_each_image_over_as_it_is(tmp_path: Path) -> None:
     root = labelled_folder(tmp_path)
-    data = FolderDataModule(root, job="segment", size=8, evaluation="native", workers=0)
+    data = FolderDataModule(root, task="segment", size=8, evaluation="native", num_workers=0)
     batches = list(data.val_dataloader())
     assert [len(batch.images) for batch in batches] == [1, 1, 1]
     for index, batch in enumerate(batches):
@@ -278,7 +278,7 @@ def test_predict_on_takes_any_folder_and_predict_only_a_part_of_it(tmp_path: Pat
     for name, size in {"a.png": (9, 5), "b/c.png": (6, 7), "d.png": (4, 4)}.items():
         save(tmp_path / "images" / name, gradient(*size))
     root = labelled_folder(tmp_path / "labelled")
-    data = FolderDataModule(root, job="segment", size=8, predict_on=tmp_path / "images", workers=0)
+    data = FolderDataModule(root, task="segment", size=8, predict_on=tmp_path / "images", num_workers=0)
     (batch,) = data.predict_dataloader()
     assert batch.names == ["a.png", "b/c.png", "d.png"] and batch.images.shape == (3, 3, 8, 8)
     assert [mask.shape for mask in batch.masks] == [(9, 5), (6, 7), (4, 4)]
@@ -289,13 +289,13 @@ def test_predict_on_takes_any_folder_and_predict_only_a_part_of_it(tmp_path: Pat
 
 
 def test_few_unlabelled_images_lie_among_more_and_do_not_depend_on_the_seed() -> None:
-    def names(count: int | None, job: str = "pretrain", seed: int = 0) -> set[str]:
-        source = NoiseData(job, size=12, seed=seed, cache=False, max_images=count).source("train")  # type: ignore[arg-type]
+    def names(count: int | None, task: str = "pretrain", seed: int = 0) -> set[str]:
+        source = NoiseData(task, size=12, seed=seed, cache=False, max_images=count).source("train")  # type: ignore[arg-type]
         return {source.name(index) for index in range(len(source))}
 
     assert len(names(5)) == 5
     assert names(5) < names(9) < names(None) == names(100)
     assert names(5) == names(5, seed=1)
-    assert names(5, job="segment") == names(None)  # labels have a share of their own
+    assert names(5, task="segment") == names(None)  # labels have a share of their own
     with pytest.raises(ValueError, match="max_images: expected at least 1, or null for all, found 0"):
         NoiseData(max_images=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.cityscapes import TRAIN_IDS, VOID_IDS, CityscapesDataModule
-from datamodules.images import ImageError
+from datamodules.reading.images import ImageError
 from tests.datamodules import miniatures
 
 
@@ -18,7 +18,7 @@ def test_label_ids_and_train_ids_give_the_same_classes(tmp_path: Path, train_ids
     if train_ids:
         for path in root.rglob("*_labelIds.png"):
             path.unlink()
-    data = CityscapesDataModule(root, job="segment", cache=False)
+    data = CityscapesDataModule(root, task="segment", cache=False)
     source = data.source("train")
     assert len(source) == 4 and len(data.source("val")) == 2
     assert source.name(0) == "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png"
@@ -28,7 +28,7 @@ def test_label_ids_and_train_ids_give_the_same_classes(tmp_path: Path, train_ids
 def test_a_conversion_that_is_not_whole_is_not_used(tmp_path: Path) -> None:
     root = miniatures.cityscapes(tmp_path, train_ids=True)
     next(root.glob("gtFine/train/bochum/*_labelTrainIds.png")).unlink()
-    data = CityscapesDataModule(root, job="segment", cache=False)
+    data = CityscapesDataModule(root, task="segment", cache=False)
     source = data.source("train")
     for i in range(4):
         np.testing.assert_array_equal(source.pair(i)[1], miniatures.mask([255, 0, 1, 18]))
@@ -44,11 +44,11 @@ def test_every_label_id_is_a_class_or_void() -> None:
 
 def test_test_images_are_what_is_predicted(tmp_path: Path) -> None:
     root = miniatures.cityscapes(tmp_path / "all")
-    (batch,) = CityscapesDataModule(root, job="segment", size=16, workers=0).predict_dataloader()
+    (batch,) = CityscapesDataModule(root, task="segment", size=16, num_workers=0).predict_dataloader()
     assert batch.names == ["leftImg8bit/test/aachen/aachen_000000_000019_leftImg8bit.png"]
     assert (batch.masks[0] == 255).all()
     without = miniatures.cityscapes(tmp_path / "without", test=0)
-    assert len(CityscapesDataModule(without, job="segment").read_predict()) == 2
+    assert len(CityscapesDataModule(without, task="segment").read_predict()) == 2
 
 
 def test_a_missing_mask_and_a_missing_folder_are_named(tmp_path: Path) -> None:
@@ -57,4 +57,4 @@ def test_a_missing_mask_and_a_missing_folder_are_named(tmp_path: Path) -> None:
     root = miniatures.cityscapes(tmp_path)
     next(root.glob("gtFine/val/bochum/*labelIds.png")).unlink()
     with pytest.raises(ImageError, match=r"expected one mask .*bochum_000001_000019_gtFine_labelIds\.png, found none"):
-        CityscapesDataModule(root, job="segment").source("val")
+        CityscapesDataModule(root, task="segment").source("val")

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.images import ImageError
 from datamodules.pascal_context import PascalContextDataModule
 from datamodules.preparing.pascal_annotation import CATEGORIES
+from datamodules.reading.images import ImageError
 from tests.datamodules import miniatures
 
 
 def test_only_images_of_the_lists_are_used_and_background_is_ignored(tmp_path: Path) -> None:
-    data = PascalContextDataModule(miniatures.pascal_context(tmp_path), job="segment", cache=False)
+    data = PascalContextDataModule(miniatures.pascal_context(tmp_path), task="segment", cache=False)
     train, val = data.source("train"), data.source("val")
     assert [Path(train.name(i)).stem for i in range(len(train))] == [f"2008_{i:06d}" for i in range(4)]
     assert [Path(val.name(i)).stem for i in range(len(val))] == ["2008_000004", "2008_000005"]
@@ -43,7 +43,7 @@ def test_missing_lists_and_files_are_named(tmp_path: Path) -> None:
     gone = root / "VOCdevkit" / "VOC2010" / "SegmentationClassContext" / "2008_000002.png"
     gone.unlink()
     with pytest.raises(ImageError, match=r"2008_000002\.png: expected a file.*found nothing"):
-        PascalContextDataModule(root, job="segment").source("train")
+        PascalContextDataModule(root, task="segment").source("train")
     (root / "VOCdevkit" / "VOC2010" / "ImageSets" / "SegmentationContext" / "val.txt").write_text("\n")
     with pytest.raises(ImageError, match=r"val\.txt: expected the name of an image on each line, found none"):
-        PascalContextDataModule(root, job="segment").source("val")
+        PascalContextDataModule(root, task="segment").source("val")

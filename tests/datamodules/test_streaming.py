@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from datamodules.cropping import MultiViewCrop
-from datamodules.images import ImageError, list_images, read_image
+from datamodules.reading.images import ImageError, list_images, read_image
 from datamodules.streaming import StreamingDataModule, _decoded, write_chunks
+from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
 from tests.datamodules.pictures import gradient, save
 
@@ -56,7 +56,7 @@ def fit(folder: Path, chunks: Path, steps: int, resume: Path | None = None) -> l
         max_steps=steps, accelerator="cpu", devices=1, logger=False, callbacks=[saver], enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder,
     ).fit(
-        module, StreamingDataModule(str(chunks), batch_size=3, size=16, workers=0, seed=5), ckpt_path=resume,
+        module, StreamingDataModule(str(chunks), batch_size=3, size=16, num_workers=0, seed=5), ckpt_path=resume,
         weights_only=False,
     )  # fmt: skip
     return module.seen
@@ -86,11 +86,13 @@ def test_each_epoch_has_every_image_once_with_the_views_that_its_key_says(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1])
-def test_chunks_from_elsewhere_pass_through_the_cache(packed: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_chunks_from_elsewhere_pass_through_the_cache(
+    packed: tuple[Path, Path], tmp_path: Path, num_workers: int
+) -> None:
     """What litdata does with an object store, with a folder in its place."""
     data = StreamingDataModule(
-        f"local:{packed[1]}", batch_size=3, size=16, workers=workers, cache_folder=str(tmp_path / "kept")
+        f"local:{packed[1]}", batch_size=3, size=16, num_workers=num_workers, cache_folder=str(tmp_path / "kept")
     )
     assert sorted(i for batch in data.train_dataloader() for i in batch.indices.tolist()) == list(range(12))
     assert list((tmp_path / "kept").rglob("index.json"))
@@ -108,7 +110,7 @@ def test_a_folder_without_chunks_is_answered_with_the_command_that_writes_them(t
 
 def test_less_than_a_batch_is_refused(packed: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="expected images for a batch of 13 in each process, found 12"):
-        StreamingDataModule(str(packed[1]), batch_size=13, size=16, workers=0).train_dataloader()
+        StreamingDataModule(str(packed[1]), batch_size=13, size=16, num_workers=0).train_dataloader()
 
 
 def test_chunks_are_not_mixed_with_older_ones(packed: tuple[Path, Path]) -> None:

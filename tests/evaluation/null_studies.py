@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from src.evaluation.verdict import judge, overlaps, scores
+from src.evaluation.significance import judge, overlaps, scores
 
 CLASSES, PIXELS = 5, 2000
 EASE = np.array([2.0, 1.5, 1.0, 0.5, 0.0])  # log-odds of a right pixel, class by class

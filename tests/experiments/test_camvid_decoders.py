@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.cli import main as run
-from src.studies.config import override, write
-from src.studies.study import Study
+from src.config.yaml_reader import override, write
+from src.studies.plan.study import Study
 from tests.command_line import ROOT
 from tests.datamodules.miniatures import paired
 
@@ -19,7 +19,7 @@ TINY = {
     "model.init_args.backbone.init_args.weights": "none",
     "data.init_args.batch_size": 2,
     "data.init_args.size": [32, 48],
-    "data.init_args.workers": 0,
+    "data.init_args.num_workers": 0,
     "trainer.max_epochs": 1,
     "trainer.check_val_every_n_epoch": 1,
     "trainer.limit_val_batches": 1,

@@ -29,7 +29,7 @@ TINY = [
     "--model.init_args.backbone.init_args.weights=none",
     "--data.init_args.batch_size=2",
     "--data.init_args.size=32",
-    "--data.init_args.workers=0",
+    "--data.init_args.num_workers=0",
     "--trainer.max_epochs=-1",
     "--trainer.max_steps=2",
     "--trainer.check_val_every_n_epoch=null",
@@ -43,7 +43,7 @@ TINY = [
 
 def test_there_are_configurations() -> None:
     kinds = {path.relative_to(ROOT / "experiments").parts[:2] for path in FITS}
-    assert kinds == {(job, data) for job in ("pretrain", "segment") for data in (*miniatures.WRITERS, "scenes")}
+    assert kinds == {(task, data) for task in ("pretrain", "segment") for data in (*miniatures.WRITERS, "scenes")}
 
 
 @pytest.mark.parametrize("path", FITS, ids=lambda path: str(path.relative_to(ROOT / "experiments")))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from src.backbones.adapters import UniAdapter
+from src.backbones.backbone import Backbone
 from src.explanation.drawing import TITLE
 from src.explanation.explaining import Explainer, Explanation, corners, distinct_peaks, pixel_box
-from src.models.adapters import UniAdapter
-from src.models.backbone import Backbone
-from src.models.regional import RegionalAttention
+from src.pretraining.regions import RegionalAttention
 from tests.tiny import tiny_backbone
 
 IMAGES = [np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8) for seed in range(2)]

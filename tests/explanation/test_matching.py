@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from datamodules.views import patch_centres
+from src.backbones.backbone import Features
 from src.explanation.drawing import RIGHT, WRONG
 from src.explanation.matching import SHOWN, VIEW, match_lines, overlapping_views, similar_patches
-from src.models.backbone import Features
+from src.pretraining.correspondence import patch_centres
 
 GRID = (VIEW, VIEW)
 

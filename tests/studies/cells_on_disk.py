@@ -10,19 +10,19 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from src.studies.cells import Cell, Store, write_json
-from src.studies.study import Study
+from src.studies.plan.cells import Cell, Store, write_json
+from src.studies.plan.study import Study
 
 CLASSES = ["sky", "road", "tree"]
 PRETRAIN = {
     "trainer": {"max_steps": 4, "default_root_dir": "runs/x", "logger": None},
     "model": {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"seed": 0}},
-    "data": {"class_path": "datamodules.scenes.ScenesDataModule", "init_args": {"job": "pretrain", "size": 32}},
+    "data": {"class_path": "datamodules.scenes.ScenesDataModule", "init_args": {"task": "pretrain", "size": 32}},
 }
 SEGMENT = {
     "trainer": {"max_epochs": 2},
     "model": {"class_path": "src.segmentation.SemanticSegmentation", "init_args": {"lr": 1e-3}},
-    "data": {"class_path": "datamodules.scenes.ScenesDataModule", "init_args": {"job": "segment", "size": 32}},
+    "data": {"class_path": "datamodules.scenes.ScenesDataModule", "init_args": {"task": "segment", "size": 32}},
 }
 
 

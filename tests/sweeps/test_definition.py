@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from src.sweep_flags import from_agent
+from src.config.sweep_arguments import from_agent
 from src.sweeps.definition import Rungs, Sweep
 from src.sweeps.parameters import Choice, Constant, Integers
 from tests.command_line import ROOT

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.images import IGNORE, ImageError
 from datamodules.preparing import cityscapes_labels
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.preparation import prepare
+from datamodules.reading.images import IGNORE, ImageError
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import save
 from tests.datamodules.preparing.miniature_catalogue import small

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.images import ImageError
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.counting import shortfalls
 from datamodules.preparing.preparation import prepare
+from datamodules.reading.images import ImageError
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
 from tests.datamodules.preparing.local_server import LocalServer, serving

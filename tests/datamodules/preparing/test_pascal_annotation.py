@@ -89,7 +89,7 @@ def test_masks_lie_beside_the_images_of_an_unpacked_copy(tmp_path: Path, server:
     prepare("pascal_context", tmp_path)
     assert (tmp_path / "VOCdevkit" / "VOC2010" / "SegmentationClassContext" / "7.png").is_file()
     assert not (tmp_path / "JPEGImages").exists()
-    source = PascalContextDataModule(tmp_path, job="segment").source("val")
+    source = PascalContextDataModule(tmp_path, task="segment").source("val")
     assert source.name(0) == "VOCdevkit/VOC2010/JPEGImages/8.jpg"
 
 
@@ -97,7 +97,7 @@ def test_the_module_reads_what_was_prepared_beside_an_unpacked_copy(tmp_path: Pa
     prepare("pascal_context", tmp_path)
     with tarfile.open(fileobj=io.BytesIO(voc())) as archive:
         archive.extractall(tmp_path, filter="data")
-    assert PascalContextDataModule(tmp_path, job="segment").source("train").name(0) == "JPEGImages/7.jpg"
+    assert PascalContextDataModule(tmp_path, task="segment").source("train").name(0) == "JPEGImages/7.jpg"
     prepare("pascal_context", tmp_path, verify_only=True)
 
 

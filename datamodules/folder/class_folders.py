@@ -1,0 +1,130 @@
+"""Whole images with one class each: the data of image classification.
+
+A class is a mask of one pixel, so that everything that evaluates masks counts images instead.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.reading.images import IGNORE, ImageError, list_images
+from datamodules.reading.sources import Files, Source
+from datamodules.scenes import ScenesDataModule
+
+
+class Classified:
+    """Images of another source, each with a class.
+
+    Args:
+        source: Of the images.
+        classes: The class of each; None takes the one that covers most of the image's mask.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[int] | None = None) -> None:
+        self.source = source
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self.source.image(index)
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image and class `[1, 1]`."""
+        if self.classes is not None:
+            return self.image(index), np.full((1, 1), self.classes[index], np.uint8)
+        image, mask = self.source.pair(index)
+        counts = np.bincount(mask[mask != IGNORE], minlength=1)
+        return image, np.full((1, 1), counts.argmax(), np.uint8)
+
+
+class ClassFolders(DomainDataModule):
+    """Images in one folder per class: `root/train/<class>/…` and `root/val/<class>/…`, at any depth below.
+
+    Args:
+        root: Folder that holds `train` and `val`.
+        task: See `DomainDataModule`, as all that follow; `segment` is the classification.
+        batch_size: Images per batch and process.
+        size: Side of the views, or (height, width) of the network's input.
+        local_views: Number of local views.
+        local_size: Side of the local views.
+        evaluate_on: `val` or `holdout`.
+        num_workers: Loader processes.
+        seed: Seed of all draws.
+        cache: Keep decoded images in memory.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        task: Literal["pretrain", "segment"] = "pretrain",
+        batch_size: int = 16,
+        size: int | tuple[int, int] = 224,
+        local_views: int = 0,
+        local_size: int = 96,
+        evaluate_on: Literal["val", "holdout"] = "val",
+        num_workers: int = 2,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(
+            task=task,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            evaluate_on=evaluate_on,
+            num_workers=num_workers,
+            seed=seed,
+            cache=cache,
+        )
+        self.root = Path(root)
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        folder = self.root / "train"
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{self.root}: expected the folders train/<class> and val/<class>, found no train; "
+                "set root to the folder above them"
+            )
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if not 2 <= len(found) < IGNORE:
+            raise ImageError(f"{folder}: expected 2 to {IGNORE - 1} folders, one for each class, found {len(found)}")
+        return found
+
+    @property
+    def class_names(self) -> list[str]:
+        return self._classes
+
+    @property
+    def palette(self) -> list[Colour]:
+        hues = [colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9) for index in range(self.num_classes)]
+        return [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b in hues]
+
+    def read(self, split: Split) -> Source:
+        folder = self.root / split
+        if split == "val" and (unknown := {path.name for path in folder.iterdir() if path.is_dir()} - {*self._classes}):
+            raise ImageError(f"{folder}: {', '.join(sorted(unknown))} is no class of {self.root / 'train'}")
+        files = list_images(folder)
+        names = [path.relative_to(folder).parts[0] for path in files]
+        return Classified(Files(self.root, files), [self._classes.index(name) for name in names])
+
+
+class SceneClasses(ScenesDataModule):
+    """Generated scenes, each with the class that covers most of it; arguments as there."""
+
+    def read(self, split: Split) -> Source:
+        return Classified(super().read(split))

@@ -1,0 +1,157 @@
+"""`classes.yaml` of one's own folder: what the ids or the colours in its masks mean.
+
+    - {name: soil, colour: [120, 85, 60]}
+    - {name: crop, colour: "#3cb44b"}
+    - {name: unknown, colour: [0, 0, 0], ignore: true}
+
+Where the entries have an `id`, masks hold ids, and colours are only for pictures; else masks consist of the colours.
+Ids in `ignored_ids` (255) need no entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from datamodules.base import Colour
+from datamodules.reading.images import IGNORE, ImageError
+
+_KEYS = {"name", "id", "colour", "color", "ignore"}
+_NAMES = ("background", "foreground")  # what two ids most often are
+
+
+class FolderClass(NamedTuple):
+    """One entry: a class, or with `ignore` what neither trains nor counts."""
+
+    name: str
+    id: int | None
+    colour: Colour | None
+    ignore: bool
+
+
+class FolderClasses(NamedTuple):
+    """The entries of a file, in its order."""
+
+    entries: list[FolderClass]
+
+    @property
+    def classes(self) -> list[FolderClass]:
+        """Those that are classes."""
+        return [entry for entry in self.entries if not entry.ignore]
+
+    @property
+    def by_id(self) -> dict[int, int]:
+        """Id in a mask → class, or `IGNORE`; empty where masks are coloured."""
+        return {entry.id: self._class(entry) for entry in self.entries if entry.id is not None}
+
+    @property
+    def by_colour(self) -> dict[Colour, int]:
+        """Colour in a mask → class, or `IGNORE`; empty where masks hold ids."""
+        return {e.colour: self._class(e) for e in self.entries if e.id is None and e.colour is not None}
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each class in a mask; its own number where masks are coloured."""
+        return [number if entry.id is None else entry.id for number, entry in enumerate(self.classes)]
+
+    def _class(self, entry: FolderClass) -> int:
+        return IGNORE if entry.ignore else self.classes.index(entry)
+
+
+def read_classes(path: Path) -> FolderClasses:
+    """Read `classes.yaml`.
+
+    Raises:
+        ImageError: Naming the file, the entry and what is wrong with it.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ImageError(
+            f"{path}: expected a list of classes in YAML, found: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(entries, list) or not entries:
+        raise ImageError(f"{path}: expected a list of entries such as {{name: soil, id: 0}}, found {entries!r}")
+    read = FolderClasses([_entry(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, 1)])
+    with_id = [entry.id is not None for entry in read.entries]
+    if any(with_id) and not all(with_id):
+        raise ImageError(f"{path}: expected an id in all entries or in none, found {sum(with_id)} of {len(with_id)}")
+    columns: dict[str, list[Any]] = {
+        "name": [entry.name for entry in read.entries],
+        "id": [entry.id for entry in read.entries],
+        "colour": [entry.colour for entry in read.entries],
+    }
+    for what, values in columns.items():
+        twice = {str(value) for value in values if value is not None and values.count(value) > 1}
+        if twice:
+            raise ImageError(f"{path}: expected each {what} once, found {', '.join(sorted(twice))} twice")
+    check_count(f"{path}", len(read.classes))
+    if not read.classes:
+        raise ImageError(f"{path}: expected at least one entry that is not ignored, found none")
+    return read
+
+
+def classes_among(found: Collection[int], ignored: Collection[int], root: Path) -> list[int]:
+    """The ids that are classes, where only the masks say which there are.
+
+    Args:
+        found: Ids that occur in the masks.
+        ignored: Ids that are no class.
+        root: The folder, for the message.
+
+    Raises:
+        ImageError: If what is ignored leaves fewer than two classes, or if there are more than 255.
+    """
+    classes = sorted(set(found) - set(ignored))
+    left_out = sorted(set(found) & set(ignored))
+    if len(classes) < 2 and left_out:
+        names = _NAMES if len(found) == 2 else [f"class {i}" for i in sorted(found)]
+        entries = [f"- {{name: {name}, id: {i}}}" for name, i in zip(names, sorted(found), strict=True)]
+        raise ImageError(
+            f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
+            f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
+            f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
+        )
+    check_count(f"{root}: masks", len(classes))
+    return classes
+
+
+def check_count(place: str, count: int) -> None:
+    """Check that so many classes can be told apart.
+
+    Raises:
+        ImageError: Naming the place that the classes come from, if there are too many.
+    """
+    if count > IGNORE:
+        raise ImageError(
+            f"{place}: expected at most {IGNORE} classes, found {count}; classes are kept in 8 bits, and {IGNORE} is "
+            "what is ignored: merge classes (or are these numbers of objects, or depths?)"
+        )
+
+
+def _entry(entry: Any, place: str) -> FolderClass:
+    example = "{name: soil, id: 0} or {name: soil, colour: [120, 85, 60]}"
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or set(entry) - _KEYS:
+        raise ImageError(f"{place}: expected {example}, found {entry!r}")
+    number, ignore = entry.get("id"), entry.get("ignore", False)
+    given = entry.get("colour", entry.get("color"))
+    if number is None and given is None:
+        raise ImageError(f"{place}: expected an id or a colour, as in {example}, found neither")
+    if number is not None and (type(number) is not int or not 0 <= number < 2**16):
+        raise ImageError(f"{place}: expected an id from 0 to 65535, found {number!r}")
+    if type(ignore) is not bool:
+        raise ImageError(f"{place}: expected ignore to be true or false, found {ignore!r}")
+    return FolderClass(entry["name"], number, None if given is None else _colour(given, place), ignore)
+
+
+def _colour(given: Any, place: str) -> Colour:
+    if isinstance(given, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", given):
+        red, green, blue = bytes.fromhex(given[1:])
+        return red, green, blue
+    if isinstance(given, list) and len(given) == 3 and all(type(v) is int and 0 <= v <= 255 for v in given):
+        return given[0], given[1], given[2]
+    raise ImageError(f'{place}: expected a colour as [red, green, blue], 0 to 255, or "#rrggbb", found {given!r}')

@@ -1,0 +1,125 @@
+"""Where the images and masks of one's own folder lie: split by folders, by lists, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from datamodules.base import Split
+from datamodules.folder.split_lists import listed
+from datamodules.reading.errors import is_file, is_folder
+from datamodules.reading.images import IMAGE_SUFFIXES, ImageError, list_images
+from datamodules.sampling.splits import holdout
+
+NOT_IMAGES = frozenset({"masks"})
+_MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # what others call them
+
+
+class FolderLayout:
+    """Reads the layout of a folder; see `FolderDataModule`.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def base(self) -> Path:
+        """The folder of all images."""
+        return self.root / "images" if is_folder(self.root / "images") else self.root
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether files name the images of the splits."""
+        return is_file(self.root / "train.txt")
+
+    @property
+    def has_split_folders(self) -> bool:
+        """Whether folders hold the images of the splits."""
+        return not self.has_lists and is_folder(self.base / "train")
+
+    def has(self, split: Split) -> bool:
+        """Whether the folder or the list of a split is there; both splits are where nothing splits the images."""
+        if self.has_lists:
+            return is_file(self.root / f"{split}.txt")
+        return not self.has_split_folders or is_folder(self.image_folder(split))
+
+    def image_folder(self, split: Split) -> Path:
+        """The folder that image names of a split are relative to, when masks are looked for."""
+        if not self.has_split_folders:
+            return self.base
+        parallel = self.root / split / "images"
+        return parallel if is_folder(self.root / "train" / "images") else self.base / split
+
+    def mask_folder(self, split: Split) -> Path:
+        """The folder of the masks of a split, whether it is there or not."""
+        if not self.has_split_folders:
+            return self.root / "masks"
+        within = is_folder(self.root / "train" / "images")
+        return self.root / split / "masks" if within else self.root / "masks" / split
+
+    def masks_elsewhere(self) -> Path | None:
+        """A folder of pictures that by its name holds the masks, where they are not where they are expected."""
+        expected = self.mask_folder("train")
+        if is_folder(self.root / "masks") or is_folder(expected):
+            return None
+        candidates = [place / name for place in (self.root, expected.parent) for name in _MASKS_ELSEWHERE]
+        return next((folder for folder in candidates if is_folder(folder) and _holds_images(folder)), None)
+
+    def mask_files(self, ending: str) -> list[Path]:
+        """All files in the folders of masks whose names, without suffix, have this ending; others are no masks."""
+        folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
+        files = [path for folder in folders if is_folder(folder) for path in list_images(folder)]
+        return [path for path in files if path.stem.endswith(ending)]
+
+    def all_images(self, split: Split) -> list[Path]:
+        """The images of a split; all of them where nothing splits them.
+
+        Raises:
+            FileNotFoundError: If the folder or the list of the split is missing.
+        """
+        if not self.has(split):
+            missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
+            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            raise FileNotFoundError(
+                f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
+                "with evaluate_on: holdout"
+            )
+        if self.has_lists:
+            return self._listed(split)
+        folder = self.image_folder(split)
+        return list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset())
+
+    def images(self, split: Split) -> list[Path]:
+        """The images of a split; where nothing splits them, a fixed fifth is `val`.
+
+        Raises:
+            FileNotFoundError: If a folder or a list is missing.
+            ImageError: If there are too few images to split, or a list names what is not there.
+        """
+        files = self.all_images(split)
+        if self.has_lists or self.has_split_folders:
+            return files
+        kept = set(holdout(len(files)))
+        if not kept and split == "val":
+            raise ImageError(
+                f"{self.base}: expected 5 images or more to keep a fifth for validation, found {len(files)}"
+            )
+        return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
+
+    def _listed(self, split: Split) -> list[Path]:
+        """The images that the list of a split names; the other list is read too, to see that they share none.
+
+        Nothing is kept for the other split: a name in memory takes many times what it takes in a `Listing`.
+        """
+        splits: tuple[Split, ...] = ("train", "val")
+        there = [one for one in splits if self.has(one)]
+        lists = [self.root / f"{one}.txt" for one in there]
+        images = list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
+        return listed(lists, images, (self.base, self.root))[there.index(split)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(Path(file).suffix.lower() in IMAGE_SUFFIXES for _, _, files in os.walk(folder) for file in files)

@@ -1,0 +1,221 @@
+"""Your own images: a folder of them, with masks or without."""
+
+from __future__ import annotations
+
+import colorsys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from tqdm import tqdm
+
+from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.folder.classes import FolderClasses, check_count, classes_among, read_classes
+from datamodules.folder.colour_masks import ColourFiles
+from datamodules.folder.layout import FolderLayout
+from datamodules.folder.summary import summarise
+from datamodules.reading.checking import OnError
+from datamodules.reading.errors import is_file, is_folder
+from datamodules.reading.images import ImageError, mask_ids
+from datamodules.reading.segmentation_folder import pair_masks
+from datamodules.reading.sources import Files, Source
+from datamodules.transforms.segmentation import TrainingTransforms
+
+REPORT = "data.txt"  # in the run folder
+
+
+class FolderDataModule(DomainDataModule):
+    """Images of any folder, found recursively.
+
+    Layout: images lie in `root/images` if there is such a folder, else in `root`. A folder `root/masks` beside them
+    holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
+    preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
+    folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
+    changes, for validation. Without masks nothing is kept: pre-training reads every image. With `train` and no `val`,
+    `evaluate_on: holdout` keeps a fifth of `train`.
+
+    `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder.classes`.
+
+    The first fit in a run folder writes there what it found, `data.txt`.
+
+    Args:
+        root: The folder.
+        class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
+        ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
+        mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
+        task: See `DomainDataModule`, as all that follow.
+        batch_size: Images per batch and process.
+        size: Side of the views, or (height, width) of the segmentation network's input.
+        local_views: Number of local views.
+        local_size: Side of the local views.
+        transforms: What training images and masks go through.
+        evaluate_on: `val` or `holdout`.
+        label_fraction: Share of the training labels to use.
+        extra: Further folders of images for pre-training.
+        on_error: `raise` or `skip`.
+        evaluation: `resized` or `native`.
+        predict_on: Folder of images to predict.
+        num_workers: Loader processes.
+        seed: Seed of all draws.
+        cache: Keep decoded images in memory.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        class_names: list[str] | None = None,
+        ignored_ids: tuple[int, ...] = (255,),
+        mask_ending: str = "",
+        task: Literal["pretrain", "segment"] = "pretrain",
+        batch_size: int = 16,
+        size: int | tuple[int, int] = 224,
+        local_views: int = 0,
+        local_size: int = 96,
+        transforms: TrainingTransforms | None = None,
+        evaluate_on: Literal["val", "holdout"] = "val",
+        label_fraction: float = 1.0,
+        extra: list[Path] | None = None,
+        on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
+        num_workers: int = 2,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> None:
+        super().__init__(
+            task=task,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            transforms=transforms,
+            evaluate_on=evaluate_on,
+            label_fraction=label_fraction,
+            extra=extra,
+            on_error=on_error,
+            evaluation=evaluation,
+            predict_on=predict_on,
+            num_workers=num_workers,
+            seed=seed,
+            cache=cache,
+        )
+        if class_names is not None:
+            check_count("class_names", len(class_names))
+        self.root = Path(root)
+        self.layout = FolderLayout(self.root)
+        self.given_names = class_names
+        self.ignored_ids = ignored_ids
+        self.mask_ending = mask_ending
+
+    @cached_property
+    def described(self) -> FolderClasses | None:
+        """What `classes.yaml` says; None where there is none, or names are given."""
+        path = self.root / "classes.yaml"
+        return read_classes(path) if self.given_names is None and is_file(path) else None
+
+    @property
+    def class_names(self) -> list[str]:
+        if self.described is not None:
+            return [entry.name for entry in self.described.classes]
+        return self.given_names or [f"class {i}" for i in self.ids]
+
+    @property
+    def palette(self) -> list[Colour]:
+        """The colours of `classes.yaml`; else hues a golden angle apart, so that neighbours in id differ."""
+        given = [entry.colour for entry in self.described.classes] if self.described else [None] * self.num_classes
+        return [colour or _colour(i) for i, colour in enumerate(given)]
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """The id of each class in the mask files.
+
+        Raises:
+            ImageError: If neither names nor masks say what the classes are, or masks hold one class and ignored ids.
+        """
+        if self.described is not None:
+            return self.described.ids
+        if self.given_names is not None:
+            most = len(self.given_names) + len(self.ignored_ids)
+            return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
+        masks = self.layout.mask_files(self.mask_ending)
+        if not masks:
+            ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
+            elsewhere = self.layout.masks_elsewhere()
+            instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
+            raise ImageError(
+                f"{self.root}: expected masks{ending} that say what the classes are, found {instead} "
+                "give class_names or classes.yaml"
+            )
+        with ThreadPoolExecutor() as threads:
+            found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
+        return classes_among(set().union(*found), self.ignored_ids, self.root)
+
+    def setup(self, stage: str) -> None:
+        """List the files; the first fit in a run folder tells what they are."""
+        if stage == "fit" and self.trainer is not None:
+            self._tell(Path(self.trainer.default_root_dir) / REPORT)
+        super().setup(stage)
+
+    def read(self, split: Split) -> Source:
+        return self._files(split)
+
+    def read_predict(self) -> Source:
+        """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
+        return Files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
+
+    def _files(self, split: Split) -> Files:
+        masks = self.layout.mask_folder(split)
+        if self.task == "pretrain":
+            if is_folder(masks):
+                return Files(self.root, self.layout.images(split))
+            if elsewhere := self.layout.masks_elsewhere():
+                warnings.warn(
+                    f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
+                    "it if it holds masks, which would be left out, or even be taken for images",
+                    stacklevel=1,  # from here, so that it is shown once, whichever split is read
+                )
+            return Files(self.root, self.layout.all_images(split))
+        files = self.layout.images(split)
+        if not is_folder(masks):
+            elsewhere = self.layout.masks_elsewhere()
+            found = f"{elsewhere}; rename it if it holds them" if elsewhere else "nothing"
+            raise FileNotFoundError(
+                f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
+                f"found {found}; without masks only job: pretrain and predict are possible"
+            )
+        paired = pair_masks(
+            files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending, on_error=self.on_error
+        )
+        if self.described is not None and self.described.by_colour:
+            return ColourFiles(self.root, files, paired, self.described.by_colour)
+        classes = {i: c for c, i in enumerate(self.ids)} if self.described is None else self.described.by_id
+        return Files(self.root, files, paired, dict.fromkeys(self.ignored_ids, self.ignore_index) | classes)
+
+    def _ids_of(self, mask: Path) -> set[int]:
+        try:
+            return mask_ids(mask)
+        except ImageError:
+            if self.on_error == "raise":
+                raise
+            return set()  # named and counted with its image, when that is skipped
+
+    @rank_zero_only
+    def _tell(self, path: Path) -> None:
+        if path.exists():
+            return
+        names = self.class_names if self.task == "segment" else []
+        splits: tuple[Split, ...] = ("train",)
+        if self.task == "segment" and self.evaluate_on == "val":
+            splits = ("train", "val")
+        text = "\n".join([f"{self.root}", *(summarise(split, self._files(split), names) for split in splits)])
+        rank_zero_info(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # names may be in any encoding
+
+
+def _colour(index: int) -> Colour:
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,0 +1,65 @@
+"""The first look at a folder: what is in it, before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.sources import Files
+
+AT_MOST = 500  # images decoded, evenly spread: a minute at most for photographs, however large the folder
+SHOWN = 5  # problems that are told in full
+
+
+def summarise(split: str, files: Files, class_names: Sequence[str]) -> str:
+    """Describe a split in a few lines: count, sizes, share of each class, and what cannot be used.
+
+    Files are read as training reads them, so that all that would stop it is found in those that are looked at.
+
+    Args:
+        split: Its name.
+        files: Its images, and masks if there are any.
+        class_names: In the order of the classes; unused without masks.
+    """
+    looked = sorted({round(i) for i in np.linspace(0, len(files) - 1, min(AT_MOST, len(files)))})
+
+    def look(index: int) -> tuple[tuple[int, int] | None, np.ndarray, str | None]:
+        counts = np.zeros(256, np.int64)
+        try:
+            if files.masks is None:
+                image = files.image(index)
+            else:
+                image, mask = files.pair(index)
+                counts = np.bincount(mask.ravel(), minlength=256)
+        except ImageError as error:
+            return None, counts, str(error)
+        return (image.shape[1], image.shape[0]), counts, None
+
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(look, looked))
+    sizes = np.array([size for size, _, _ in found if size is not None]).reshape(-1, 2)
+    problems = [problem for _, _, problem in found if problem is not None]
+    lines = [f"{split}: {len(files)} images" + ("" if len(looked) == len(files) else f", of which {len(looked)} seen")]
+    if len(sizes):
+        lines.append(f"  width {_spread(sizes[:, 0])}, height {_spread(sizes[:, 1])} pixels")
+    if files.masks is not None:
+        lines += _classes(np.sum([counts for _, counts, _ in found], axis=0), class_names)
+    lines.append(f"  problems: {len(problems) or 'none'}")
+    lines += [f"    {problem}" for problem in problems[:SHOWN]]
+    return "\n".join(lines)
+
+
+def _spread(values: np.ndarray) -> str:
+    if values.min() == values.max():
+        return str(values[0])
+    return f"{values.min()} to {values.max()} (median {int(np.median(values))})"
+
+
+def _classes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
+    labelled = max(1, int(counts[:IGNORE].sum()))
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}} {counts[c] / labelled:7.2%}" for c, name in enumerate(names)]
+    return [*lines, f"  of labelled pixels; {counts[IGNORE] / max(1, int(counts.sum())):.2%} are ignored"]

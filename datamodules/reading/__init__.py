@@ -1,0 +1,1 @@
+"""Image, mask and TIFF files, and the errors they raise."""

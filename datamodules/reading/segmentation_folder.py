@@ -1,0 +1,184 @@
+"""Labelled data sets made of image and mask files, whatever their layout."""
+
+from __future__ import annotations
+
+import unicodedata
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.reading.checking import OnError
+from datamodules.reading.images import ImageError, list_images
+from datamodules.reading.sources import Files, Source
+from datamodules.transforms.segmentation import TrainingTransforms
+
+
+class SegmentationFolder(DomainDataModule):
+    """A labelled data set below one folder. A subclass states its classes and where the files of a split lie.
+
+    Args:
+        root: Folder that holds the data set; its layout is the subclass's.
+        task: See `DomainDataModule`, as all that follow.
+        batch_size: Images per batch and process.
+        size: Side of the views, or (height, width) of the segmentation network's input.
+        local_views: Number of local views.
+        local_size: Side of the local views.
+        transforms: What training images and masks go through.
+        evaluate_on: `val` or `holdout`.
+        label_fraction: Share of the training labels to use.
+        extra: Further folders of images for pre-training.
+        on_error: `raise` or `skip`.
+        evaluation: `resized` or `native`.
+        predict_on: Folder of images to predict.
+        num_workers: Loader processes.
+        seed: Seed of all draws.
+        cache: Keep decoded images in memory.
+        max_images: Images of the data set that pre-training sees at most.
+    """
+
+    CLASSES: ClassVar[dict[str, Colour]]
+    """Name → colour, in the order of the classes."""
+    LABELS: ClassVar[dict[int, int]]
+    """Id in the mask files → class, or `IGNORE`; any other id is an error."""
+    LAYOUT: ClassVar[str]
+    """What the folder should hold, for whoever gave another one."""
+
+    def __init__(
+        self,
+        root: Path,
+        task: Literal["pretrain", "segment"] = "pretrain",
+        batch_size: int = 16,
+        size: int | tuple[int, int] = 224,
+        local_views: int = 0,
+        local_size: int = 96,
+        transforms: TrainingTransforms | None = None,
+        evaluate_on: Literal["val", "holdout"] = "val",
+        label_fraction: float = 1.0,
+        extra: list[Path] | None = None,
+        on_error: OnError = "raise",
+        evaluation: Literal["resized", "native"] = "resized",
+        predict_on: Path | None = None,
+        num_workers: int = 2,
+        seed: int = 0,
+        cache: bool = True,
+        max_images: int | None = None,
+    ) -> None:
+        super().__init__(
+            task=task,
+            batch_size=batch_size,
+            size=size,
+            local_views=local_views,
+            local_size=local_size,
+            transforms=transforms,
+            evaluate_on=evaluate_on,
+            label_fraction=label_fraction,
+            extra=extra,
+            on_error=on_error,
+            evaluation=evaluation,
+            predict_on=predict_on,
+            num_workers=num_workers,
+            seed=seed,
+            cache=cache,
+            max_images=max_images,
+        )
+        self.root = Path(root)
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.CLASSES)
+
+    @property
+    def ids(self) -> list[int]:
+        return [min(i for i, c in self.LABELS.items() if c == k) for k in range(self.num_classes)]
+
+    @property
+    def palette(self) -> list[Colour]:
+        return list(self.CLASSES.values())
+
+    @abstractmethod
+    def images(self, split: Split) -> list[Path]:
+        """The image files of a split, in an order that never changes.
+
+        Raises:
+            FileNotFoundError: If the data set is not there.
+            ImageError: If it is not what it should be.
+        """
+
+    @abstractmethod
+    def masks(self, split: Split, images: list[Path]) -> list[Path]:
+        """The mask file of each image.
+
+        Raises:
+            FileNotFoundError, ImageError: As `images`.
+        """
+
+    def labels(self, split: Split) -> dict[int, int]:
+        """What the ids in the masks of a split stand for."""
+        return self.LABELS
+
+    def read(self, split: Split) -> Source:
+        images = self.images(split)
+        if self.task == "pretrain":
+            return Files(self.root, images)
+        return Files(self.root, images, self.masks(split, images), self.labels(split))
+
+    def listed(self, folder: Path) -> list[Path]:
+        """The images below a folder of the data set.
+
+        Raises:
+            FileNotFoundError: If there is none, with the layout that was expected.
+        """
+        if not folder.is_dir():
+            place = folder.relative_to(self.root)
+            raise FileNotFoundError(
+                f"{self.root}: expected {self.LAYOUT}, found no {place}; set root to the folder above them"
+            )
+        return list_images(folder)
+
+
+def pair_masks(
+    images: list[Path],
+    image_folder: Path,
+    mask_folder: Path,
+    image_ending: str = "",
+    mask_ending: str = "",
+    on_error: OnError = "raise",
+) -> list[Path]:
+    """Find the mask of each image: the same path below the other folder, with any suffix.
+
+    Args:
+        images: Files below `image_folder`.
+        image_folder: Of a split.
+        mask_folder: Of the same split.
+        image_ending: What image names have before their suffix, and masks do not: `_leftImg8bit`.
+        mask_ending: What mask names have instead; files without it are no masks.
+        on_error: `skip` gives an image that has no mask, or several, a path where no file is: it is then skipped and
+            counted with all that cannot be read.
+
+    Raises:
+        FileNotFoundError: If there is no folder of masks.
+        ImageError: Naming an image without a mask, or with several, unless these are skipped.
+    """
+    if not mask_folder.is_dir():
+        raise FileNotFoundError(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
+    by_stem: dict[str, list[Path]] = {}
+    for path in list_images(mask_folder):
+        stem = _stem(path, mask_folder)
+        if stem.endswith(mask_ending):
+            by_stem.setdefault(stem.removesuffix(mask_ending), []).append(path)
+    masks = []
+    for image in images:
+        stem = _stem(image, image_folder).removesuffix(image_ending)
+        found = by_stem.get(stem, [])
+        expected = mask_folder / f"{stem}{mask_ending}.png"
+        if len(found) != 1 and on_error == "raise":
+            names = ", ".join(path.name for path in found) or "none"
+            raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
+        masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
+    return masks
+
+
+def _stem(path: Path, folder: Path) -> str:
+    """Path below a folder without its suffix, its letters composed: macOS writes ä as two characters."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -1,0 +1,226 @@
+"""Where images and masks come from: files, memory, or a part of another source."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from datamodules.reading.images import IGNORE, ImageError, read_image, read_mask
+from datamodules.reading.path_list import Listing
+
+logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 2**30  # a set that would take more memory than this is decoded at each use instead
+CACHE_MARGIN = 2.5  # short side of a cached image over the side of a view; see `Cached`
+
+
+class Source(Protocol):
+    """A list of images, with masks where there are any."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Path of the image relative to the data set, or a made-up name: unique, and the same in every run."""
+        ...
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """RGB `[h, w, 3]`."""
+        ...
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """RGB `[h, w, 3]` and classes `[h, w]`; `IGNORE` where unknown, everywhere if there is no mask."""
+        ...
+
+
+class Files:
+    """Image files, with mask files beside them or without.
+
+    Args:
+        root: The folder that names are relative to.
+        images: Image files.
+        masks: The mask file of each image; None where nothing is labelled.
+        labels: id in a mask file → class, or `IGNORE`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        images: Sequence[Path],
+        masks: Sequence[Path] | None = None,
+        labels: Mapping[int, int] | None = None,
+    ) -> None:
+        assert masks is None or (len(masks) == len(images) and labels is not None)
+        self.root = root
+        self.images = Listing(root, images)
+        self.masks = None if masks is None else Listing(root, masks)
+        self.labels = labels or {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return self.images[index].relative_to(self.root).as_posix()
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return read_image(self.images[index])
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image and mask.
+
+        Raises:
+            ImageError: If a file is unusable, or the mask is not of the image's size.
+        """
+        image = self.image(index)
+        if self.masks is None:
+            return image, np.full(image.shape[:2], IGNORE, np.uint8)
+        mask = self.mask(index)
+        if image.shape[:2] != mask.shape:
+            raise ImageError(
+                f"{self.masks[index]}: expected a mask of its image's size, {image.shape[1]}×{image.shape[0]} "
+                f"({self.images[index]}), found {mask.shape[1]}×{mask.shape[0]}; make both the same size "
+                "(resize masks without interpolation)"
+            )
+        return image, mask
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask file of an image, as classes.
+
+        Raises:
+            ImageError: If it is unusable.
+        """
+        assert self.masks is not None
+        return read_mask(self.masks[index], self.labels)
+
+
+class Subset:
+    """Some of the samples of a source.
+
+    Args:
+        source: The whole.
+        indices: Which samples, in which order.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int] | NDArray[np.int64]) -> None:
+        self.source = source
+        # 8 bytes each, and no reference counts that workers would write to
+        self.indices = np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.source.name(self.indices[index])
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self.source.image(self.indices[index])
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return self.source.pair(self.indices[index])
+
+
+class Concat:
+    """Several sources, one after the other.
+
+    Args:
+        sources: The parts. The first keeps its names; those of the others begin with their place, as in `1:a.jpg`.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self.ends = np.cumsum([len(source) for source in sources]).tolist()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def name(self, index: int) -> str:
+        place, inside = self._place(index)
+        name = self.sources[place].name(inside)
+        return name if place == 0 else f"{place}:{name}"
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        place, inside = self._place(index)
+        return self.sources[place].image(inside)
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        place, inside = self._place(index)
+        return self.sources[place].pair(inside)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Which source, and where in it."""
+        place = bisect.bisect_right(self.ends, index)
+        return place, index - (self.ends[place - 1] if place else 0)
+
+
+class Cached:
+    """A source that is decoded once, before the loader's workers start, and shared with them.
+
+    Images for views of side `view` are kept no larger than they need to be: with a short side of `CACHE_MARGIN` times
+    the view, the smallest global crop (a quarter of the area at the flattest aspect: 0.43 of a square's side)
+    still has more pixels than the view, so no global view gets coarser than one from the original.
+
+    Args:
+        source: What to read.
+        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
+    """
+
+    def __init__(self, source: Source, view: int | None = None) -> None:
+        self.source = source
+        self.view = view
+        with ThreadPoolExecutor() as threads:  # the decoders release the interpreter lock
+            samples = threads.map(self._read, range(len(source)))
+            self.samples = list(tqdm(samples, "decoding", len(source), unit="image", delay=5, leave=False))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self.samples[index][0]
+
+    def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image, mask = self.samples[index]
+        assert mask is not None
+        return image, mask
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        if self.view is None:
+            return self.source.pair(index)
+        return shrink(self.source.image(index), round(self.view * CACHE_MARGIN)), None
+
+
+def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize an image so that its short side is `side` pixels, bicubic with antialiasing; smaller ones stay."""
+    height, width = image.shape[:2]
+    if min(height, width) <= side:
+        return image
+    scale = side / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def cache(source: Source, view: int | None = None) -> Source:
+    """Keep a source in memory if a sample of its images says that it fits in `CACHE_BYTES`; else leave it as it is.
+
+    Args:
+        source: What to read.
+        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
+    """
+    images = [source.image(i) for i in range(0, len(source), max(1, len(source) // 8))]
+    if view is not None:
+        images = [shrink(image, round(view * CACHE_MARGIN)) for image in images]
+    expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if view is None else 1)
+    if expected > CACHE_BYTES:
+        logger.info("%d images would take %.1f GiB of memory: decoding them at each use", len(source), expected / 2**30)
+        return source
+    return Cached(source, view)

@@ -1,0 +1,1 @@
+"""Samplers, splits and the state that resumes them."""

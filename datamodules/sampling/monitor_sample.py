@@ -1,0 +1,82 @@
+"""A fixed sample of a domain for watching a pre-training: the same images, views and masks in every run.
+
+Shapes: V views · B images · S side of a view · h, w native size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.batches import (
+    LabelledPairs,
+    SegmentationBatch,
+    UnlabelledViews,
+    collate_evaluation,
+    collate_views,
+)
+from datamodules.reading.images import ImageError
+from datamodules.reading.sources import Source
+from datamodules.sampling.splits import holdout
+from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.views import Crops
+
+logger = logging.getLogger(__name__)
+
+SEED = 0  # of the views' crops and colours: another one than the run's would make runs with other seeds incomparable
+
+
+class MonitorSample(NamedTuple):
+    """Images to measure features on.
+
+    Attributes:
+        crops: Two views of each of some training images.
+        bank: Labelled training images to look labels up in, resized to S×S, masks at native size; None without masks.
+        queries: Labelled images of the held-out fifth of the training images; None without masks.
+    """
+
+    crops: Crops
+    bank: SegmentationBatch | None
+    queries: SegmentationBatch | None
+
+
+def fixed_views(source: Source, side: int, images: int) -> Crops:
+    """Two views of each of `images` images, or of all if there are fewer; none of it depends on a run."""
+    views = UnlabelledViews(source, MultiViewCrop(side, seed=SEED))
+    return collate_views([views[(0, place)] for place in spread(range(len(source)), images)])
+
+
+def bank_and_queries(
+    read_train: Callable[[], Source], side: int, labelled: int
+) -> tuple[SegmentationBatch, SegmentationBatch] | tuple[None, None]:
+    """Labelled training images, a third of them from the held-out fifth; none where masks are missing or unusable.
+
+    Args:
+        read_train: Lists the labelled training images.
+        side: Of the square that images are resized to.
+        labelled: How many images.
+    """
+    try:
+        train = read_train()
+        kept = holdout(len(train))
+        rest = sorted(set(range(len(train))) - set(kept))
+        if not kept or not labelled:
+            return None, None
+        pairs = LabelledPairs(train, (side, side), training=False)
+        bank = [pairs[place] for place in spread(rest, labelled - labelled // 3)]
+        queries = [pairs[place] for place in spread(kept, labelled // 3)]
+        return collate_evaluation(bank), collate_evaluation(queries)
+    except FileNotFoundError:
+        logger.info("no masks: this pre-training is watched by what needs no labels")
+    except ImageError as error:  # pre-training does not need masks: a bad one must not end it
+        logger.warning("this pre-training is watched without labels: %s", error)
+    return None, None
+
+
+def spread(places: range | list[int], count: int) -> list[int]:
+    """`count` of the places at equal distances, or all: neighbours in a list of files are often alike."""
+    chosen = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
+    return [places[i] for i in chosen]

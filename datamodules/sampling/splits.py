@@ -1,0 +1,21 @@
+"""Parts of a data set: the fifth that settings are chosen on, and shares of the labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def holdout(size: int) -> list[int]:
+    """The fixed fifth of the training images that settings are chosen on; it never depends on a run's seed."""
+    return sorted(int(i) for i in np.random.default_rng(2509_17816).permutation(size)[: size // 5])
+
+
+def nested_fraction(size: int, fraction: float, seed: int) -> list[int]:
+    """Sorted indices of a share of `size` samples, at least one. For one seed a smaller share lies inside a larger."""
+    order = np.random.default_rng([2509_17816, seed]).permutation(size)
+    return sorted(int(i) for i in order[: max(1, round(size * fraction))])
+
+
+def subsample(size: int, count: int) -> list[int]:
+    """Sorted indices of a fixed `count` of `size` images; fewer lie among more, whatever a run's seed."""
+    return sorted(int(i) for i in np.random.default_rng([2509_17816, 0, 1]).permutation(size)[:count])

@@ -1,0 +1,1 @@
+"""Augmentations: multi-crop for pre-training, geometry and colour for segmentation."""

@@ -1,0 +1,12 @@
+"""Adapters: the few parameters that learn while the backbone stays as it is (method, section 1).
+
+UniAdapter and AdaptFormer wrap each block; LoRA and SLR reparametrise weights and can therefore be merged into them;
+BitFit, LastBlocks and Full mark parameters that are already there. All answer `Adapter`.
+"""
+
+from src.backbones.adapters.adapter import Adapter, Report
+from src.backbones.adapters.bottleneck import AdaptFormer, UniAdapter
+from src.backbones.adapters.low_rank import SLR, LoRA
+from src.backbones.adapters.selective import BitFit, Full, LastBlocks
+
+__all__ = ["SLR", "AdaptFormer", "Adapter", "BitFit", "Full", "LastBlocks", "LoRA", "Report", "UniAdapter"]

@@ -1,0 +1,180 @@
+"""UniAdapter and AdaptFormer: a bottleneck inside each block, around frozen children.
+
+Shapes: D width · r rank · tokens `[B, T, D]`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from timm.models.eva import EvaBlock
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from src.backbones.adapters.adapter import Adapter
+
+if TYPE_CHECKING:
+    from src.backbones.backbone import Backbone
+
+
+class Bottleneck(nn.Module):
+    """`s · (ReLU(x W_down + b_down) W_up + b_up)`, zero at initialisation.
+
+    Args:
+        width: D.
+        rank: r.
+        scale: s.
+        norm: Normalise the input with a LayerNorm of its own.
+        init: Distribution of W_down's start; W_up and b_up always start at zero.
+    """
+
+    def __init__(self, width: int, rank: int, scale: float, norm: bool, init: Literal["kaiming", "normal"]) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.down = nn.Linear(width, rank)
+        self.up = nn.Linear(rank, width)
+        if init == "kaiming":
+            nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
+        else:
+            nn.init.normal_(self.down.weight, std=0.02)
+        for start in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(start)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.scale * self.up(torch.relu(self.down(self.norm(tokens))))
+
+
+class AdaptedBlock(nn.Module):
+    """A frozen transformer block with a bottleneck between its own children, run in the block's own order.
+
+    Args:
+        block: timm's `Block` or `EvaBlock`.
+        bottleneck: The adapter.
+        placement: `sequential`: on the residual stream after attention (paper, UniAdapter). `parallel`: reads the
+            post-attention stream and is added beside the MLP's output (UniAdapter's public code). `normed`: the same,
+            but reads what the MLP reads, after the block's second norm (AdaptFormer).
+    """
+
+    def __init__(
+        self, block: Any, bottleneck: Bottleneck, placement: Literal["sequential", "parallel", "normed"]
+    ) -> None:
+        super().__init__()
+        self.block: Any = block
+        self.bottleneck = bottleneck
+        self.placement = placement
+        self.enabled = True
+
+    def forward(self, tokens: Tensor, **options: Tensor) -> Tensor:
+        if not self.enabled:
+            return self.block(tokens, **options)
+        block = self.block
+        tokens = tokens + block.drop_path1(_scaled(block, 1, block.attn(block.norm1(tokens), **options)))
+        if self.placement == "sequential":
+            tokens = tokens + self.bottleneck(tokens)
+        normed = block.norm2(tokens)
+        output = tokens + block.drop_path2(_scaled(block, 2, block.mlp(normed)))
+        if self.placement == "parallel":
+            output = output + self.bottleneck(tokens)
+        elif self.placement == "normed":
+            output = output + self.bottleneck(normed)
+        return output
+
+
+def _scaled(block: Any, branch: int, values: Tensor) -> Tensor:
+    """Layer scale as the block has it: a module (`Block`) or a bare vector that may be missing (`EvaBlock`)."""
+    if isinstance(block, EvaBlock):
+        gamma = getattr(block, f"gamma_{branch}")
+        return values if gamma is None else gamma * values
+    return getattr(block, f"ls{branch}")(values)
+
+
+def inner_block(block: Any) -> Any:
+    """timm's own block, whether or not an adapter wraps it."""
+    return block.block if isinstance(block, AdaptedBlock) else block
+
+
+class _Wrapping(Adapter):
+    """Kinds that wrap every block in an `AdaptedBlock`."""
+
+    def _install(self, trunk: Any) -> list[str]:
+        for depth, block in enumerate(trunk.blocks):
+            if type(block) not in (Block, EvaBlock):
+                raise ValueError(
+                    f"{self} knows timm's Block and EvaBlock, but blocks.{depth} is a {type(block).__name__}; "
+                    "use LoRA or SLR, which only touch linear layers"
+                )
+        for depth, block in enumerate(trunk.blocks):
+            trunk.blocks[depth] = self._wrap(block, trunk.embed_dim)
+        return [f"blocks.{depth}" for depth in range(len(trunk.blocks))]
+
+    @abstractmethod
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock: ...
+
+    def uninstall(self, backbone: Backbone) -> None:
+        self._adapted(backbone)
+        for depth, block in enumerate(backbone.trunk.blocks):
+            backbone.trunk.blocks[depth] = inner_block(block)
+
+    @contextmanager
+    def disabled(self, backbone: Backbone) -> Iterator[None]:
+        blocks = self._adapted(backbone)
+        before = [block.enabled for block in blocks]
+        for block in blocks:
+            block.enabled = False
+        try:
+            yield
+        finally:
+            for block, enabled in zip(blocks, before, strict=True):
+                block.enabled = enabled
+
+    def _adapted(self, backbone: Backbone) -> list[AdaptedBlock]:
+        blocks = [block for block in backbone.trunk.blocks if isinstance(block, AdaptedBlock)]
+        if not blocks:
+            raise self._absent(backbone, "adapted blocks")
+        return blocks
+
+
+@dataclass(frozen=True)
+class UniAdapter(_Wrapping):
+    """`x ← x + s · (ReLU(x W_down + b_down) W_up + b_up)` after every self-attention layer (paper; arXiv 2302.06605).
+
+    Args:
+        rank: r; 64 is our choice.
+        scale: s; 0.1 is our choice.
+        placement: `sequential`, on the residual stream (the paper's), or `parallel`, beside the MLP.
+        norm: LayerNorm before the projection down; `none` is our choice.
+        init: How W_down starts; the rest starts at zero, so an untouched adapter is the identity bit for bit.
+    """
+
+    rank: int = 64
+    scale: float = 0.1
+    placement: Literal["sequential", "parallel"] = "sequential"
+    norm: Literal["none", "layernorm"] = "none"
+    init: Literal["kaiming", "normal"] = "kaiming"
+
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock:
+        bottleneck = Bottleneck(width, self.rank, self.scale, self.norm == "layernorm", self.init)
+        return AdaptedBlock(block, bottleneck.to(block.attn.proj.weight), self.placement)
+
+
+@dataclass(frozen=True)
+class AdaptFormer(_Wrapping):
+    """A bottleneck parallel to the MLP that reads the MLP's normalised input (AdaptFormer, arXiv 2205.13535).
+
+    Args:
+        rank: r; 64 as in its paper.
+        scale: s; 0.1 as in its paper.
+    """
+
+    rank: int = 64
+    scale: float = 0.1
+
+    def _wrap(self, block: Any, width: int) -> AdaptedBlock:
+        bottleneck = Bottleneck(width, self.rank, self.scale, False, "kaiming")
+        return AdaptedBlock(block, bottleneck.to(block.attn.proj.weight), "normed")

@@ -1,0 +1,175 @@
+"""LoRA and SLR: low-rank updates of frozen weights, which can be merged into them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from src.backbones.adapters.adapter import Adapter
+
+if TYPE_CHECKING:
+    from src.backbones.backbone import Backbone
+
+Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
+
+
+def _layer_rows(block: Any, target: Target) -> tuple[Any, int, slice]:
+    """The linear layer that holds a target, the index of its part and the rows of its weight (q, k, v are fused)."""
+    attention, mlp = block.attn, block.mlp
+    if target in ("q", "k", "v"):
+        if attention.qkv is None:
+            return getattr(attention, f"{target}_proj"), 0, slice(None)
+        rows, part = attention.qkv.weight.shape[0] // 3, "qkv".index(target)
+        return attention.qkv, part, slice(part * rows, (part + 1) * rows)
+    layer = attention.proj if target == "proj" else getattr(mlp, target, None)
+    if layer is None:
+        raise ValueError(f"{type(mlp).__name__} has no layer {target}; choose other targets for this trunk")
+    return layer, 0, slice(None)
+
+
+class LowRankUpdate(nn.Module):
+    """Weight reparametrisation: `W ← W + scale · B A` on chosen rows, optionally `diag(out) W diag(in)` first.
+
+    Args:
+        weight: The frozen weight `[out, in]`.
+        rows: Slices of rows, each with its own A `[r, in]` (Kaiming) and B `[rows, r]` (zero).
+        rank: r.
+        scale: Factor of the update.
+        scaling: Also learn a scale per input and per output, both starting at one.
+    """
+
+    def __init__(self, weight: Tensor, rows: list[slice], rank: int, scale: float, scaling: bool) -> None:
+        super().__init__()
+        self.rows, self.scale, self.enabled = rows, scale, True
+        counts = [len(range(*part.indices(weight.shape[0]))) for part in rows]
+        self.down = nn.ParameterList([torch.empty(rank, weight.shape[1]) for _ in rows])
+        self.up = nn.ParameterList([torch.zeros(count, rank) for count in counts])
+        for start in self.down:
+            nn.init.kaiming_uniform_(start, a=5**0.5)
+        self.scale_in = nn.Parameter(torch.ones(weight.shape[1])) if scaling else None
+        self.scale_out = nn.Parameter(torch.ones(weight.shape[0])) if scaling else None
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if not self.enabled:
+            return weight
+        updated = weight
+        if self.scale_in is not None and self.scale_out is not None:
+            updated = self.scale_out[:, None] * weight * self.scale_in
+        deltas = [torch.zeros_like(weight[:0])]
+        position = 0
+        for part, down, up in zip(self.rows, self.down, self.up, strict=True):
+            start, stop, _ = part.indices(weight.shape[0])
+            deltas += [torch.zeros_like(weight[position:start]), self.scale * (up @ down)]
+            position = stop
+        deltas.append(torch.zeros_like(weight[position:]))
+        return updated + torch.cat(deltas)
+
+
+class _Reparametrising(Adapter):
+    """Kinds that reparametrise the weights of linear layers."""
+
+    rank: int
+    targets: tuple[Target, ...]
+
+    @property
+    @abstractmethod
+    def update_scale(self) -> float: ...
+
+    _scaling = False
+
+    def _install(self, trunk: Any) -> list[str]:
+        places = []
+        for depth, block in enumerate(trunk.blocks):
+            layers: dict[Any, list[tuple[int, slice]]] = {}
+            for target in self.targets:
+                layer, part, rows = _layer_rows(block, target)
+                layers.setdefault(layer, []).append((part, rows))
+                places.append(f"blocks.{depth}.{target}")
+            for layer, parts in layers.items():
+                ordered = [rows for _, rows in sorted(parts, key=lambda part: part[0])]
+                update = LowRankUpdate(layer.weight, ordered, self.rank, self.update_scale, self._scaling)
+                parametrize.register_parametrization(layer, "weight", update.to(layer.weight))
+        return places
+
+    def uninstall(self, backbone: Backbone) -> None:
+        self._fold(backbone, keep=False)
+
+    def merge(self, backbone: Backbone) -> None:
+        self._fold(backbone, keep=True)
+        backbone.adapter, backbone.adapter_names = None, ()
+
+    def _fold(self, backbone: Backbone, keep: bool) -> None:
+        """Put plain weights back, updated or as they were.
+
+        Not by torch's `remove_parametrizations`: it writes into the frozen weight, and changes the layer's class; a
+        deep copy shares the class, and the teacher the weight as well.
+        """
+        layers: list[Any] = [m for m in backbone.trunk.modules() if parametrize.is_parametrized(m, "weight")]
+        if not layers:
+            raise self._absent(backbone, "reparametrised weights")
+        for layer in layers:
+            update, weight = layer.parametrizations["weight"][0], layer.parametrizations["weight"].original
+            if keep:
+                update.enabled = True
+                weight = nn.Parameter(update(weight).detach())
+            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            del layer.parametrizations
+            layer.weight = weight.requires_grad_(False)
+
+    @contextmanager
+    def disabled(self, backbone: Backbone) -> Iterator[None]:
+        updates = [module for module in backbone.trunk.modules() if isinstance(module, LowRankUpdate)]
+        if not updates:
+            raise self._absent(backbone, "reparametrised weights")
+        before = [update.enabled for update in updates]
+        for update in updates:
+            update.enabled = False
+        try:
+            yield
+        finally:
+            for update, enabled in zip(updates, before, strict=True):
+                update.enabled = enabled
+
+
+@dataclass(frozen=True)
+class LoRA(_Reparametrising):
+    """`W ← W + (alpha / rank) · B A` (LoRA, arXiv 2106.09685).
+
+    Args:
+        rank: r; 8 is our choice.
+        alpha: Numerator of the update's scale; 16 is our choice.
+        targets: Which projections; q and v as in its paper.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[Target, ...] = ("q", "v")
+
+    @property
+    def update_scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class SLR(_Reparametrising):
+    """Scaled low rank: `W ← diag(s_out) W diag(s_in) + B A` (Scheibenreif et al. 2024).
+
+    Args:
+        rank: r; 8 is our choice.
+        targets: Which linear layers; all of a block's.
+    """
+
+    rank: int = 8
+    targets: tuple[Target, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
+    _scaling = True
+
+    @property
+    def update_scale(self) -> float:
+        return 1.0

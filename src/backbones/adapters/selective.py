@@ -1,0 +1,122 @@
+"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, beside their frozen values."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from src.backbones.adapters.adapter import Adapter
+
+if TYPE_CHECKING:
+    from src.backbones.backbone import Backbone
+
+
+class FrozenValues(nn.Module):
+    """Values that a trunk's marked parameters had before they trained, held as buffers.
+
+    Buffers follow the trunk to another device or dtype and survive a deep copy. They are not persistent: state dicts,
+    checkpoints and weight hashes do not see them, and a resumed run has them from the backbone's own weights. Networks
+    that share their frozen tensors share this module.
+
+    Args:
+        values: Tensors by the parameters' names in the trunk; kept as they are, not copied.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, value in values.items():
+            self.register_buffer(name.replace(".", "/"), value, persistent=False)  # torch allows no dot in a name
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        """Names of the parameters in the trunk, and their frozen values."""
+        return [(name.replace("/", "."), value) for name, value in self.named_buffers(remove_duplicate=False)]
+
+
+class _Marking(Adapter):
+    """Kinds that let some of the trunk's own parameters train.
+
+    A marked parameter is replaced by a trainable copy of itself, so that another trunk with the same frozen tensors is
+    left alone; the values it had stay in `trunk.frozen_values`.
+    """
+
+    _no_merge = "its values are the weights already"
+
+    @abstractmethod
+    def _chosen(self, trunk: Any) -> list[str]:
+        """Names of the parameters to train."""
+
+    def _install(self, trunk: Any) -> list[str]:
+        chosen = self._chosen(trunk)
+        frozen = {name: trunk.get_parameter(name).detach() for name in chosen}
+        for name, value in frozen.items():
+            _set_parameter(trunk, name, nn.Parameter(value.clone()))
+        if frozen:
+            trunk.frozen_values = FrozenValues(frozen)
+        return chosen
+
+    def uninstall(self, backbone: Backbone) -> None:
+        trunk = backbone.trunk
+        for name, value in self._frozen(backbone).items():
+            _set_parameter(trunk, name, nn.Parameter(value, requires_grad=False))
+        del trunk.frozen_values
+
+    @contextmanager
+    def disabled(self, backbone: Backbone) -> Iterator[None]:
+        frozen = self._frozen(backbone).items()
+        marked = [backbone.trunk.get_parameter(name) for name, _ in frozen]
+        trained = [parameter.detach().clone() for parameter in marked]
+        for parameter, (_, value) in zip(marked, frozen, strict=True):
+            parameter.data.copy_(value)
+        try:
+            yield
+        finally:
+            for parameter, values in zip(marked, trained, strict=True):
+                parameter.data.copy_(values)
+
+    def _frozen(self, backbone: Backbone) -> FrozenValues:
+        frozen = getattr(backbone.trunk, "frozen_values", None)
+        if not isinstance(frozen, FrozenValues):
+            raise self._absent(backbone, "the frozen values of its marked parameters")
+        return frozen
+
+
+def _set_parameter(trunk: Any, name: str, parameter: nn.Parameter) -> None:
+    owner, _, key = name.rpartition(".")
+    setattr(trunk.get_submodule(owner), key, parameter)
+
+
+@dataclass(frozen=True)
+class BitFit(_Marking):
+    """Only the biases of the blocks train (BitFit, arXiv 2106.10199)."""
+
+    def _chosen(self, trunk: Any) -> list[str]:
+        return [name for name, _ in trunk.blocks.named_parameters(prefix="blocks") if name.endswith("bias")]
+
+
+@dataclass(frozen=True)
+class LastBlocks(_Marking):
+    """The last blocks train whole.
+
+    Args:
+        count: How many; 2 is our choice.
+    """
+
+    count: int = 2
+
+    def _chosen(self, trunk: Any) -> list[str]:
+        first = max(0, len(trunk.blocks) - self.count)
+        blocks = [f"blocks.{depth}." for depth in range(first, len(trunk.blocks))]
+        return [name for name, _ in trunk.named_parameters() if name.startswith(tuple(blocks))]
+
+
+@dataclass(frozen=True)
+class Full(_Marking):
+    """Everything trains: full fine-tuning, the baseline that adapters are measured against."""
+
+    def _chosen(self, trunk: Any) -> list[str]:
+        return [name for name, _ in trunk.named_parameters()]

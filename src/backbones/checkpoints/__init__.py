@@ -1,0 +1,12 @@
+"""Every known checkpoint of a ViT → weights of a timm model, exactly, or a message that says why not.
+
+`reading` (any file format → named tensors) → `layouts` (where the ViT is; plain names) → `families` (whose it is) →
+`geometry` (its shape, beside the named model's) → `fitting` (strict state dict) → `trunk` (the model).
+"""
+
+from src.backbones.checkpoints.hashing import weight_hash
+from src.backbones.checkpoints.heads import projection_head_state
+from src.backbones.checkpoints.loading import LoadedWeights, load_weights, read_weights
+from src.backbones.checkpoints.trunk import build_trunk
+
+__all__ = ["LoadedWeights", "build_trunk", "load_weights", "projection_head_state", "read_weights", "weight_hash"]

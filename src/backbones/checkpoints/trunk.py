@@ -1,0 +1,84 @@
+"""A timm model with weights in it, at the price of the weights alone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from src.backbones.checkpoints.fitting import meta_model
+from src.backbones.checkpoints.loading import LoadedWeights, Network, load_weights
+from src.backbones.position_embedding import OriginalPositions
+
+Positions = Literal["timm", "original"]
+
+
+def build_trunk(
+    name: str,
+    weights: str | LoadedWeights,
+    network: Network = "teacher",
+    second_class_token: bool = True,
+    positions: Positions = "timm",
+) -> nn.Module:
+    """The timm model `name` with `weights`, on the CPU, fp32, any image size.
+
+    Made on the meta device and assigned: memory grows by the weights. Buffers that no file holds (DINOv3's rotary
+    periods) are computed again. `pretrained_cfg["mean"]` and `["std"]` say what these weights were trained with.
+
+    Args:
+        name: A timm model name.
+        weights: As in `load_weights`, or what it returned.
+        network: As in `load_weights`.
+        second_class_token: As in `load_weights`; the kept token is the first after the class token.
+        positions: How the position table meets another grid: as timm does, or as the authors of DINO, iBOT, UDI and
+            DINOv2 (without registers) do; see `position.resample`.
+
+    Raises:
+        FileNotFoundError: As `load_weights`.
+        ValueError: As `load_weights`; or original positions for a model that has no position table.
+    """
+    loaded = load_weights(weights, name, network, second_class_token) if isinstance(weights, str) else weights
+    assert loaded.model_name == name, f"weights fitted to {loaded.model_name} were given for {name}"
+    trunk = meta_model(name, loaded.options)
+    trunk.load_state_dict(loaded.state, strict=True, assign=True)
+    _compute_buffers(trunk)
+    if loaded.periods is not None:
+        _set_periods(trunk, loaded.periods, name)
+    if loaded.epsilon is not None:
+        for module in trunk.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = loaded.epsilon
+    if positions == "original":
+        if type(trunk) is not VisionTransformer or trunk.pos_embed is None:
+            raise ValueError(f"positions: original is for ViTs with a position table; {name} has none, use timm")
+        trunk.__class__ = OriginalPositions
+    mean, std = loaded.normalisation
+    trunk.second_class_token = "reg_tokens" in loaded.options  # type: ignore[assignment]
+    trunk.pretrained_cfg = {**trunk.pretrained_cfg, "mean": mean, "std": std}  # type: ignore[dict-item, assignment]
+    return trunk
+
+
+def _set_periods(trunk: nn.Module, periods: Tensor, name: str) -> None:
+    """The official file's rotary periods, rounded to bfloat16 there, in place of timm's fp32 ones.
+
+    Raises:
+        ValueError: They are not those of this model, but for the rounding.
+    """
+    rope: Any = getattr(trunk, "rope", None)
+    if rope is None or rope.periods.shape != periods.shape or not torch.allclose(rope.periods, periods, rtol=1e-2):
+        raise ValueError(f"the file's rotary periods ({periods.flatten()[:4].tolist()}, …) are not those of {name}")
+    rope.periods = periods.clone()
+
+
+def _compute_buffers(trunk: nn.Module) -> None:
+    """Gives memory and values to buffers that the state dict does not hold."""
+    for module in trunk.modules():
+        lost = [key for key, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        for key in lost:
+            setattr(module, key, torch.empty_like(getattr(module, key), device="cpu"))
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()  # type: ignore[operator]
+        elif lost:
+            raise ValueError(f"{type(module).__name__} does not say how to compute {', '.join(lost)}; timm 1.0.24 does")

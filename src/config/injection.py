@@ -1,0 +1,271 @@
+"""Gate between a configuration and the classes that it names, so that a yaml from elsewhere cannot run code.
+
+jsonargparse imports whatever a configuration names, and accepts any function where a `Callable` is expected. Two checks
+close that:
+
+1. While arguments are parsed, `guarded_imports` looks at each dotted path before it is imported. An imported module
+   must have a class of that name. A module that is not imported yet is imported only if it lies outside the standard
+   library and its source states a class of that name whose bases lead to an imported class of torch, Lightning or this
+   project. Classes of your own packages therefore work as they are (`mylab.adapters.Mine`, in the working directory or
+   installed), while a function, or a module of unrelated code, is refused before its top level runs.
+2. After parsing, `check_injected` compares every class, at any depth, with the type of the argument it is given for,
+   before anything is instantiated. An argument without a class in its type, such as `Any`, takes no class.
+
+Importing a package that does hold such a class runs its top level: install only packages that you trust.
+"""
+
+import dataclasses
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from jsonargparse import Namespace
+
+from src.config.class_sources import in_standard_library, loaded, locate, states_subclass
+from src.core.errors import CommandLineError
+
+Bases = tuple[type, ...]
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+# Options that can run code out of a checkpoint, with what a file may say: anything else is for the command line.
+COMMAND_LINE_ONLY = {"weights_only": (None, True), "ckpt_path": (None,)}
+
+
+class RefusedImport(ImportError, ValueError):
+    """A configuration names something that is not an injectable class.
+
+    Both bases, because jsonargparse catches the one for class paths and the other for `type[...]`.
+    """
+
+
+def check_import(path: str) -> None:
+    """Refuse a dotted path that names no class, without importing its module.
+
+    Raises:
+        RefusedImport: if it names something else, or code that should not be imported.
+        ModuleNotFoundError: if there is no such module.
+    """
+    try:
+        found = loaded(path)
+    except LookupError:
+        module = path.rpartition(".")[0]
+        if in_standard_library(path):
+            raise RefusedImport(
+                f"{path} is in Python's standard library; expected a class of torch, Lightning, this project or a "
+                "package of yours"
+            ) from None
+        if locate(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}") from None
+        if module not in sys.modules and not states_subclass(path):
+            raise RefusedImport(
+                f"{path}: expected a class with a base class of torch, Lightning or this project, found none in the "
+                f"source of {module}, which is therefore not imported"
+            ) from None
+        return
+    if not isinstance(found, type):
+        raise RefusedImport(f"expected a class, found {path}, a {_kind(found)}; name a class instead")
+
+
+@contextmanager
+def guarded_imports() -> Iterator[list[tuple[str, str]]]:
+    """Let jsonargparse import only what passes `check_import`; yields a list that collects the refused
+    paths, each with the reason.
+
+    jsonargparse tries the members of a union in turn and swallows their errors, hence the list.
+
+    Raises:
+        RuntimeError: if this version of jsonargparse has no `import_object` to guard.
+    """
+    refused: list[tuple[str, str]] = []
+    places = [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith("jsonargparse.") and name != "jsonargparse._util" and "import_object" in vars(module)
+    ]
+    if not any(place.__name__ == "jsonargparse._typehints" for place in places):
+        raise RuntimeError("jsonargparse has no _typehints.import_object: expected a version from 4.41 on")
+
+    def guard(original: Callable[..., Any]) -> Callable[..., Any]:
+        def import_object(name: Any, *args: Any, **options: Any) -> Any:
+            if isinstance(name, str) and _DOTTED.fullmatch(name):
+                try:
+                    check_import(name)
+                except RefusedImport as error:
+                    refused.append((name, str(error)))
+                    raise
+            return original(name, *args, **options)
+
+        return import_object
+
+    originals = [place.import_object for place in places]
+    try:
+        for place, original in zip(places, originals, strict=True):
+            place.import_object = guard(original)  # type: ignore[attr-defined]
+        yield refused
+    finally:
+        for place, original in zip(places, originals, strict=True):
+            place.import_object = original  # type: ignore[attr-defined]
+
+
+def check_injected(config: Any, expected: Mapping[str, type], groups: Mapping[str, type]) -> None:
+    """Compare every class that a parsed configuration names with the type of the argument it is given for.
+
+    Args:
+        config: the parsed configuration of one command.
+        expected: base class of each top-level key that takes a class, such as ``model``.
+        groups: class of each top-level key that holds the arguments of one class, such as ``trainer``.
+
+    Raises:
+        CommandLineError: naming the first key that holds something else.
+    """
+    for key, value in _items(config):
+        if key in groups:
+            _check_arguments(value, groups[key], key)
+        else:
+            _check(value, (expected[key],) if key in expected else (), key)
+
+
+def check_command_line_only(config: Any, arguments: Sequence[str]) -> None:
+    """Refuse a configuration file that sets an option which may load code out of a checkpoint.
+
+    Raises:
+        CommandLineError: naming the option.
+    """
+    for name, harmless in COMMAND_LINE_ONLY.items():
+        value = config.get(name)
+        given = any(re.fullmatch(rf"--{name}(=.*)?", argument, re.DOTALL) for argument in arguments)
+        if not given and not any(value is one for one in harmless):
+            raise CommandLineError(
+                f"a configuration file sets {name}: {value}; remove it and give --{name} on the command line instead, "
+                "for a checkpoint that you trust"
+            )
+
+
+def _check(value: Any, bases: Bases, key: str) -> None:
+    if isinstance(value, Namespace | Mapping):
+        fields = dict(_items(value))
+        if "class_path" in fields:
+            _check_class(fields, bases, key)
+            return
+        hints = {name: found for base in bases if dataclasses.is_dataclass(base) for name, found in _hints(base)}
+        for name, item in fields.items():
+            _check(item, hints.get(name, bases), f"{key}.{name}")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            _check(item, bases, f"{key}.{index}")
+    elif isinstance(value, type):
+        _check_subclass(value, bases, key)
+    elif isinstance(value, str) and _DOTTED.fullmatch(value) and (kinds := _injectable(bases)):
+        raise CommandLineError(f"{key}: expected a {_names(kinds)}, found the text {value}; write class_path: {value}")
+    elif inspect.isroutine(value) or isinstance(value, ModuleType):
+        raise CommandLineError(f"{key}: expected a {_names(bases)}, found a {_kind(value)}; name a class instead")
+
+
+def _check_class(fields: Mapping[str, Any], bases: Bases, key: str) -> None:
+    path = fields["class_path"]
+    try:
+        found = loaded(path) if isinstance(path, str) else path
+    except LookupError:
+        raise CommandLineError(f"{key}: expected a {_names(bases)}, found {path}, which is no known class") from None
+    _check_subclass(found, bases, key)
+    _check_arguments(fields.get("init_args") or {}, found, f"{key}.init_args")
+    for name, item in _items(fields.get("dict_kwargs") or {}):
+        _check(item, (), f"{key}.dict_kwargs.{name}")
+
+
+def _check_subclass(found: Any, bases: Bases, key: str) -> None:
+    if isinstance(found, type) and any(_derives(found, base) for base in bases):
+        return
+    name = f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else repr(found)
+    raise CommandLineError(
+        f"{key}: expected a subclass of {_names(bases)}, found {name}"
+        if bases
+        else f"{key}: takes no class, found {name}; an argument takes classes if its type names their base"
+    )
+
+
+def _injectable(bases: Bases) -> Bases:
+    return tuple(base for base in bases if not in_standard_library(base.__module__))
+
+
+def _derives(found: type, base: type) -> bool:
+    try:
+        return issubclass(found, base)
+    except TypeError:  # a protocol that cannot be checked at run time
+        return False
+
+
+def _check_arguments(arguments: Any, owner: type, key: str) -> None:
+    hints, defaults = dict(_hints(owner)), dict(_defaults(owner))
+    for name, item in _items(arguments):
+        if item is not defaults.get(name, inspect.Parameter.empty):  # what the code itself puts there is no input
+            _check(item, hints.get(name, ()), f"{key}.{name}")
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return list(vars(value).items() if isinstance(value, Namespace) else value.items())
+
+
+def _initialisers(owner: type) -> Iterator[Callable[..., Any]]:
+    """`__init__` of a class and of its bases, the most general first."""
+    for kind in reversed(owner.__mro__):
+        if "__init__" in vars(kind) and kind is not object:
+            yield vars(kind)["__init__"]
+
+
+def _hints(owner: type) -> Iterator[tuple[str, Bases]]:
+    """Each argument of a class with the classes in its type."""
+    for function in _initialisers(owner):
+        function = inspect.unwrap(function)
+        for name, hint in getattr(function, "__annotations__", {}).items():
+            yield name, tuple(_classes(_evaluated(hint, function)))
+
+
+def _evaluated(hint: Any, function: Any) -> Any:
+    """A type out of an annotation, or None where its names are for type checkers alone."""
+    if not isinstance(hint, str):
+        return hint
+    probe: Any = type("Probe", (), {"__annotations__": {"argument": hint}})
+    try:
+        return typing.get_type_hints(probe, getattr(function, "__globals__", {}))["argument"]
+    except (NameError, AttributeError, TypeError):
+        return None
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    """The classes that an argument of this type may be given, through unions, containers and `Callable[..., X]`."""
+    origin = typing.get_origin(hint)
+    if origin is Callable:
+        *_, result = typing.get_args(hint) or (None,)
+        yield from _classes(result)
+    elif origin is not None:
+        for part in typing.get_args(hint):
+            yield from _classes(part)
+        if isinstance(origin, type):
+            yield from _injectable((origin,))  # a generic class of some library
+    elif isinstance(hint, typing.TypeVar):
+        yield from _classes(hint.__bound__)
+    elif isinstance(hint, type) and hint not in (object, Any) and hint.__module__ != "collections.abc":
+        yield hint
+
+
+def _defaults(owner: type) -> Iterator[tuple[str, Any]]:
+    for function in _initialisers(owner):
+        if inspect.isfunction(function):
+            for name, parameter in inspect.signature(function).parameters.items():
+                yield name, parameter.default
+
+
+def _kind(found: Any) -> str:
+    if inspect.isroutine(found):
+        return "function"
+    return "module" if isinstance(found, ModuleType) else type(found).__name__
+
+
+def _names(bases: Bases) -> str:
+    return " or ".join(dict.fromkeys(base.__name__ for base in bases if base is not type(None))) or "plain value"

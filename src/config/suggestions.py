@@ -1,0 +1,241 @@
+"""Which key of a configuration is misspelt, and what was probably meant.
+
+jsonargparse says that a configuration does not validate, in many lines. Here its keys are compared with what the
+parser and the named classes accept, so that the user reads one line.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.config.class_sources import loaded, locate
+
+_SUBCLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_PACKAGES = ("src", "datamodules")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """``, did you mean 'x'?`` with the most similar valid word; with none, the list of them if it is short."""
+    words = sorted(valid)
+    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f" (valid: {', '.join(words)})" if 0 < len(words) <= 20 else ""
+
+
+def explain(arguments: Sequence[str], keys: Iterable[str], message: str) -> str:
+    """One line about why `arguments` could not be parsed.
+
+    Args:
+        arguments: the command line after the command's name.
+        keys: every dotted key that the command's parser knows, such as ``trainer.max_steps``.
+        message: what jsonargparse said; used, on one line, where no misspelt key is found.
+    """
+    return misspelt(arguments, keys) or _on_one_line(message)
+
+
+def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
+    """The first misspelt key of the files and flags in `arguments`, with what was probably meant, or None."""
+    known = {key for key in keys if not key.endswith("help")}
+    config: dict[str, Any] = {}
+    for path in _config_files(arguments):
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except OSError:
+            return f"--config {path}: no such file"
+        except yaml.YAMLError as error:
+            return f"{path} is not valid yaml: {' '.join(str(error).split())}"
+        if not isinstance(content, dict):
+            return f"{path} holds no configuration: expected keys such as model, data and trainer"
+        for found in _misspelt(content, known):
+            return f"{path}: {found}"
+        _merge(config, content)
+    for flag, value in _flags(arguments):
+        for found in _misspelt_flag(flag, value, config, known):
+            return found
+    return None
+
+
+def place(arguments: Sequence[str], value: str) -> str:
+    """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    for path in _config_files(arguments):
+        for key in _keys_of(value, yaml.safe_load(Path(path).read_text())):
+            return f"{path}: {key}: "
+    return next((f"--{flag}: " for flag, given in _flags(arguments) if given is not None and value in given), "")
+
+
+def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
+    if node == value:
+        yield key
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, item in items:
+        yield from _keys_of(value, item, f"{key}.{name}" if key else str(name))
+
+
+def _config_files(arguments: Sequence[str]) -> Iterator[str]:
+    for flag, value in _flags(arguments):
+        if flag in ("config", "c") and value is not None:
+            yield value
+
+
+def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    for word, after in zip(arguments, [*arguments[1:], None], strict=False):
+        if re.match(r"--?[A-Za-z_]", word):
+            flag, equals, value = word.lstrip("-").partition("=")
+            yield flag, value if equals else after
+
+
+def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+    top = {key.split(".")[0] for key in known}
+    for key, value in config.items():
+        children = {name.split(".")[1] for name in known if name.startswith(f"{key}.")}
+        if key not in top:
+            yield f"no key {key!r}{nearest(str(key), top)}"
+        elif children and isinstance(value, dict):
+            for child in value.keys() - children:
+                yield f"no key '{key}.{child}'{nearest(str(child), children)}"
+        yield from _misspelt_below(value, str(key))
+
+
+def _misspelt_below(node: Any, where: str) -> Iterator[str]:
+    """Checks every ``class_path``/``init_args`` pair in `node`, however deep."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _misspelt_below(item, f"{where}.{index}")
+    if not isinstance(node, dict):
+        return
+    if "class_path" in node:
+        for key in node.keys() - set(_SUBCLASS_KEYS):
+            yield f"no key '{where}.{key}'{nearest(str(key), _SUBCLASS_KEYS)}"
+        if not _exists(node["class_path"]):
+            yield f"{where}.class_path: no class {node['class_path']!r}{nearest(node['class_path'], _class_paths())}"
+        valid = accepted_arguments(node["class_path"])
+        for key in (node.get("init_args") or {}).keys() - valid if valid is not None else ():
+            yield f"no key '{where}.init_args.{key}'{nearest(str(key), valid or ())}"
+    for key, value in node.items():
+        yield from _misspelt_below(value, f"{where}.{key}")
+
+
+def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: set[str]) -> Iterator[str]:
+    """Follows a flag such as ``model.init_args.objectives.local.init_args.weight`` through the classes of `config`.
+
+    A class that the flag names is put into `config`, for the flags after it.
+    """
+    first, *rest = flag.removesuffix("+").split(".")
+    top = {key.split(".")[0] for key in known} | {"help", "print_config", "c"}
+    children = {name.split(".")[1] for name in known if name.startswith(f"{first}.")}
+    if first not in top:
+        yield f"no flag --{flag}{nearest(first, top)}"
+    if rest and children and rest[0] not in children:
+        yield f"no flag --{flag}{nearest(rest[0], children)}"
+    names = [first, *(name for name in rest if name not in _SUBCLASS_KEYS)]
+    node = config
+    for depth, name in enumerate(names if "help" not in rest else ()):
+        if "class_path" in node:
+            valid = accepted_arguments(node["class_path"])
+            if valid is not None and name not in valid:
+                yield f"no flag --{flag}: {node['class_path']} has no {name!r}{nearest(name, valid)}"
+            node["init_args"] = node.get("init_args") or {}
+            node = node["init_args"]
+        elif node and name not in node and 1 < depth < len(names) - 1:  # into an entry that is not there
+            yield f"no flag --{flag}: there is no {name!r}{nearest(name, map(str, node))}"
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        node = node[name]
+    if value and re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Z]\w*", value):
+        if not _exists(value):
+            yield f"--{flag}: no class {value!r}{nearest(value, _class_paths())}"
+        node["class_path"] = value
+
+
+def find(class_path: str) -> Any:
+    """Return what a dotted path names, importing nothing but modules of this project.
+
+    Raises:
+        LookupError: if it names nothing, or something in a module that is not imported.
+    """
+    module, _, name = class_path.rpartition(".")
+    if module.partition(".")[0] not in _PACKAGES:
+        return loaded(class_path)
+    try:
+        return getattr(import_module(module), name)
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise LookupError(class_path) from error
+
+
+def _exists(class_path: Any) -> bool:
+    if not isinstance(class_path, str) or "." not in class_path:
+        return True  # a class that is already imported, by its bare name: jsonargparse's own shorthand
+    return _found(class_path) is not None or _is_not_imported(class_path)
+
+
+def _found(class_path: str) -> Any:
+    try:
+        return find(class_path)
+    except LookupError:
+        return None
+
+
+def _is_not_imported(class_path: str) -> bool:
+    """Return True for a class of a module that could be imported, and is not: nothing is known of it."""
+    module = class_path.rpartition(".")[0]
+    return module not in sys.modules and locate(module) is not None
+
+
+def accepted_arguments(class_path: Any) -> set[str] | None:
+    """Names of the arguments, or None where they cannot be known (no such class, ``**kwargs``, or no signature)."""
+    found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
+    if not isinstance(found, type):
+        return None
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # a class written in C
+        return None
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
+
+
+def _class_paths() -> list[str]:
+    """Every class of this project by its dotted path, read from the sources without importing them."""
+    found = []
+    for file in [*(_ROOT / "src").rglob("*.py"), *(_ROOT / "datamodules").rglob("*.py")]:
+        module = ".".join(file.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found += [f"{module}.{name}" for name in re.findall(r"^class ([A-Za-z]\w*)", file.read_text(), re.MULTILINE)]
+    return found
+
+
+def _on_one_line(message: str) -> str:
+    """The innermost complaint of a nested jsonargparse message, with the dotted key that it belongs to."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    noise = (
+        "Subtypes:",
+        "Errors:",
+        "Given value",
+        "Does not validate",
+        "- Expected a <class 'NoneType'>",
+        "Parser key",
+    )
+    tail = message.rsplit("Parser key", 1)[-1].split(":", 1)[-1] if keys else message
+    lines = [line.strip() for line in tail.splitlines()]
+    kept = [line.removeprefix("- ") for line in lines if line and not line.startswith(noise)]
+    bare = re.search(r"Expected a dot import path string: (\w+)$", tail, re.MULTILINE)
+    if bare:
+        kept = [f"no class {bare[1]!r}{nearest(bare[1], {path.rpartition('.')[2] for path in _class_paths()})}"]
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "; ".join(kept))
+    text = re.sub(r"\b(?:fit|validate|test|predict)\.(?=\w)", "", text)  # the command is no part of a key
+    return f"{'.'.join(keys)}: {text}" if keys else text

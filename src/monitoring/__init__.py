@@ -1,0 +1,1 @@
+"""Does adaptation help, does it break the features, while it runs."""

@@ -1,0 +1,235 @@
+"""Ending a pre-training that breaks its backbone, with the last good adapter kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
+from src.monitoring.monitor import Monitor, pretrains
+
+HISTORY = 20  # windows of the loss that a spike is compared with [C]
+Guard = Literal["divergence", "spike", "collapse", "harm"]
+
+
+class Kept(NamedTuple):
+    """An adapter in a file: its step, and its value of the monitor that adapters are chosen by (None: not measured)."""
+
+    step: int
+    value: float | None
+
+
+class Guards(Callback):
+    """Warns of a run that goes wrong, and stops it if it goes on going wrong (docs/monitoring.md).
+
+    | guard | fires when |
+    | --- | --- |
+    | divergence | loss or features are NaN or infinite: at once, whatever the patience |
+    | spike | the loss is above `spike` times its median |
+    | collapse | a rank is below `rank_share` of the frozen one; every level's targets are one prototype, or uniform |
+    | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
+
+    The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
+    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm: `harm_patience`) stops the
+    fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the last check without a finding
+    (before the first one the untouched adapter, which is the frozen model). What was found is in `guards.json`.
+    `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
+
+    Args:
+        rank_share: Smallest share of the frozen rank that is no collapse [C].
+        uniform: Share of log K from which a level's entropy is that of uniform targets [C].
+        spike: Largest multiple of the median loss that is no spike [C].
+        harm_margin: In units of the monitor; 0.03 mIoU by default [C].
+        patience: Judgements in a row [C]; 0 warns and never stops, but for NaN.
+        harm_patience: The same, for harm [C].
+        best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
+            where there are masks, else `agreement`.
+
+    Raises:
+        ValueError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
+    """
+
+    def __init__(
+        self,
+        rank_share: float = 0.25,
+        uniform: float = 0.9995,
+        spike: float = 1.5,
+        harm_margin: float = 0.03,
+        patience: int = 2,
+        harm_patience: int = 3,
+        best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
+    ) -> None:
+        if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
+            raise ValueError(
+                f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
+                f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
+            )
+        self.rank_share = rank_share
+        self.uniform = uniform
+        self.spike = spike
+        self.harm_margin = harm_margin
+        self.patience: dict[Guard, int] = {
+            "divergence": 1, "spike": patience, "collapse": patience, "harm": harm_patience
+        }  # fmt: skip
+        self.best_by = best_by
+        self.good, self.best = Kept(0, None), Kept(0, None)
+        self.stopped: str | None = None  # why
+        self.warnings: list[str] = []
+        self._in_a_row: dict[Guard, int] = dict.fromkeys(self.patience, 0)
+        self._losses: list[float] = []
+        self._window: Tensor | None = None  # sum of the losses since the last judgement
+        self._windowed = 0
+        self._judged = -1
+
+    @staticmethod
+    def good_file(run_folder: str | Path) -> Path:
+        """The adapter of the last check without a finding, while a fit runs."""
+        return Path(run_folder) / "checkpoints" / "adapter-good.safetensors"
+
+    @staticmethod
+    def best_file(run_folder: str | Path) -> Path:
+        """The adapter of the best check."""
+        return Path(run_folder) / "adapter-best.safetensors"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stopped = None
+        good = self.good_file(trainer.default_root_dir)
+        if self._watches(trainer, pl_module) and (trainer.global_step == 0 or not good.exists()):
+            self.good = _keep(trainer, good, None)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._watches(trainer, pl_module):
+            return
+        loss = outputs["loss"].detach()  # stays on the device until the window ends: reading it waits for the step
+        self._window = loss if self._window is None else self._window.to(loss.device) + loss
+        self._windowed += 1
+        if self._windowed == trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            mean = trainer.strategy.reduce(self._window / self._windowed, reduce_op="mean")  # the same on all ranks
+            self._window, self._windowed = None, 0
+            self._judge_loss(trainer, float(mean))
+        self._judge_signs(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._watches(trainer, pl_module):
+            self._judge_signs(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After every callback has written its files: the last good adapter takes the place of the broken one."""
+        if not self._watches(trainer, pl_module) or not trainer.is_global_zero:
+            return
+        good, best = self.good_file(trainer.default_root_dir), self.best_file(trainer.default_root_dir)
+        if self.stopped is not None or self.warnings:
+            self._write(Path(trainer.default_root_dir) / "guards.json")
+        if self.stopped is None:
+            good.unlink(missing_ok=True)
+            return
+        partial = Path(trainer.default_root_dir) / "partial-adapter.safetensors"
+        shutil.copyfile(good, partial)  # the good one stays for a resume, whose state is the broken one
+        os.replace(partial, Path(trainer.default_root_dir) / "adapter.safetensors")
+        kept = f"adapter.safetensors is that of step {self.good.step}, the last good one"
+        if self.good.step == 0:
+            kept = "no check was good: adapter.safetensors is the untouched one, which is the frozen model"
+        if best.exists():
+            kept += f"; {best.name} is that of step {self.best.step}"
+        print(f"{self.stopped}; {kept}. What to do: docs/monitoring.md", file=sys.stderr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "good": list(self.good),
+            "best": list(self.best),
+            "stopped": self.stopped,
+            "warnings": list(self.warnings),
+            "in_a_row": dict(self._in_a_row),
+            "losses": list(self._losses),
+            "window": None if self._window is None else float(self._window),
+            "windowed": self._windowed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.good, self.best = Kept(*state_dict["good"]), Kept(*state_dict["best"])
+        self.stopped, self.warnings = state_dict["stopped"], list(state_dict["warnings"])
+        self._in_a_row, self._losses = dict(state_dict["in_a_row"]), list(state_dict["losses"])
+        window, self._windowed = state_dict["window"], state_dict["windowed"]
+        self._window = None if window is None else torch.tensor(window)
+
+    def _judge_loss(self, trainer: Trainer, loss: float) -> None:
+        found = not_finite(loss, {})
+        self._judge(trainer, {"divergence": found, "spike": found or spiked(loss, self._losses, self.spike)})
+        if found is None:
+            self._losses = [*self._losses, loss][-HISTORY:]
+
+    def _judge_signs(self, trainer: Trainer) -> None:
+        """Judge the monitor's last check, once."""
+        monitor = next((callback for callback in trainer.callbacks if isinstance(callback, Monitor)), None)  # type: ignore[attr-defined]
+        if monitor is None or not monitor.active or monitor.step in (self._judged, -1):
+            return
+        self._judged, signs = monitor.step, monitor.signs
+        by = self.best_by or ("knn" if "knn" in signs else "agreement")
+        if by not in signs:
+            raise ValueError(f"guards.best_by {by}: this data set has no masks to measure it with; use agreement")
+        found: dict[Guard, str | None] = {
+            "divergence": not_finite(None, signs),
+            "collapse": collapsed(signs, self.rank_share, self.uniform),
+            "harm": harmed(signs, by, self.harm_margin),
+        }
+        if self._judge(trainer, found):
+            monitor.hasten(trainer.global_step)
+        elif not any(found.values()) and not any(
+            self._in_a_row.values()
+        ):  # a finding within the warm-up is no good check
+            value = signs[by].adapted
+            self.good = _keep(trainer, self.good_file(trainer.default_root_dir), value)
+            if self.best.value is None or value > self.best.value:
+                self.best = _keep(trainer, self.best_file(trainer.default_root_dir), value)
+
+    def _judge(self, trainer: Trainer, found: Mapping[Guard, str | None]) -> bool:
+        """Warn of what was found, or stop for it; says whether anything was."""
+        module = trainer.lightning_module
+        assert pretrains(module)
+        early = trainer.global_step < round(module.optimisation.warmup * module.total_steps)
+        counted = {guard: reason for guard, reason in found.items() if guard == "divergence" or not early}
+        for guard, reason in counted.items():
+            self._in_a_row[guard] = 0 if reason is None else self._in_a_row[guard] + 1
+            if reason is None or self.stopped is not None:
+                continue
+            said = f"step {trainer.global_step} of {module.total_steps}, {guard}: {reason}"
+            if 0 < self.patience[guard] <= self._in_a_row[guard]:
+                self.stopped = f"stopped at {said}"
+                trainer.should_stop = True
+            elif self._in_a_row[guard] == 1:
+                self.warnings.append(said)
+                if trainer.is_global_zero:
+                    print(f"warning: {said}", file=sys.stderr, flush=True)
+        if any(counted.values()) and trainer.is_global_zero:
+            self._write(Path(trainer.default_root_dir) / "guards.json")
+        return any(counted.values())
+
+    def _write(self, path: Path) -> None:
+        """What was found so far, and which adapters are kept."""
+        kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
+        content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
+        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def _watches(trainer: Trainer, pl_module: LightningModule) -> bool:
+        return pretrains(pl_module) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+
+def _keep(trainer: Trainer, path: Path, value: float | None) -> Kept:
+    """Write the adapter of this step."""
+    module = trainer.lightning_module
+    assert pretrains(module)
+    if trainer.is_global_zero:
+        module.save_adapter(path)
+    return Kept(trainer.global_step, value)

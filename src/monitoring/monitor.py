@@ -1,0 +1,175 @@
+"""Watching a pre-training while it runs: is the backbone getting better, or is it breaking?"""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+# These import timm, which the command line's help need not wait for. Nor are annotations postponed here: jsonargparse
+# would import what follows to evaluate them.
+if TYPE_CHECKING:
+    from src.monitoring.feature_metrics import FeatureMetrics, MetricPair, Sample
+    from src.pretraining import ContinualPretraining
+    from src.pretraining.consistency import Objective
+
+
+def pretrains(module: LightningModule) -> "TypeGuard[ContinualPretraining]":
+    """Whether a module is a continual pre-training."""
+    from src.pretraining import ContinualPretraining
+
+    return isinstance(module, ContinualPretraining)
+
+
+@runtime_checkable
+class GivesSample(Protocol):
+    """A data module with a fixed sample to measure on (`datamodules.base.DomainDataModule`)."""
+
+    def monitor_sample(self, images: int, labelled: int) -> Any:
+        """A `Sample`: `images` images as views, `labelled` with masks where there are any."""
+
+
+class Monitor(Callback):
+    """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
+
+    Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the run's
+    time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are fewer of
+    them, evenly spread. The first rank measures and tells the others; no random number is drawn from a shared
+    generator, so a run's losses are the same without it.
+
+    Args:
+        every_n_steps: Optimiser steps between two checks; None for a twentieth of the run [C]; 0 turns it off.
+        images: Training images whose two views are looked at [C].
+        labelled: Training images whose masks are looked at, where there are masks [C].
+        max_share: Of the whole run's time that checks may take, 1 for all they want; a run too short for the first and
+            the last one exceeds it, and so may one that ends early.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self, every_n_steps: int | None = None, images: int = 16, labelled: int = 36, max_share: float = 0.05
+    ) -> None:
+        if (every_n_steps or 0) < 0 or images < 2 or labelled < 0 or not 0 < max_share <= 1:
+            raise ValueError(
+                f"monitor: every_n_steps {every_n_steps}, images {images}, labelled {labelled}, max_share {max_share}; "
+                "expected 0 or more, at least 2, 0 or more, and a share in (0, 1]"
+            )
+        self.every_n_steps = every_n_steps
+        self.images = images
+        self.labelled = labelled
+        self.max_share = max_share
+        self.signs: dict[str, MetricPair] = {}  # of the last check; the same on all ranks
+        self.step = -1  # optimiser steps done at the last check
+        self.active = False
+        self._vital: FeatureMetrics | None = None
+        self._every = self._next = self._last = self._total = 0
+        self._waits = True
+        self._spent = self._cost = 0.0  # seconds, of all checks and of the last one
+        self._began: float | None = None
+        self._earlier = 0.0  # seconds that the run took before it was resumed
+
+    @property
+    def share(self) -> float:
+        """Of the run's time so far, resumed parts included; right on the first rank."""
+        return self._spent / max(self._elapsed, 1e-9)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.active = False
+        if self.every_n_steps == 0 or trainer.fast_dev_run or not pretrains(pl_module):  # type: ignore[attr-defined]
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, GivesSample):
+            rank_zero_warn(
+                f"not monitored: {type(data).__name__} has no monitor_sample(images, labelled) to measure on"
+            )
+            return
+        self.active = True
+        self._last, self._began, self._total = trainer.global_step, time.monotonic(), pl_module.total_steps
+        self._every = self.every_n_steps or max(1, self._total // 20)
+        self._next = self._last + self._every
+        if trainer.is_global_zero:
+            from src.monitoring.feature_metrics import FeatureMetrics
+
+            sample: Sample = data.monitor_sample(self.images, self.labelled)
+            classes = None if sample.bank is None else (data.num_classes, data.ignore_index)  # type: ignore[attr-defined]
+            with trainer.precision_plugin.forward_context():
+                self._vital = FeatureMetrics(pl_module.teacher.network.backbone, sample, classes)
+            self._cost = time.monotonic() - self._began
+            self._spent += self._cost
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not self.active or step < self._next or step == self.step:
+            return
+        if self._waits:
+            self._next = trainer.strategy.broadcast(self._affordable(step))
+        if step >= self._next:
+            self._check(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.active:
+            return
+        if self.step != trainer.global_step:
+            self._check(trainer, pl_module)
+        if self.share > self.max_share:
+            rank_zero_info(
+                f"the monitor took {self.share:.0%} of this short run's time, more than monitor.max_share "
+                f"{self.max_share:.0%}: a run has one measurement of the frozen backbone and one at the end at least"
+            )
+        self._vital = None
+
+    def hasten(self, step: int) -> None:
+        """Look again soon after `step`, whatever it costs: something seems to be wrong."""
+        self._next, self._waits = step + max(1, self._every // 4), False
+
+    def state_dict(self) -> dict[str, Any]:
+        signs = {name: list(sign) for name, sign in self.signs.items()}
+        return {"step": self.step, "signs": signs, "spent": self._spent, "elapsed": self._elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        from src.monitoring.feature_metrics import MetricPair
+
+        self.step, self._spent, self._earlier = state_dict["step"], state_dict["spent"], state_dict["elapsed"]
+        self.signs = {name: MetricPair(*values) for name, values in state_dict["signs"].items()}
+
+    @property
+    def _elapsed(self) -> float:
+        return self._earlier + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def _affordable(self, step: int) -> int:
+        """The step of the next check, if those that the run can pay for are spread evenly over what is left of it."""
+        if self.max_share == 1:
+            return step
+        training = (self._elapsed - self._spent) * self._total / step  # seconds of the whole run without its checks
+        left = training * self.max_share / (1 - self.max_share) - self._spent
+        count = int(left / max(self._cost, 1e-9)) - 1  # besides the last one; only the first rank knows the cost
+        if count < 1:
+            return self._total
+        return self._last + max(self._every, math.ceil((self._total - self._last) / (count + 1)))
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert pretrains(pl_module)
+        if self._vital is not None:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)  # steps that still run are not the monitor's time
+            began = time.monotonic()
+            temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
+            with trainer.precision_plugin.forward_context():
+                objectives = cast("Mapping[str, Objective]", pl_module.objectives)
+                self.signs = self._vital.measure(pl_module.teacher.network, objectives, temperature)
+            self._cost = time.monotonic() - began
+            self._spent += self._cost
+        self.signs = trainer.strategy.broadcast(self.signs)
+        self.step = self._last = trainer.global_step
+        self._next, self._waits = self.step + self._every, True
+        values = {f"monitor/{name}": sign.adapted for name, sign in self.signs.items()}
+        values |= {f"monitor/{name}/frozen": sign.frozen for name, sign in self.signs.items()}
+        for logger in trainer.loggers:  # self.log would lose what does not fall on a logging step
+            logger.log_metrics({**values, "monitor/share": self.share}, step=self.step - 1)  # Lightning counts from 0

@@ -1,0 +1,48 @@
+"""Optional anchors to the frozen features, against drift on very small data; ours, off by default, in the ablation.
+
+Shapes: V views · B images · N patches · D width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.views import Batch
+from src.core.keyed_random import KeyedRandom
+from src.pretraining.consistency import LossOutput, Objective
+from src.pretraining.network import NetworkOutput
+
+
+class _Anchor(Objective):
+    """Compares the student's features with those of the frozen backbone on the clean views."""
+
+    needs_frozen = True
+
+    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+        assert teacher.frozen is not None
+        return LossOutput(self.distance(student.features.patches.float(), teacher.frozen.patches.float()))
+
+    @abstractmethod
+    def distance(self, patches: Tensor, frozen: Tensor) -> Tensor:
+        """Scalar from student and frozen patches `[V, B, N, D]`; 0 where the features are the frozen ones."""
+
+
+class CosineAnchor(_Anchor):
+    """`1 − cos(z, z_frozen)`, mean over patches."""
+
+    def distance(self, patches: Tensor, frozen: Tensor) -> Tensor:
+        return (1 - F.cosine_similarity(patches, frozen, dim=-1)).mean()
+
+
+class GramAnchor(_Anchor):
+    """Mean squared difference of the patches' cosine similarities within a view (Gram anchoring, DINOv3).
+
+    Features may turn as a whole; how patches relate to each other may not.
+    """
+
+    def distance(self, patches: Tensor, frozen: Tensor) -> Tensor:
+        ours, theirs = (F.normalize(tokens, dim=-1) for tokens in (patches, frozen))
+        return (ours @ ours.transpose(-1, -2) - theirs @ theirs.transpose(-1, -2)).square().mean()

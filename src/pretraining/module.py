@@ -1,0 +1,177 @@
+"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816; method, sections 2 to 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from datamodules.views import Crops
+from src.backbones.adapter_file import save_adapter
+from src.backbones.adapters import Adapter, UniAdapter
+from src.backbones.backbone import Backbone
+from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.core.keyed_random import KeyedRandom
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
+from src.pretraining.network import Network
+from src.pretraining.optimisation import Optimisation
+from src.pretraining.patch_augmentation import Blur, PatchAugmentation
+from src.pretraining.projection_head import ProjectionHead
+from src.pretraining.regions import RegionalAttention
+from src.pretraining.teacher import Teacher
+
+
+class ContinualPretraining(LightningModule):
+    """A frozen backbone learns a new domain through its adapters, from images alone.
+
+    Args:
+        backbone: The ViT to adapt; all of it is frozen but what `adapter` adds or marks.
+        adapter: Which parameters learn.
+        head: Makes the projection head for the backbone's width.
+        objectives: Terms of the total loss by name; GLARE's three levels if None.
+        patch_augmentation: How the student's input is distorted.
+        optimisation: Learning rate, momentum and temperatures.
+        seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
+
+    Raises:
+        ValueError: If nothing would learn, or the backbone lacks what an argument asks for.
+    """
+
+    config_hash = ""  # of the run's configuration, which the command line fills in
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: Adapter = UniAdapter(),
+        head: Callable[[int], ProjectionHead] = ProjectionHead,
+        objectives: dict[str, Objective] | None = None,
+        patch_augmentation: PatchAugmentation = Blur(),
+        optimisation: Optimisation = Optimisation(),
+        seed: int = 0,
+        init_head: bool = False,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        self.optimisation = optimisation
+        self.patch_augmentation = patch_augmentation
+        self.seed = seed
+        levels = objectives or {
+            "global": GlobalConsistency(),
+            "regional": RegionalConsistency(),
+            "local": LocalConsistency(),
+        }
+        active = {name: level for name, level in levels.items() if level.weight != 0}
+        self.objectives = nn.ModuleDict(active)
+        if not active:
+            raise ValueError("every objective has weight 0: nothing to learn")
+        if self._any("needs_second_class_token") and not backbone.second_class_token:
+            raise ValueError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
+        self.adapter_report = backbone.install(adapter)
+        projection = head(backbone.width)
+        if init_head:
+            projection.load_published(backbone.published_head())
+        context = RegionalAttention(backbone.width) if self._any("needs_context") else None
+        self.student = Network(backbone, projection, context)
+        self.teacher = Teacher(self.student)
+        for objective in active.values():
+            objective.build(projection.prototypes.weight.shape[0], backbone.width)
+
+    def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
+        """Sections 3 to 8."""
+        random = KeyedRandom(self.seed, crops.epoch, crops.indices)
+        batch = self.patch_augmentation(crops, self.student.backbone.patch_size, random)
+        local_images = None if batch.local_views is None else batch.local_views.images
+        temperature = self.optimisation.teacher_temperature_at(self.global_step, self.total_steps)
+        teacher = self.teacher(
+            batch.clean.images, temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
+        )
+        student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
+        terms = {name: objective(student, teacher, batch, random) for name, objective in self.objectives.items()}
+        loss = sum(self.objectives[name].weight * term.loss for name, term in terms.items())
+        self._log(loss, terms, len(crops.indices))
+        return loss
+
+    def configure_optimizers(self) -> Optimizer:
+        """AdamW over adapters, context and head; rates and decay are set at each step."""
+        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Every trainable parameter in one group: with weight decay, or without (biases, norms, scales)."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in trainable if p.ndim > 1], "decayed": True},
+            {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
+        ]
+
+    def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
+        """Set learning rate and weight decay for this step."""
+        batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
+        decay = self.optimisation.decay(self.global_step, self.total_steps)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
+        self.log("train/lr", rate)
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
+        """Drop the gradients of what does not learn yet, then clip the rest together."""
+        if self.optimisation.heads_only(self.global_step, self.total_steps):
+            _drop_gradients(self.student.backbone)
+        if self.current_epoch < self.optimisation.freeze_last_layer:
+            _drop_gradients(self.student.head.prototypes)
+        self.clip_gradients(optimizer, self.optimisation.clip, gradient_clip_algorithm="norm")
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """One step of the student, then one of its moving average."""
+        momentum = self.optimisation.teacher_momentum(self.global_step, self.total_steps)
+        super().optimizer_step(*args, **options)
+        self.teacher.update(self.student, momentum)
+        self.log("train/momentum", momentum)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole fit."""
+        return int(self.trainer.estimated_stepping_batches)
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the teacher's adapter (section 10) to `path`."""
+        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher", self.config_hash)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        return frozen_buffers(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen tensors out."""
+        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that does not fit.
+
+        Raises:
+            ValueError: Naming the keys that do not.
+        """
+        check_loaded_keys(self, checkpoint["state_dict"])
+
+    def _log(self, loss: Tensor, terms: dict[str, Any], batch_size: int) -> None:
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+        for name, term in terms.items():
+            self.log(f"train/loss/{name}", term.loss, batch_size=batch_size)
+            if term.target_entropy is not None:
+                self.log(f"train/target_entropy/{name}", term.target_entropy, batch_size=batch_size)
+                self.log(f"train/divergence/{name}", term.loss - term.target_entropy, batch_size=batch_size)
+
+    def _any(self, need: str) -> bool:
+        return any(getattr(objective, need) for objective in self.objectives.values())
+
+
+def _drop_gradients(module: nn.Module) -> None:
+    """As if the module had taken no part: AdamW leaves it alone, moments and decay included (requires_grad is never
+    toggled during a fit, which DDP could not follow)."""
+    for parameter in module.parameters():
+        parameter.grad = None

@@ -1,0 +1,62 @@
+"""How continual pre-training is optimised, as functions of the step (method, section 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Settings of section 9; steps are optimiser steps.
+
+    Attributes:
+        lr: Peak learning rate; 5e-4 is UDI's, for a global batch of `lr_batch`.
+        lr_batch: The rate is scaled by (global batch / this), as UDI does with 256; None takes `lr` as it is.
+        final_lr: Rate at the last step.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: At the first and at the last step, on a cosine between.
+        clip: Largest norm of the gradient of all parameters.
+        head_warmup: Share of the steps in which only head and context learn. Our choice: published backbones come
+            without their heads, and a random head sends noise into the adapters.
+        freeze_last_layer: Epochs in which the head's prototypes stay as they are (UDI).
+        momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
+        student_temperature: Of the student's softmax.
+        teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
+        temperature_warmup: Share of the steps in which the teacher's temperature rises.
+    """
+
+    lr: float = 5e-4
+    lr_batch: int | None = 256
+    final_lr: float = 1e-6
+    warmup: float = 0.1
+    weight_decay: tuple[float, float] = (0.04, 0.1)
+    clip: float = 3.0
+    head_warmup: float = 0.05
+    freeze_last_layer: int = 1
+    momentum: float | None = None
+    student_temperature: float = 0.1
+    teacher_temperature: tuple[float, float] = (0.04, 0.07)
+    temperature_warmup: float = 0.3
+
+    def learning_rate(self, step: int, steps: int, batch: int) -> float:
+        """Rate for a step, where `batch` images over all ranks and accumulated batches make one step."""
+        peak = self.lr if self.lr_batch is None else self.lr * batch / self.lr_batch
+        return warmup_cosine(step, steps, round(self.warmup * steps), peak, self.final_lr)
+
+    def decay(self, step: int, steps: int) -> float:
+        """Weight decay for a step, of what decays."""
+        return cosine(step, steps, *self.weight_decay)
+
+    def teacher_momentum(self, step: int, steps: int) -> float:
+        """m for the update after a step."""
+        return cosine(step, steps, auto_momentum(steps) if self.momentum is None else self.momentum, 1.0)
+
+    def teacher_temperature_at(self, step: int, steps: int) -> float:
+        """τ_t for a step."""
+        return linear(step, round(self.temperature_warmup * steps), *self.teacher_temperature)
+
+    def heads_only(self, step: int, steps: int) -> bool:
+        """Whether the adapters still wait for the head."""
+        return step < round(self.head_warmup * steps)

@@ -1,0 +1,48 @@
+"""The EMA teacher (method, sections "Symbols" and 9)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from src.backbones.adapters.selective import FrozenValues
+from src.pretraining.network import Network, NetworkOutput
+
+
+class Teacher(nn.Module):
+    """An exponential moving average of a student that shares every frozen tensor with it.
+
+    Invariants: what trains in the student has its own storage here and never requires a gradient; what is frozen in
+    the student is the same object here; the frozen values of what trains in the student are the student's; the teacher
+    is always in evaluation mode.
+
+    Args:
+        student: The network to follow. Its frozen tensors must already be frozen.
+    """
+
+    def __init__(self, student: Network) -> None:
+        super().__init__()
+        frozen = [p for p in student.parameters() if not p.requires_grad]
+        values = [module for module in student.modules() if isinstance(module, FrozenValues)]
+        shared: dict[int, Any] = {id(one): one for one in (*frozen, *values)}
+        self._followed = [name for name, p in student.named_parameters() if p.requires_grad]
+        self.network: Network = copy.deepcopy(student, memo=shared).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever the surrounding module does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, student: Network, momentum: float) -> None:
+        """Move each followed tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
+        for name in self._followed:
+            self.network.get_parameter(name).lerp_(student.get_parameter(name), 1 - momentum)
+
+    def forward(self, *inputs: Any, **options: Any) -> NetworkOutput:
+        """What the network makes of its inputs, without gradients."""
+        with torch.no_grad():
+            branch: NetworkOutput = self.network(*inputs, **options)
+            return branch

@@ -1,0 +1,69 @@
+"""UDI's second class token (arXiv 2407.17671), for the baseline "UDI-style".
+
+Shapes: V views · B images · N = h·w patches · S = s·s strata · K prototypes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from datamodules.views import Batch
+from src.core.keyed_random import KeyedRandom
+from src.pretraining.consistency import LossOutput, WithTargets, cross_entropy, entropy, prototypes_used
+from src.pretraining.network import NetworkOutput
+from src.pretraining.targets import Targets
+
+
+class SecondClassConsistency(WithTargets):
+    """The student's second class token against a consolidated profile of the teacher's local predictions.
+
+    A view is divided into s × s strata, one patch is drawn from each (UDI's stratified sampling), and the mean of the
+    teacher's predictions for these patches of view a is the target of the second class token of view b ≠ a: a
+    distribution with several modes, where the first class token has one. That the profile holds patches alone, equally
+    weighted, and the number of strata are our choice; the paper's abstract leaves them open.
+
+    Args:
+        weight: λ of this term.
+        targets: How the teacher's scores become distributions.
+        strata: s, strata along a side; no more than the grid has patches.
+    """
+
+    needs_second_class_token = True
+
+    def __init__(self, weight: float = 1.0, targets: Targets | None = None, strata: int = 4) -> None:
+        super().__init__(weight, targets)
+        if strata < 1:
+            raise ValueError(f"strata: expected at least 1 along a side, got {strata}")
+        self.strata = strata
+
+    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+        seen = teacher.features
+        chosen = stratified(self.strata, seen.grid, len(seen.patches), random)  # [V, B, S]
+        patches = seen.patches.gather(2, chosen[..., None].expand(-1, -1, -1, seen.patches.shape[-1]))
+        targets = self.targets(teacher.head(patches), teacher.temperature).mean(dim=2)  # [V, B, K]
+        scores = student.head(student.features.extra[..., 0, :])  # the second class token comes first: [V, B, K]
+        losses = [
+            cross_entropy(targets[a], scores[b], student.temperature).mean()
+            for a in range(len(targets))
+            for b in range(len(scores))
+            if a != b
+        ]
+        return LossOutput(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
+
+
+def stratified(strata: int, grid: tuple[int, int], views: int, random: KeyedRandom) -> Tensor:
+    """One patch of each of `strata` × `strata` cells of near-equal size, drawn uniformly, int64 `[V, B, S]`.
+
+    Raises:
+        ValueError: If there are more strata than patches along a side.
+    """
+    if strata > min(grid):
+        raise ValueError(f"strata: {strata} along a side of a grid of {grid[0]}×{grid[1]} patches; give fewer")
+    parts = []
+    for name, side in (("row", grid[0]), ("column", grid[1])):
+        edges = torch.arange(strata + 1, device=random.indices.device) * side // strata
+        sizes = edges.diff().view((-1, 1) if name == "row" else (1, -1))  # one axis of the s × s cells
+        offsets = random.uniform(f"strata/{name}", views, strata, strata) * sizes
+        parts.append(edges[:-1].view(sizes.shape) + offsets.long())  # [B, V, s, s]
+    return (parts[0] * grid[1] + parts[1]).flatten(2).transpose(0, 1)

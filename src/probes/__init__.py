@@ -1,0 +1,1 @@
+"""LightningModules that train little or nothing, to measure features."""

@@ -1,0 +1,88 @@
+"""A pyramid of resolutions out of a ViT's maps, which all have the same one.
+
+Shapes: B images · D width · h×w patches; level l of a pyramid has about 2^e_l · (h×w) cells, finest first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.segmentation.decoders.convolution import Norm, make_norm
+
+
+class Pyramid(nn.Module):
+    """Brings each map to a resolution of its own, as BEiT's, iBOT's and DINO's segmentations do.
+
+    Finer by transposed 2×2 convolutions of stride 2, norm and GELU between two of them; coarser by max pooling, where
+    an odd last row keeps a cell of its own, so that no patch is lost.
+
+    Args:
+        width: D.
+        scales: Resolution of each level relative to the patch grid, finest first; powers of two.
+        norm: Between transposed convolutions.
+        standardise: Standardise each channel of each map first (running statistics, nothing learnt).
+
+    Raises:
+        ValueError: If a scale is no power of two, or they do not fall.
+    """
+
+    def __init__(self, width: int, scales: Sequence[float], norm: Norm, standardise: bool) -> None:
+        super().__init__()
+        if not scales or any(scale <= 0 or not math.log2(scale).is_integer() for scale in scales):
+            raise ValueError(f"scales {list(scales)}: expected powers of two, such as [4, 2, 1, 0.5]")
+        if list(scales) != sorted(scales, reverse=True):
+            raise ValueError(f"scales {list(scales)}: expected the finest level first, such as [4, 2, 1, 0.5]")
+        self.exponents = [int(math.log2(scale)) for scale in scales]
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm2d(width, affine=False) if standardise else nn.Identity(),
+                _rescaling(width, exponent, norm),
+            )
+            for exponent in self.exponents
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Levels `[B, D, h_l, w_l]` from maps `[B, D, h, w]`, one each."""
+        return [level(features) for level, features in zip(self.levels, maps, strict=True)]
+
+
+def _rescaling(width: int, exponent: int, norm: Norm) -> nn.Module:
+    if exponent <= 0:
+        return nn.MaxPool2d(2**-exponent, ceil_mode=True) if exponent else nn.Identity()
+    layers: list[nn.Module] = []
+    for _ in range(exponent):
+        layers += [nn.ConvTranspose2d(width, width, kernel_size=2, stride=2), make_norm(norm, width), nn.GELU()]
+    return nn.Sequential(*layers[:-2])  # nothing after the last one
+
+
+def level_size(grid: tuple[int, int], exponent: int) -> tuple[int, int]:
+    """Cells of a level of scale 2^exponent over patches (h, w)."""
+    height, width = (side << exponent if exponent >= 0 else -(-side >> -exponent) for side in grid)
+    return height, width
+
+
+def top_down(levels: list[Tensor], mode: str) -> list[Tensor]:
+    """Each level plus all coarser ones at its size (Feature Pyramid Networks, arXiv 1612.03144, section 3).
+
+    Args:
+        levels: `[B, channels, h_l, w_l]`, finest first.
+        mode: Of the interpolation.
+    """
+    merged = levels[-1:]
+    for level in reversed(levels[:-1]):
+        merged.insert(0, level + F.interpolate(merged[0], size=level.shape[-2:], mode=mode))
+    return merged
+
+
+def check_blocks(blocks: Sequence[int], scales: Sequence[float]) -> None:
+    """Make sure that each level has its block.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    if len(blocks) != len(scales):
+        raise ValueError(f"blocks {list(blocks)} and scales {list(scales)}: expected one scale for each block")

@@ -1,0 +1,98 @@
+"""Semantic FPN: the head of the recipe that UDI's own evaluation uses (targets, "Protocols")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.segmentation.decoders.convolution import Norm, conv_norm_relu
+from src.segmentation.decoders.decoder import Decoder
+from src.segmentation.decoders.pyramid import Pyramid, check_blocks, level_size, top_down
+
+
+class SemanticFPN(Decoder):
+    """The semantic branch of Panoptic Feature Pyramid Networks (arXiv 1901.02446, section 3.1) on a ViT.
+
+    Maps of several blocks become a pyramid; an FPN hands the coarse levels down to the fine ones; each level goes up
+    to the finest one's size by 3×3 convolutions and bilinear steps of two; their sum is classified, cell by cell.
+    Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
+
+    Args:
+        width: Channels of one feature map, D.
+        classes: C.
+        blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
+        scales: Resolution of each level relative to the patch grid, finest first; powers of two.
+        channels: Of the pyramid.
+        head_channels: Of what is summed; 128 as in the paper.
+        norm: `batch`, or `group` for batches of one or two images.
+        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+            inner blocks are.
+        dropout: Share of the summed channels that is left out in training; 0.1 as in the field's recipes.
+
+    Raises:
+        ValueError: If scales and blocks do not fit each other.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        blocks: tuple[int, ...] = (2, 5, 8, 11),
+        scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5),
+        channels: int = 256,
+        head_channels: int = 128,
+        norm: Norm = "batch",
+        standardise: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_blocks(blocks, scales)
+        self.blocks = blocks
+        self.pyramid = Pyramid(width, scales, norm, standardise)
+        exponents = self.pyramid.exponents
+        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for _ in exponents)
+        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in exponents)
+        self.ascents = nn.ModuleList(
+            Ascent(channels, head_channels, exponent, exponents[0], norm) for exponent in exponents
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.linear = nn.Conv2d(head_channels, classes, kernel_size=1)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+
+    def classify(self, maps: list[Tensor]) -> Tensor:
+        """Logits at the finest level's size, `[B, C, h', w']`."""
+        height, width = maps[0].shape[-2:]
+        levels = [lateral(level) for lateral, level in zip(self.laterals, self.pyramid(maps), strict=True)]
+        levels = [smooth(level) for smooth, level in zip(self.smooth, top_down(levels, "nearest"), strict=True)]
+        ascended = [ascent(level, (height, width)) for ascent, level in zip(self.ascents, levels, strict=True)]
+        return self.linear(self.dropout(torch.stack(ascended).sum(dim=0)))
+
+
+class Ascent(nn.Module):
+    """One level's way to the finest: a 3×3 convolution and twice the size, as often as that takes.
+
+    Args:
+        inputs: Channels of the level.
+        outputs: Channels at its end.
+        start: Exponent of the level's scale.
+        end: Exponent of the finest level's scale; where that is the level's own, one convolution and no step.
+        norm: After each convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, start: int, end: int, norm: Norm) -> None:
+        super().__init__()
+        self.exponents = range(start + 1, end + 1)
+        self.steps = nn.ModuleList(
+            conv_norm_relu(inputs if step == 0 else outputs, outputs, 3, norm)
+            for step in range(max(1, len(self.exponents)))
+        )
+
+    def forward(self, level: Tensor, grid: tuple[int, int]) -> Tensor:
+        """`[B, outputs, h', w']` from `[B, inputs, h_l, w_l]`, where the patches are `grid` = (h, w)."""
+        if not self.exponents:
+            return self.steps[0](level)
+        for step, exponent in zip(self.steps, self.exponents, strict=True):
+            level = F.interpolate(step(level), size=level_size(grid, exponent), mode="bilinear", align_corners=False)
+        return level

@@ -1,0 +1,108 @@
+"""UPerNet: pyramid pooling on top of a feature pyramid, the other head of published evaluations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.segmentation.decoders.convolution import Norm, conv_norm_relu
+from src.segmentation.decoders.decoder import Decoder
+from src.segmentation.decoders.pyramid import Pyramid, check_blocks, top_down
+
+
+class UPerNet(Decoder):
+    """Unified Perceptual Parsing's segmentation head (arXiv 1807.10221, section 3.1) on a ViT.
+
+    Maps of several blocks become a pyramid; the coarsest level is pooled in bins of several sizes, so that it knows of
+    the whole image; an FPN hands it down to the finer ones; all, at the finest one's size, are fused and classified.
+    Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
+
+    Args:
+        width: Channels of one feature map, D.
+        classes: C.
+        blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
+        scales: Resolution of each level relative to the patch grid, finest first; powers of two.
+        channels: Of the pyramid and of the fusion; the paper takes 512.
+        bins: The coarsest level is averaged over 1×1, 2×2, … parts of the image; as in the paper.
+        norm: `batch`, or `group` for batches of one or two images.
+        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+            inner blocks are.
+        dropout: Share of the fused channels that is left out in training; 0.1 as in the field's recipes.
+
+    Raises:
+        ValueError: If scales and blocks do not fit each other.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        blocks: tuple[int, ...] = (2, 5, 8, 11),
+        scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5),
+        channels: int = 256,
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        norm: Norm = "batch",
+        standardise: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_blocks(blocks, scales)
+        self.blocks = blocks
+        self.pyramid = Pyramid(width, scales, norm, standardise)
+        finer = range(len(blocks) - 1)
+        self.laterals = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in finer)
+        self.pooling = PyramidPooling(width, channels, bins, norm)
+        self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in finer)
+        self.fuse = conv_norm_relu(len(blocks) * channels, channels, 3, norm)
+        self.dropout = nn.Dropout2d(dropout)
+        self.linear = nn.Conv2d(channels, classes, kernel_size=1)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+
+    def classify(self, maps: list[Tensor]) -> Tensor:
+        """Logits at the finest level's size, `[B, C, h', w']`."""
+        *finer, coarsest = self.pyramid(maps)
+        laterals = [lateral(level) for lateral, level in zip(self.laterals, finer, strict=True)]
+        *finer, coarsest = top_down([*laterals, self.pooling(coarsest)], "bilinear")
+        levels = [smooth(level) for smooth, level in zip(self.smooth, finer, strict=True)] + [coarsest]
+        size = levels[0].shape[-2:]
+        return self.linear(self.dropout(self.fuse(torch.cat([_resized(level, size) for level in levels], dim=1))))
+
+
+class PyramidPooling(nn.Module):
+    """What the whole image, its quarters, its ninths, … hold on average, beside each cell (arXiv 1612.01105).
+
+    Args:
+        width: Channels of the level.
+        channels: Of each bin size, and of the result.
+        bins: Parts along each side.
+        norm: After each convolution.
+    """
+
+    def __init__(self, width: int, channels: int, bins: tuple[int, ...], norm: Norm) -> None:
+        super().__init__()
+        self.bins = bins
+        self.branches = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in bins)
+        self.fuse = conv_norm_relu(width + len(bins) * channels, channels, 3, norm)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """`[B, channels, h_l, w_l]` from `[B, D, h_l, w_l]`.
+
+        Raises:
+            ValueError: If one image shall be batch-normalised over a single bin, whose variance does not exist.
+        """
+        if self.training and len(level) == 1 and 1 in self.bins and isinstance(self.fuse[1], nn.BatchNorm2d):
+            raise ValueError(
+                "UPerNet: batch norm over one image's global average has no variance; train on two images or more per "
+                "process, or set the decoder's norm to group"
+            )
+        parts = [
+            _resized(branch(F.adaptive_avg_pool2d(level, bins)), level.shape[-2:])
+            for branch, bins in zip(self.branches, self.bins, strict=True)
+        ]
+        return self.fuse(torch.cat([level, *parts], dim=1))
+
+
+def _resized(level: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(level, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,254 @@
+"""What every module that segments has in common: the same scores, the same files, the same predictions.
+
+Shapes: B images · C classes · h'×w' grid of the class scores · h×w native size of one mask.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from src.backbones.backbone import Backbone
+from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.evaluation.boundary import BoundaryPerImage, boundary_iou
+from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.segmentation.inference import Inference, Network, Size, Tile, Whole
+
+MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
+
+
+class LabelledImages(Protocol):
+    """A batch: `datamodules.base.SegmentationBatch`, or the features that stand for its images.
+
+    Attributes:
+        masks: For training int64 `[B, H, W]`; for evaluation a list of uint8 `[h, w]`, each of its native size.
+        indices: int64 `[B]`, in the data set.
+        names: One per image.
+    """
+
+    @property
+    def masks(self) -> Any: ...
+    @property
+    def indices(self) -> Tensor: ...
+    @property
+    def names(self) -> list[str]: ...
+
+
+class Prediction(NamedTuple):
+    """What is predicted for one image.
+
+    Attributes:
+        name: The image's.
+        mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
+        probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
+    """
+
+    name: str
+    mask: Tensor
+    probabilities: Tensor | None = None
+
+
+class ScoredSegmentation(LightningModule, ABC):
+    """Validates, tests and predicts on a backbone's features; a subclass gives the class scores of a batch.
+
+    Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
+    of one confusion matrix over the whole set, of all ranks together, each image once. Logged as `val/miou`,
+    `val/accuracy`, `val/mean_accuracy`, `val/mean_dice`, `val/boundary_miou` if asked for, `val/iou/<class>`
+    (`test/…` in a test; a class in neither truth nor prediction is left out), and written to the run folder
+    (`trainer.default_root_dir`) after each evaluation, so that the files there are those of the last one:
+
+    - `evaluation.json`: stage, step, these means; IoU, accuracy, Dice and boundary IoU per class (null where there is
+      nothing to measure), absent classes, class names, number of images;
+    - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
+
+    Checkpoints hold no frozen tensor, but the name and the hash of the weights that they belong to.
+
+    Args:
+        backbone: Gives the features.
+        num_classes: C.
+        ignore_index: Id in masks that is no class.
+        class_names: One per class; their ids if None.
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        inference: How images become scores in validation, test and prediction.
+
+    Attributes:
+        needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
+        predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
+
+    Raises:
+        ValueError: If there are not as many names as classes, or two are the same.
+    """
+
+    needs_checkpoint: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        ignore_index: int = 255,
+        class_names: list[str] | None = None,
+        boundary: float | None = None,
+        inference: Inference = Whole(),
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
+        if len(set(names)) != num_classes:
+            raise ValueError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.class_names = names
+        self.inference = inference
+        self.predicts_probabilities = False
+        self.confusion = ConfusionPerImage(num_classes, ignore_index)
+        self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
+
+    @abstractmethod
+    def class_scores(self, images: Tensor) -> Tensor:
+        """Scores `[B, C, h', w']`, at any resolution, of images `[B, 3, H, W]`; the largest is the class."""
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Scores `[B, C, …]` as shares of the classes, which sum to 1: of logits, their softmax."""
+        return scores.softmax(dim=1)
+
+    def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
+        """Scores of each image of a batch at its size, tile by tile."""
+        network = Network(self.class_scores, self.probabilities, self.backbone.patch_size)
+        return self.inference.tiles(network, batch.images, sizes, probabilities)
+
+    def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count the batch."""
+        self._count(batch)
+
+    def test_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        """Count the batch."""
+        self._count(batch)
+
+    def predict_step(self, batch: LabelledImages, batch_idx: int) -> list[Prediction]:
+        """Class ids of each image, at its mask's native size."""
+        return list(self._predictions(batch, self.predicts_probabilities))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin counting."""
+        self._reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin counting."""
+        self._reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("test")
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        return frozen_buffers(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen tensors out; note whose features these are."""
+        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
+        checkpoint["backbone"] = self._identity
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that does not fit.
+
+        Raises:
+            ValueError: Naming the keys that do not, or both weights.
+        """
+        made_for = checkpoint.get("backbone")
+        if made_for != self._identity:
+            raise ValueError(f"the checkpoint was made for the backbone {made_for}, and this one is {self._identity}")
+        check_loaded_keys(self, checkpoint["state_dict"])
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        return {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
+
+    def _predictions(self, batch: LabelledImages, probabilities: bool = False) -> Iterator[Prediction]:
+        sizes = [(mask.shape[-2], mask.shape[-1]) for mask in batch.masks]
+        images = zip(batch.names, batch.masks, self.tiles(batch, sizes, probabilities), strict=True)
+        for name, truth, tiles in images:  # one at a time: sizes differ, and full-size scores are large
+            mask = torch.empty_like(truth, dtype=torch.uint8 if self.num_classes <= 256 else torch.int64)
+            shares = torch.empty(self.num_classes, *truth.shape, dtype=torch.float16) if probabilities else None
+            for top, left, scores in tiles:
+                place = (slice(top, top + scores.shape[-2]), slice(left, left + scores.shape[-1]))
+                mask[place] = scores.argmax(dim=0)
+                if shares is not None:
+                    shares[:, *place] = scores.to("cpu", torch.float16)
+            yield Prediction(name, mask, shares)
+
+    def _reset(self) -> None:
+        self.confusion.reset()
+        if self.boundary is not None:
+            self.boundary.reset()
+
+    def _count(self, batch: LabelledImages) -> None:
+        images = zip(batch.indices.tolist(), self._predictions(batch), batch.masks, strict=True)
+        for index, (name, prediction, _), mask in images:
+            self.confusion.update(index, name, prediction, mask)
+            if self.boundary is not None:
+                self.boundary.update(index, prediction, mask)
+
+    def _report(self, stage: str) -> None:
+        if self.trainer.sanity_checking:
+            return
+        images = self.confusion.gathered()
+        scores = scores_from_confusion(images.matrices.sum(dim=0))
+        evaluation = self._evaluation(stage, scores, images)
+        values = {name: evaluation[name] for name in MEANS if name in evaluation}
+        values |= {f"iou/{name}": value for name, value in evaluation["iou"].items()}
+        for name, value in values.items():
+            if value is not None:  # equal on all ranks already; sync_dist only keeps Lightning from warning
+                self.log(f"{stage}/{name}", value, prog_bar=name == "miou", sync_dist=True)
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            images.save(folder / "confusion.npz")
+            (folder / "evaluation.json").write_text(
+                json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+
+    def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+        outlines: dict[str, Any] = {}
+        if self.boundary is not None:
+            iou = boundary_iou(self.boundary.gathered())  # on every rank
+            outlines = {
+                "boundary_miou": _number(float(iou.nanmean())),
+                "boundary_iou": self._by_class(iou),
+                "boundary_share": self.boundary.share,
+            }
+        return {
+            "stage": stage,
+            "step": self.global_step,
+            "miou": _number(scores.miou),
+            "accuracy": _number(scores.accuracy),
+            "mean_accuracy": _number(scores.mean_accuracy),
+            "mean_dice": _number(scores.mean_dice),
+            "iou": self._by_class(scores.iou),
+            "class_accuracy": self._by_class(scores.class_accuracy),
+            "dice": self._by_class(scores.dice),
+            **outlines,
+            "absent": [self.class_names[index] for index in scores.absent],
+            "class_names": self.class_names,
+            "images": len(images.names),
+        }
+
+    def _by_class(self, values: Tensor) -> dict[str, float | None]:
+        return {name: _number(value) for name, value in zip(self.class_names, values.tolist(), strict=True)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

@@ -1,0 +1,231 @@
+"""Segmentation on an adapted backbone as a LightningModule (method, section 10).
+
+Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from src.backbones.adapters import Adapter
+from src.backbones.backbone import Backbone
+from src.core.distributed import ranks, sum_over_ranks
+from src.core.schedules import linear, warmup_cosine
+from src.evaluation.patch_labels import label_counts
+from src.segmentation.decoders.decoder import Decoder, resize_scores
+from src.segmentation.decoders.linear import LinearDecoder
+from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
+from src.segmentation.feature_cache import CachedFeatures, FeatureBatch
+from src.segmentation.inference import Inference, Size, Tile, Whole
+from src.segmentation.param_groups import freeze_unreached, install_drop_path, parameter_groups
+
+
+class SemanticSegmentation(ScoredSegmentation):
+    """A segmentation head on the backbone's features, trained by pixel-wise cross-entropy.
+
+    Defaults without a source are our choice [C]: head only, lr 1e-3, a tenth of it for the backbone.
+
+    Args:
+        backbone: The ViT, with its adapter if it has one.
+        num_classes: C.
+        ignore_index: Id in masks that is no class.
+        class_names: One per class; their ids if None.
+        decoder: Makes the head for (backbone width, classes).
+        train: What learns: the head; the head and the backbone's adapters; everything.
+        adapter: Put into a backbone that has none, as the identity, so that a row without pre-training trains the same
+            parameters as the others. Not for `train: head`, where it would stay the identity.
+        loss_grid: Where logits meet labels: `pixels` (logits upsampled bilinearly), or `decoder`: on the head's own
+            grid, against the label counts of each cell. The latter is the cross-entropy of logits upsampled by nearest
+            neighbour, at a hundredth of its cost.
+        cache_features: Compute the frozen features of each image once and train on them: epochs then cost seconds.
+            In memory, on every rank; needs a data module without random transforms, and `train: head`.
+        lr: Peak learning rate of the head.
+        backbone_lr: Factor on it for adapters and backbone.
+        layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
+        drop_path: Share of images that skip a residual branch of the last block in training; falls linearly to 0 at
+            the first block.
+        weight_decay: Of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
+        schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
+        warmup: Share of the steps in which the rate rises.
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        inference: How images become logits in validation, test and prediction.
+
+    Raises:
+        ValueError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        ignore_index: int = 255,
+        class_names: list[str] | None = None,
+        decoder: Callable[[int, int], Decoder] = LinearDecoder,
+        train: Literal["head", "head+adapters", "everything"] = "head",
+        adapter: Adapter | None = None,
+        loss_grid: Literal["pixels", "decoder"] = "pixels",
+        cache_features: bool = False,
+        lr: float = 1e-3,
+        backbone_lr: float = 0.1,
+        layer_decay: float = 1.0,
+        drop_path: float = 0.0,
+        weight_decay: float = 0.01,
+        schedule: Literal["poly", "cosine"] = "poly",
+        warmup: float = 0.05,
+        boundary: float | None = None,
+        inference: Inference = Whole(),
+    ) -> None:
+        super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
+        if cache_features and train != "head":
+            raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
+        if adapter is not None and train == "head":
+            raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
+        if train == "head" and (layer_decay != 1 or drop_path):
+            raise ValueError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
+        if adapter is not None and backbone.adapter is None:
+            backbone.install(adapter)
+        self.decoder = decoder(backbone.width, num_classes)
+        self.trains = train
+        self.loss_grid = loss_grid
+        self.cache_features = cache_features
+        self.lr = lr
+        self.backbone_lr = backbone_lr
+        self.layer_decay = layer_decay
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup = warmup
+        if drop_path:
+            install_drop_path(backbone, drop_path)
+        self._choose_what_trains()
+
+    # ------------------------------------------------------------------------------------------ the training step
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Cross-entropy over all labelled pixels of the batch, on all ranks together."""
+        maps = self.feature_maps(batch)
+        if self.loss_grid == "pixels":
+            logits = self.decoder(maps, tuple(batch.masks.shape[-2:]))
+            total = F.cross_entropy(logits, batch.masks, ignore_index=self.ignore_index, reduction="sum")
+            count = (batch.masks != self.ignore_index).sum()
+        else:
+            logits = self.decoder.classify(maps)
+            counts = self.label_counts(batch, logits)
+            logits = logits.to(torch.promote_types(logits.dtype, counts.dtype))  # float32 at least
+            total = -(counts * logits.log_softmax(dim=1)).sum()
+            count = counts.sum()
+        loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)
+        return loss
+
+    def class_scores(self, images: Tensor) -> Tensor:
+        """Logits on the head's own grid, `[B, C, h', w']`."""
+        return self.decoder.classify(self.backbone.feature_maps(images, self.decoder.blocks))
+
+    def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
+        """Logits of each image at its size; those of cached features are the whole image's."""
+        if not isinstance(batch, FeatureBatch):
+            return super().tiles(batch, sizes, probabilities)
+        assert not probabilities  # features are cached in a fit, and nothing is predicted there
+        logits = self.decoder.classify(batch.maps)
+        pairs = zip(logits.split(1), sizes, strict=True)
+        return (iter([Tile(0, 0, resize_scores(one, size)[0])]) for one, size in pairs)
+
+    def feature_maps(self, batch: Any) -> list[Tensor]:
+        """The maps `[B, D, h, w]` that the head wants, of images or out of the cache."""
+        if isinstance(batch, FeatureBatch):
+            return batch.maps
+        with torch.set_grad_enabled(self.trains != "head" and torch.is_grad_enabled()):
+            return self.backbone.feature_maps(batch.images, self.decoder.blocks)
+
+    def label_counts(self, batch: Any, logits: Tensor) -> Tensor:
+        """Labelled pixels per class and cell of the logits' grid, `[B, C, h', w']`."""
+        if isinstance(batch, FeatureBatch) and batch.counts is not None:
+            return batch.counts
+        return label_counts(batch.masks, (logits.shape[-2], logits.shape[-1]), self.num_classes, self.ignore_index)
+
+    # ------------------------------------------------------------------------------------------------ what trains
+
+    def _choose_what_trains(self) -> None:
+        if self.trains == "head":
+            self.backbone.requires_grad_(False).eval()
+        elif self.trains == "everything":
+            self.backbone.requires_grad_(True)
+        elif not self.backbone.trainable():
+            raise ValueError(
+                "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
+                "(backbone.init_args.adapter), or the model an adapter to start from the identity"
+            )
+        freeze_unreached(self.backbone, self.decoder.blocks)
+
+    def train(self, mode: bool = True) -> SemanticSegmentation:
+        """A backbone that does not train stays in evaluation mode."""
+        super().train(mode)
+        if self.trains == "head":
+            self.backbone.eval()
+        return self
+
+    def configure_optimizers(self) -> Optimizer:
+        """AdamW; rates are set at each step."""
+        groups = parameter_groups(self.decoder, self.backbone, self.backbone_lr, self.layer_decay, self.weight_decay)
+        return torch.optim.AdamW(groups, lr=0.0)
+
+    def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
+        """Set this step's learning rate."""
+        rate = self.lr * rate_factor(
+            self.global_step, int(self.trainer.estimated_stepping_batches), self.warmup, self.schedule
+        )
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate * group["lr_factor"]
+        self.log("train/lr", rate)
+
+    # --------------------------------------------------------------------------------------------- cached features
+
+    def setup(self, stage: str) -> None:
+        """Put the feature cache before the data module.
+
+        Raises:
+            ValueError: If features shall be cached and the data module is none or has random transforms, or inference
+                is not that of whole images.
+        """
+        if stage != "fit" or not self.cache_features:
+            return
+        if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:
+            raise ValueError(
+                "cache_features keeps the features of whole images, but inference would see other ones: leave "
+                "inference out of the fit and give it to `test`, or set cache_features to false"
+            )
+        inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
+        if inner is None:
+            raise ValueError(
+                "cache_features needs a data module; loaders alone do not say whether they transform at random"
+            )
+        self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
+
+    def _cached(self, batch: Any, training: bool) -> FeatureBatch:
+        if isinstance(batch.images, list):
+            raise ValueError(
+                "cache_features needs images of one size, but the data's evaluation is 'native': leave it out of the "
+                "fit and give it to `test`, or set cache_features to false"
+            )
+        maps = self.feature_maps(batch)
+        if not training or self.loss_grid == "pixels":
+            return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)
+        was_training = self.decoder.training
+        counts = self.label_counts(batch, self.decoder.eval().classify(maps))  # in eval: running statistics stay
+        self.decoder.train(was_training)
+        return FeatureBatch(maps, [], counts, batch.indices, batch.names)
+
+
+def rate_factor(step: int, steps: int, warmup: float, schedule: Literal["poly", "cosine"]) -> float:
+    """Share of the peak learning rate at a step: a linear rise over a share `warmup` of the steps, then down to 0."""
+    rise = round(warmup * steps)
+    if schedule == "cosine" or step < rise:
+        return warmup_cosine(step, steps, rise, 1.0, 0.0)
+    return linear(step - rise, steps - rise, 1.0, 0.0)

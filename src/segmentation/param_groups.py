@@ -1,0 +1,95 @@
+"""What of a backbone trains under a segmentation head, how fast, and how it is kept from overfitting (section 10)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from timm.layers import DropPath
+from torch import nn
+
+from src.backbones.adapters.bottleneck import inner_block
+from src.backbones.backbone import Backbone
+
+
+def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None) -> None:
+    """Freeze what comes after the last block that a head reads: it gets no gradient, which DDP refuses.
+
+    Warns where a head that reads several blocks leaves out the last one: its default is made for a ViT of 12.
+
+    Args:
+        backbone: Its parameters' `requires_grad` is changed.
+        blocks: As in `Backbone.feature_maps`; None reaches everything.
+    """
+    if blocks is None:
+        return
+    if len(blocks) > 1 and max(blocks) < backbone.depth - 1:
+        quarters = [(quarter + 1) * backbone.depth // len(blocks) - 1 for quarter in range(len(blocks))]
+        rank_zero_warn(
+            f"the head reads blocks {list(blocks)} of {backbone.name}, which has {backbone.depth}: what comes after "
+            f"block {max(blocks)} is not used; to read all depths, set decoder.init_args.blocks to {quarters}"
+        )
+    for late in (*backbone.trunk.blocks[max(blocks) + 1 :], backbone.trunk.norm):
+        late.requires_grad_(False)
+
+
+def install_drop_path(backbone: Backbone, rate: float) -> None:
+    """Skip residual branches at random in training (stochastic depth, arXiv 1603.09382), deeper blocks more often.
+
+    Args:
+        backbone: Its blocks are changed in place; in evaluation they compute what they did.
+        rate: Of the last block; linear from 0 at the first one.
+
+    Raises:
+        ValueError: If the rate is no share below 1, or a block has no place for it.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path: expected a share from 0 to below 1, found {rate}")
+    rates = torch.linspace(0, rate, backbone.depth).tolist()
+    for depth, (block, probability) in enumerate(zip(map(inner_block, backbone.trunk.blocks), rates, strict=True)):
+        if not (hasattr(block, "drop_path1") and hasattr(block, "drop_path2")):
+            raise ValueError(
+                f"drop_path: {backbone.name}'s blocks.{depth} is a {type(block).__name__}, which has no drop_path1 and "
+                "drop_path2; set drop_path to 0"
+            )
+        if probability > 0:
+            block.drop_path1, block.drop_path2 = DropPath(probability), DropPath(probability)
+
+
+def parameter_groups(
+    head: nn.Module, backbone: Backbone, backbone_lr: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Every trainable parameter in one group, by its share of the learning rate and by whether it decays.
+
+    A head's share is 1; the backbone's is `backbone_lr · layer_decay^(L + 1 − l)`, where its L blocks are layers 1 to
+    L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). Matrices and kernels decay;
+    norms, biases, layer scales, position embeddings and prefix tokens do not.
+
+    Returns:
+        Groups with `params`, `weight_decay` and `lr_factor`.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in head.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((1.0, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    undecayed = backbone.trunk.no_weight_decay()
+    for name, parameter in backbone.trunk.named_parameters():
+        if parameter.requires_grad:
+            factor = backbone_lr * layer_decay ** (backbone.depth + 1 - layer_of(name, backbone.depth))
+            # a parameter of the trunk itself, not of a layer in it, is an embedding or a token
+            decays = parameter.ndim > 1 and "." in name and name not in undecayed
+            groups.setdefault((factor, weight_decay if decays else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Layer of a trunk's parameter: 0 for embeddings, 1 to `depth` in blocks, one more for the final norm."""
+    if block := re.match(r"blocks\.(\d+)\.", name):
+        return int(block[1]) + 1
+    return depth + 1 if name.startswith(("norm.", "fc_norm.")) else 0

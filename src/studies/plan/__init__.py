@@ -1,0 +1,1 @@
+"""Study files: rows, columns, seeds, and the cells they make."""

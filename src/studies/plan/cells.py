@@ -1,0 +1,159 @@
+"""Cells: single stages of a study, found on disk by a hash of all that decides their result.
+
+runs/cells/<hash>/
+  metrics.json       numbers and hash, the same bytes for the same cell; its presence says that the cell is done
+  provenance.json    time, duration, hardware, commit; never compared
+  cell.json          what was hashed, for people who wonder why two cells differ
+  failure.json       the last lines of the log of a cell that failed
+  lock  log.txt      while it runs
+  config.yaml, metrics.csv, checkpoints/, …   the run folder of the stage itself
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from src.config.defaults import completed
+from src.config.yaml_reader import Config, digest, without_effect
+
+# Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
+RESULTS_VERSION = 2
+
+
+class Spot(NamedTuple):
+    """A place in the table."""
+
+    row: str
+    column: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stage of a study with one seed.
+
+    `made` is the digest of `config` without its seed: cells that share it take as long as each other.
+    """
+
+    stage: Literal["pretrain", "evaluate"]
+    label: str
+    seed: int
+    config: Config = field(compare=False, repr=False)
+    made: str = ""
+    needs: "Cell | None" = None
+
+    @property
+    def identity(self) -> str:
+        """The hash that names the cell's folder."""
+        return digest(self.content)
+
+    @property
+    def content(self) -> Config:
+        """All that decides the cell's numbers."""
+        needs = self.needs.identity if self.needs else None
+        return {"version": RESULTS_VERSION, "stage": self.stage, "config": self.made, "seed": self.seed, "needs": needs}
+
+    @property
+    def title(self) -> str:
+        """The cell in words."""
+        seed = self.needs.seed if self.needs else self.seed
+        return f"{'pre-train' if self.stage == 'pretrain' else 'evaluate'} {self.label}, seed {seed}"
+
+
+class Store:
+    """The cells on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, cell: Cell) -> Path:
+        """The cell's run folder."""
+        return self.root / cell.identity
+
+    def done(self, cell: Cell) -> bool:
+        """Whether the cell's numbers are there."""
+        return (self.folder(cell) / "metrics.json").is_file()
+
+    def metrics(self, cell: Cell) -> Config | None:
+        """The cell's numbers, or None while there are none."""
+        return read_json(self.folder(cell) / "metrics.json")
+
+    def provenance(self, cell: Cell) -> Config | None:
+        """When, where and how the cell was computed."""
+        return read_json(self.folder(cell) / "provenance.json")
+
+    def failure(self, cell: Cell) -> Config | None:
+        """How the cell's last attempt failed, or None."""
+        return None if self.done(cell) else read_json(self.folder(cell) / "failure.json")
+
+
+def config_digest(config: Config) -> str:
+    """The hash of a configuration: defaults filled in, no run paths, data and weights by content, no seed."""
+    return digest(hashed_content(config))
+
+
+def hashed_content(config: Config) -> Config:
+    """What of a configuration is hashed."""
+    root = ((config.get("data") or {}).get("init_args") or {}).get("root")
+    kept = without_effect({key: value for key, value in completed(config).items() if key != "seed_everything"})
+    return {"config": by_content(kept), "data": manifest(Path(os.path.expandvars(root))) if root else None}
+
+
+def by_content(value: Any) -> Any:
+    """`value` with each path of a file or folder in it replaced by a hash of what lies there."""
+    if isinstance(value, dict):
+        return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [by_content(item) for item in value]
+    if isinstance(value, str) and os.sep in value:
+        path = Path(os.path.expandvars(value)).expanduser()
+        if path.is_file():
+            return f"sha256:{file_hash(path)}"
+        if path.is_dir():
+            return f"folder:{manifest(path)}"
+    return value
+
+
+@cache
+def manifest(folder: Path) -> str:
+    """A hash of the names and sizes of all files below a folder, hidden ones left out.
+
+    Not of their content: a data set of a hundred gigabytes would take longer to read than its study to run.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such data folder. Is DATA_ROOT set to where the data sets lie?")
+    files = sorted(
+        (str(path.relative_to(folder)), path.stat().st_size)
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+    )
+    return digest(files)
+
+
+@cache
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Config | None:
+    """A json file's mapping, or None where there is no such file."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, content: Config) -> None:
+    """Writes a json file at once or not at all, sorted, so that the same content gives the same bytes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,134 @@
+"""The two axes of a table, as a study file states them: rows are methods, columns are measurements."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.config.suggestions import nearest
+from src.config.yaml_reader import Config
+from src.core.names import path_part
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: how to pre-train, or not at all."""
+
+    name: str
+    label: str
+    pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
+    evaluate: Config = field(default_factory=dict)  # `config` and `set`
+    both: Config = field(default_factory=dict)
+    at: float | None = None  # where the row lies on the study's axis
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measurement: a data set, how to evaluate on it, and the number to show.
+
+    Attributes:
+        changes: Overrides of the evaluation.
+        pretrain: Overrides of the pre-training, where a column is also another start (`table-inits`).
+        paper: Published values by row, in the unit of the column.
+        optional: Leave the column out where its data set is not there.
+        adapted_on: The data set that the rows are pre-trained on; `data` itself if empty.
+    """
+
+    name: str
+    label: str
+    data: str
+    config: str
+    metric: str = "miou"
+    seeded: bool = True
+    changes: Config = field(default_factory=dict)
+    pretrain: Config = field(default_factory=dict)
+    paper: dict[str, float] = field(default_factory=dict)
+    optional: bool = False
+    adapted_on: str = ""
+
+    @property
+    def pretrained_on(self) -> str:
+        """The data set whose images the rows saw."""
+        return self.adapted_on or self.data
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether this measures what adaptation to one set cost on another."""
+        return self.pretrained_on != self.data
+
+
+def read_rows(where: str, content: Config) -> dict[str, Row]:
+    """The rows of a study file, by name.
+
+    Raises:
+        ValueError: also if a name is not a single path part.
+    """
+    for name in content:
+        path_part(name, f"{where}, name of a row")
+    return {name: read_row(f"{where}, row {name}", name, value or {}) for name, value in content.items()}
+
+
+def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str, Column]:
+    """The columns of a study file, by name.
+
+    Raises:
+        ValueError: also if a name is not a single path part, or a published value belongs to no row.
+    """
+    for name in content:
+        path_part(name, f"{where}, name of a column")
+    columns = {name: read_column(f"{where}, column {name}", name, value or {}) for name, value in content.items()}
+    for column in columns.values():
+        for row in column.paper:
+            if row not in rows:
+                raise ValueError(f"{where}, column {column.name}, paper: {row!r} is no row{nearest(row, rows)}")
+    return columns
+
+
+def read_row(where: str, name: str, content: Config) -> Row:
+    """A row from its mapping in the yaml."""
+    allow(where, content, ("label", "pretrain", "evaluate", "set", "at"))
+    pretrain = content.get("pretrain", {})
+    if pretrain is not None:
+        allow(f"{where}, pretrain", pretrain, ("config", "set"))
+    evaluate = content.get("evaluate") or {}
+    allow(f"{where}, evaluate", evaluate, ("config", "set"))
+    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {}, content.get("at"))
+
+
+def read_column(where: str, name: str, content: Config) -> Column:
+    """A column from its mapping in the yaml."""
+    keys = ("label", "data", "config", "metric", "seeded", "set", "pretrain", "paper", "optional", "adapted_on")
+    allow(where, content, keys)
+    for key in ("data", "config"):
+        if not isinstance(content.get(key), str):
+            raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
+    for key in ("data", "adapted_on"):  # each takes the place of {data} in the path of a configuration
+        if key == "data" or content.get(key, "") != "":  # an empty `adapted_on` is the data itself
+            path_part(content[key], f"{where}, {key}")
+    pretrain = content.get("pretrain") or {}
+    allow(f"{where}, pretrain", pretrain, ("set",))
+    paper = content.get("paper") or {}
+    if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
+        raise ValueError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
+    label, adapted_on = str(content.get("label", name)), str(content.get("adapted_on", ""))
+    return Column(
+        name=name,
+        label=label if adapted_on in ("", content["data"]) else f"{label}, forgetting on {content['data']}",
+        data=content["data"],
+        config=content["config"].format(data=content["data"]),
+        metric=content.get("metric", "miou"),
+        seeded=bool(content.get("seeded", True)),
+        changes=content.get("set") or {},
+        pretrain=pretrain.get("set") or {},
+        paper={row: float(value) for row, value in paper.items()},
+        optional=bool(content.get("optional", False)),
+        adapted_on=adapted_on,
+    )
+
+
+def allow(where: str, content: Any, keys: Collection[str]) -> None:
+    """Refuses anything but a mapping of known keys."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
+    for key in content:
+        if key not in keys:
+            raise ValueError(f"{where}: no key `{key}`{nearest(str(key), keys)}")

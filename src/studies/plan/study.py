@@ -1,0 +1,238 @@
+"""A study file: what its rows, columns and seeds mean, and the cells they make.
+
+    name: camvid                                  # the folder under runs/
+    title: Frozen against adapted on CamVid
+    seeds: [0, 1, 2]
+    baseline: frozen                              # the row that the others are compared with; the first by default
+    pretrain:
+      config: experiments/pretrain/{data}/glare.yaml   # {data} is the column's
+      set: {trainer.max_steps: 440}               # dotted overrides of every pre-training
+    evaluate:
+      set: {trainer.max_steps: 300}               # … and of every evaluation
+    rows:
+      frozen: {label: Frozen, pretrain: null}     # null: no pre-training
+      glare: {label: GLARE}
+      global: {label: Global only, pretrain: {set: {model.init_args.objectives.local.init_args.weight: 0}}}
+    columns:
+      linear: {label: Linear decoder, data: camvid, config: experiments/segment/camvid/linear.yaml, metric: miou}
+      knn: {label: 30-NN, data: camvid, config: experiments/segment/camvid/knn.yaml, seeded: false}
+
+`adapted_on: camvid` in a column whose `data` is another set measures forgetting: the rows are pre-trained on CamVid,
+and the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
+columns as curves over the rows.
+
+A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, or `evaluate.set`.
+`seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
+column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the column out
+where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no verdicts: a
+check of the plumbing.
+
+The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
+the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
+share their scales name a file of them instead: `scales: experiments/scales.yaml`.
+
+Files are looked up from the folder that the command is run in.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+from src.config.suggestions import nearest
+from src.config.yaml_reader import Config, laid_over, lookup, override, read
+from src.core.names import path_part
+from src.studies.plan.cells import Cell, Spot, config_digest
+from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
+
+__all__ = ["Column", "Row", "Study"]
+
+KEYS = ("name", "title", "seeds", "baseline", "judged", "axis", "pretrain", "evaluate", "rows", "columns")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows × columns × seeds, and the cells that fill them."""
+
+    path: Path
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    rows: dict[str, Row]
+    columns: dict[str, Column]
+    baseline: str
+    pretrain: Config
+    evaluate: Config
+    scale: str | None = None
+    judged: bool = True
+    left_out: tuple[str, ...] = ()  # labels of optional columns whose data set is not there
+    wanted: frozenset[tuple[str, str]] | None = None  # places (row, column) to keep; None for all
+    axis: str = ""  # what the rows' `at` counts; empty where rows are in no order
+
+    @classmethod
+    def read(cls, path: Path, scale: str | None = None) -> "Study":
+        """The study in a yaml file, at one of its scales if it has any.
+
+        Raises:
+            FileNotFoundError: if the file is missing.
+            ValueError: naming the file, the key and its nearest valid spelling.
+        """
+        content = scaled(path, read(path), scale)
+        where = str(path) if scale is None else f"{path}, scale {scale}"
+        allow(where, content, KEYS)
+        for key in ("seeds", "rows", "columns"):
+            if not content.get(key):
+                raise ValueError(f"{where}: a study needs `{key}`, found none")
+        seeds = content["seeds"]
+        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
+            raise ValueError(f"{where}: `seeds` should be a list of different whole numbers, found {seeds!r}")
+        rows = read_rows(where, content["rows"])
+        stated = read_columns(where, content["columns"], rows)
+        columns = {name: column for name, column in stated.items() if not column.optional or has_data(column)}
+        if not columns:
+            raise ValueError(f"{where}: no column's data set is there. Is DATA_ROOT set to where the data sets lie?")
+        baseline = str(content.get("baseline") or next(iter(rows)))
+        if baseline not in rows:
+            raise ValueError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
+        pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
+        allow(f"{where}, pretrain", pretrain, ("config", "set"))
+        allow(f"{where}, evaluate", evaluate, ("set",))
+        name = path_part(content.get("name", path.stem), f"{where}, name")
+        full = name
+        if scale is not None:
+            full = path_part(f"{name}-{path_part(scale, f'{where}, scale')}", f"{where}, name with the scale")
+        if full.casefold() == "cells":
+            raise ValueError(f"{where}, name: expected another name than {full!r}, the folder of all studies' cells")
+        return cls(
+            path=path,
+            name=full,
+            title=str(content.get("title", name)),
+            seeds=tuple(seeds),
+            rows=rows,
+            columns=columns,
+            baseline=baseline,
+            pretrain=pretrain,
+            evaluate=evaluate,
+            scale=scale,
+            judged=bool(content.get("judged", True)),
+            axis=str(content.get("axis", "")),
+            left_out=tuple(column.label for name, column in stated.items() if name not in columns),
+        )
+
+    @property
+    def command(self) -> str:
+        """The command that runs it."""
+        return f"python -m src study {self.path.as_posix()}" + (f" --scale {self.scale}" if self.scale else "")
+
+    @cached_property
+    def spots(self) -> dict[Spot, str]:
+        """For each (row, column, seed) the cell that measures it."""
+        return {spot: cell.identity for spot, cell in self._evaluations}
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """Every cell once, by its hash, each after the one it needs, seed by seed so that a first table comes early."""
+        result: dict[str, Cell] = {}
+        for _, cell in sorted(self._evaluations, key=lambda pair: self.seeds.index(pair[0].seed)):
+            if cell.needs is not None:
+                result.setdefault(cell.needs.identity, cell.needs)
+            result.setdefault(cell.identity, cell)
+        return result
+
+    @cached_property
+    def _evaluations(self) -> list[tuple[Spot, Cell]]:
+        return list(self._plan(cache(read)))
+
+    def _plan(self, read_file: Callable[[Path], Config]) -> Iterator[tuple[Spot, Cell]]:
+        for row in self.rows.values():
+            for column in self.columns.values():
+                if self.wanted is not None and (row.name, column.name) not in self.wanted:
+                    continue
+                pretraining = self._pretraining(row, column, read_file)
+                file = str(row.evaluate.get("config") or column.config).format(data=column.data)
+                config = override(read_file(Path(file)), self.evaluate.get("set") or {})
+                config = override(override(override(config, column.changes), row.both), row.evaluate.get("set") or {})
+                made = config_digest(config)
+                trained = config_digest(pretraining) if pretraining is not None else ""
+                made_for = column.label if column.pretrain else column.pretrained_on
+                for seed in self.seeds:
+                    needs = None
+                    if pretraining is not None:
+                        needs = Cell("pretrain", f"{row.label} on {made_for}", seed, pretraining, trained)
+                    probe_seed = seed if column.seeded else 0
+                    yield (
+                        Spot(row.name, column.name, seed),
+                        Cell("evaluate", f"{row.label}, {column.label}", probe_seed, config, made, needs),
+                    )
+
+    def _pretraining(self, row: Row, column: Column, read_file: Callable[[Path], Config]) -> Config | None:
+        if row.pretrain is None:
+            return None
+        file = row.pretrain.get("config") or self.pretrain.get("config")
+        if not file:
+            raise ValueError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
+        config = read_file(Path(str(file).format(data=column.pretrained_on)))
+        config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
+        return override(override(config, row.both), row.pretrain.get("set") or {})
+
+    def only(self, names: Collection[str] = (), seeds: Collection[int] = ()) -> "Study":
+        """The part of the study with these rows, columns and places, a place written as `row/column`, and these seeds.
+
+        Names of rows alone leave the columns whole, and the other way round; places come in addition. No name, or no
+        seed, leaves them all.
+
+        Raises:
+            ValueError: if a name is neither a row nor a column nor a place, or a seed is not one of the study's.
+        """
+        if unknown := [seed for seed in seeds if seed not in self.seeds]:
+            raise ValueError(f"{self.path}: no seed {unknown[0]}, the study's are {', '.join(map(str, self.seeds))}")
+        part = replace(self, seeds=tuple(seed for seed in self.seeds if seed in seeds)) if seeds else self
+        return part._at(names) if names else part
+
+    def _at(self, names: Collection[str]) -> "Study":
+        for part in (part for name in names for part in name.split("/", 1)):
+            if part not in self.rows and part not in self.columns:
+                known = [*self.rows, *self.columns]
+                raise ValueError(f"{self.path}: no row or column {part!r}{nearest(part, known)}")
+        wanted = set()
+        for place in (name for name in names if "/" in name):
+            row, column = place.split("/", 1)
+            if row not in self.rows or column not in self.columns:
+                raise ValueError(f"{self.path}: expected ROW/COLUMN, found {place!r}")
+            wanted.add((row, column))
+        if single := [name for name in names if "/" not in name]:
+            rows = [name for name in self.rows if name in single] or list(self.rows)
+            columns = [name for name in self.columns if name in single] or list(self.columns)
+            wanted |= {(row, column) for row in rows for column in columns}
+        kept_rows = {name: row for name, row in self.rows.items() if any(name == r for r, _ in wanted)}
+        kept_columns = {name: column for name, column in self.columns.items() if any(name == c for _, c in wanted)}
+        baseline = self.baseline if self.baseline in kept_rows else next(iter(kept_rows))
+        return replace(self, rows=kept_rows, columns=kept_columns, baseline=baseline, wanted=frozenset(wanted))
+
+
+def scaled(path: Path, content: Config, scale: str | None) -> Config:
+    """A study file's content at one of its scales.
+
+    Raises:
+        ValueError: if the file has scales and none of them is named, or has none and one is.
+    """
+    scales = content.pop("scales", None) or {}
+    if isinstance(scales, str):
+        scales = read(Path(scales))
+    if scale is None and not scales:
+        return content
+    if scale is None or scale not in scales:
+        raise ValueError(
+            f"{path}: no scale {scale!r}, the file has no `scales`; leave --scale out"
+            if not scales
+            else f"{path}: expected --scale with one of {', '.join(scales)}, found {scale or 'none'}"
+        )
+    allow(f"{path}, scale {scale}", scales[scale], KEYS[1:])
+    return laid_over(content, scales[scale])
+
+
+def has_data(column: Column) -> bool:
+    """Whether the folder that a column's evaluation reads is there; data without a folder always are."""
+    root = lookup(override(read(Path(column.config)), column.changes), "data.init_args.root")
+    return root is None or Path(os.path.expandvars(root)).is_dir()

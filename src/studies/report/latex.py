@@ -1,0 +1,57 @@
+r"""A study's table as LaTeX, for `\input` under the package booktabs."""
+
+import re
+
+from src.studies.report.table import caption, footer, head, line
+from src.studies.results.results import Results
+
+ESCAPED = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "…": r"\ldots{}",
+    "–": "--",
+    "×": r"$\times$",
+}
+BOLD = "\0"  # around what is bold while the rest is escaped
+
+
+def latex(results: Results) -> str:
+    """A `table` environment; where its numbers come from stands in comments above it."""
+    study = results.study
+    heads = head(results)
+    body = [
+        " & ".join([escaped(row.label), *(bold(escaped(text)) for text in line(results, row, BOLD))]) + r" \\"
+        for row in study.rows.values()
+    ]
+    return "\n".join(
+        [
+            *(f"% {part}" for part in footer(results)),
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped(study.title)}. {escaped(caption(results))}}}",
+            rf"\label{{tab:{study.name}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
+            r"\toprule",
+            " & ".join(["", *(escaped(label) for label in heads)]) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """Text in which every sign stands for itself."""
+    return "".join(ESCAPED.get(sign, sign) for sign in text)
+
+
+def bold(text: str) -> str:
+    """Text whose marked parts are bold."""
+    return re.sub(f"{BOLD}(.*?){BOLD}", r"\\textbf{\1}", text)

@@ -1,0 +1,76 @@
+"""Pictures of a report: overlays of what is segmented, and feature maps before and after in one common basis."""
+
+import base64
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.evaluation.pca import pca_colours
+from src.studies.results.samples import Sample, Samples
+
+LONGEST = 640  # pixels of a picture's longer side in a report [C]
+SHEET = 1400  # pixels of a sheet of pictures [C]
+OPACITY = 0.55  # of the classes over the image [C]
+IGNORED = (40, 40, 40)  # colour of pixels that no class covers
+
+Pixels = NDArray[np.uint8]
+
+
+def feature_colours(before: Samples, after: Samples) -> list[tuple[Pixels, Pixels]]:
+    """Feature maps of each image as colours [h', w', 3], before and after, equal colours meaning equal features."""
+    sets = [torch.from_numpy(np.stack([image.features for image in samples.images])) for samples in (before, after)]
+    old, new = (
+        (255 * colours.permute(0, 2, 3, 1)).round().to(torch.uint8).numpy()
+        for colours in pca_colours([features.float() for features in sets])
+    )
+    return list(zip(old, new, strict=True))
+
+
+def photo(sample: Sample) -> Pixels:
+    """The image [h, w, 3] at the size of its mask, so that all pictures of it match."""
+    height, width = sample.truth.shape
+    return np.asarray(Image.fromarray(sample.image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def overlay(image: Pixels, classes: NDArray[np.int64], samples: Samples) -> Pixels:
+    """Classes [h, w] in their colours over the image [h, w, 3]; what belongs to no class is darkened."""
+    known = (classes >= 0) & (classes < len(samples.palette))
+    colours = np.full((*classes.shape, 3), IGNORED, dtype=np.float64)
+    colours[known] = samples.palette[classes[known]]
+    return (OPACITY * colours + (1 - OPACITY) * image).round().astype(np.uint8)
+
+
+def classes_shown(samples: list[Samples]) -> list[tuple[str, tuple[int, int, int]]]:
+    """Names and colours of the classes that any of the pictures has, in the order of their ids."""
+    found: set[int] = set()
+    for image in (image for each in samples for image in each.images):
+        found |= set(np.unique(image.truth).tolist()) | set(np.unique(image.prediction).tolist())
+    names, palette = samples[0].class_names, samples[0].palette.tolist()
+    return [
+        (names[index], (palette[index][0], palette[index][1], palette[index][2]))
+        for index in sorted(found)
+        if 0 <= index < len(palette)
+    ]
+
+
+def file_uri(path: Path) -> str:
+    """A sheet of pictures in a file as text for a page."""
+    with Image.open(path) as image:
+        return data_uri(np.asarray(image.convert("RGB")), longest=SHEET)
+
+
+def data_uri(pixels: Pixels, exact: bool = False, longest: int = LONGEST) -> str:
+    """A picture as text for a page, its longer side at most `longest`; `exact` keeps every pixel, for small maps."""
+    image = Image.fromarray(pixels)
+    stream = BytesIO()
+    if exact:
+        image.save(stream, "PNG", optimize=True)
+    else:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+        image.save(stream, "JPEG", quality=86, optimize=True)
+    kind = "png" if exact else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

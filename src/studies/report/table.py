@@ -1,0 +1,202 @@
+"""A study's table as Markdown and as JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from src.config.yaml_reader import digest
+from src.evaluation.significance import Verdict, signed
+from src.studies.plan.cells import RESULTS_VERSION
+from src.studies.plan.study import Row
+from src.studies.results.quantity import quantity
+from src.studies.results.results import Entry, Results
+from src.studies.run.estimate import clock
+
+NOT_RUN = "…"
+UNKNOWN = "–"
+
+
+def markdown(results: Results) -> str:
+    """The table, what it says in sentences, and where its numbers come from."""
+    study = results.study
+    lines = [f"# {study.title}", ""]
+    if results.verdicts:
+        lines += [*(f"- {sentence}" for sentence in sentences(results)), ""]
+    heads = head(results)
+    lines += ["| | " + " | ".join(heads) + " |", "| --- | " + " | ".join("---" for _ in heads) + " |"]
+    lines += [f"| {row.label} | " + " | ".join(line(results, row)) + " |" for row in study.rows.values()]
+    lines += ["", caption(results), ""]
+    for failure in results.failures:
+        lines += [f"**Failed: {failure['title']}** ({failure['reason']}). The end of its log:", "", "```"]
+        lines += [*failure["log"], "```", ""]
+    if results.notes:
+        lines += [
+            "Stopped early by a guard, and counted as they are:",
+            "",
+            *(f"- {note}" for note in results.notes),
+            "",
+        ]
+    lines += [" · ".join(footer(results)), ""]
+    return "\n".join(lines)
+
+
+def head(results: Results) -> list[str]:
+    """The columns' labels; one with published values becomes three: ours, the paper's, and the difference."""
+    labels = []
+    for name, column in results.study.columns.items():
+        published = name in results.published
+        labels += [f"{column.label}, ours", "paper", "ours − paper"] if published else [column.label]
+    return labels
+
+
+def line(results: Results, row: Row, bold: str = "**") -> list[str]:
+    """A row's texts, one for each of `head`; `bold` goes around what is certain."""
+    texts = []
+    for name in results.study.columns:
+        text = entry_text(results.entries[row.name, name])
+        if (row.name, name) in results.best:
+            text = f"{bold}{text}{bold}"
+        texts.append(f"{text} {change_text(results, row, name, bold)}".strip())
+        if name in results.published:
+            texts += paper_texts(results, row.name, name)
+    return texts
+
+
+def paper_texts(results: Results, row: str, column: str) -> list[str]:
+    """The published value, and ours minus it; `–` where none is known."""
+    published, ours = results.paper(row, column), results.entries[row, column].mean
+    if published is None:
+        return [UNKNOWN, UNKNOWN]
+    return [f"{published:.1f}", NOT_RUN if ours is None else signed(ours - published)]
+
+
+def entry_text(entry: Entry) -> str:
+    """`49.7 ± 0.2 (3)`; the seeds that are missing show as `…`, what cannot be measured as `–`."""
+    if not entry.applies:
+        return UNKNOWN
+    if entry.mean is None:
+        return NOT_RUN
+    spread = f" ± {entry.std:.{entry.digits}f}" if entry.std is not None else ""
+    count = f" ({len(entry.values)})" if entry.moved_by_seed else " (1, nothing random)"
+    return f"{entry.mean:.{entry.digits}f}{spread}{count}{f' {NOT_RUN}' if entry.missing else ''}"
+
+
+def change_text(results: Results, row: Row, column: str, bold: str = "**") -> str:
+    """The difference to the baseline, in bold only where it is certain."""
+    difference = results.difference(row.name, column)
+    if difference is None:
+        return ""
+    verdict = results.verdicts.get((row.name, column))
+    text = signed(difference, results.entries[row.name, column].digits)
+    return f"{bold}{text}{bold}" if verdict is not None and is_certain(verdict) else text
+
+
+def is_certain(verdict: Verdict) -> bool:
+    """Whether a difference may be called one: from two seeds on, with an interval that leaves out zero."""
+    return verdict.word in ("helped", "harmed")
+
+
+def sentences(results: Results) -> list[str]:
+    """The verdicts in words, row by row."""
+    study = results.study
+    return [
+        verdict.sentence(f"{study.rows[row].label} ({study.columns[column].label})")
+        for (row, column), verdict in results.verdicts.items()
+    ]
+
+
+def caption(results: Results) -> str:
+    """How to read the table."""
+    study = results.study
+    units = list(dict.fromkeys(quantity(column.metric).unit for column in study.columns.values()))
+    named = " and ".join(units) if len(units) < 3 else ", ".join(units)
+    text = f"{named}, mean ± standard deviation (seeds), difference to {study.rows[study.baseline].label}"
+    if not study.judged:
+        text += "; a check of the plumbing at toy sizes, so there is no verdict and no published value beside it."
+    else:
+        text += (
+            "; a difference in bold: its 95 % interval leaves out zero; a value in bold: so do those to all other rows."
+        )
+    if study.left_out:
+        text += f" Left out, because their data are not here: {', '.join(study.left_out)}."
+    return text
+
+
+def footer(results: Results) -> list[str]:
+    """Command, commit, hash, hardware, cost and date."""
+    found = results.provenances
+    commits = sorted({item["commit"] for item in found})
+    machines = sorted({item["hardware"] for item in found})
+    parts = [
+        f"`{results.study.command}`",
+        f"commit {', '.join(commits) or 'none yet'}",
+        f"config {study_hash(results)}",
+    ]
+    if found:
+        parts += [
+            *machines,
+            f"{clock(sum(item['seconds'] for item in found))} of computing",
+            max(item["finished"] for item in found)[:10],
+        ]
+    return parts
+
+
+def study_hash(results: Results) -> str:
+    """A hash over all cells of the study."""
+    return digest(sorted(results.study.cells))
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """The same for machines; `values` are in points of a hundred, by seed."""
+    study = results.study
+    return {
+        "study": study.name,
+        "command": study.command,
+        "judged": study.judged,
+        "title": study.title,
+        "baseline": study.baseline,
+        "seeds": list(study.seeds),
+        "config": study_hash(results),
+        "results_version": RESULTS_VERSION,
+        "complete": results.complete,
+        "columns": [
+            {"name": c.name, "label": c.label, "data": c.data, "metric": c.metric} for c in study.columns.values()
+        ],
+        "rows": [
+            {
+                "name": row.name,
+                "label": row.label,
+                "pretrained": row.pretrain is not None,
+                "entries": {column: entry_json(results, row.name, column) for column in study.columns},
+            }
+            for row in study.rows.values()
+        ],
+        "verdicts": [
+            {"row": row, "column": column, "word": verdict.word, **asdict(verdict)}
+            for (row, column), verdict in results.verdicts.items()
+        ],
+        "failures": results.failures,
+        "notes": results.notes,
+        "commits": sorted({item["commit"] for item in results.provenances}),
+        "hardware": sorted({item["hardware"] for item in results.provenances}),
+        "seconds": round(sum(item["seconds"] for item in results.provenances), 1),
+        "finished": max((item["finished"] for item in results.provenances), default=None),
+    }
+
+
+def entry_json(results: Results, row: str, column: str) -> dict[str, Any]:
+    """One place of the table."""
+    entry = results.entries[row, column]
+    seeds = results.study.seeds if entry.moved_by_seed else results.study.seeds[:1]
+    return {
+        "values": entry.values,
+        "mean": entry.mean,
+        "std": entry.std,
+        "n": len(entry.values),
+        "missing": entry.missing,
+        "random": entry.moved_by_seed,
+        "difference": results.difference(row, column),
+        "paper": results.paper(row, column),
+        "best": (row, column) in results.best,
+        "text": " ".join([entry_text(entry), change_text(results, results.study.rows[row], column)]).strip(),
+        "cells": [results.cell(row, column, seed).identity for seed in seeds],
+    }

@@ -1,0 +1,44 @@
+"""What a column shows: where its number lies among a cell's files, its unit, and which way is better."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from src.evaluation.significance import POINTS
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One measurable thing.
+
+    Attributes:
+        kept_in: `scores` of the evaluation, `values` of the pre-training, or its `provenance`: other in every run,
+            and so compared by people only.
+        path: Keys on the way to it, joined by slashes.
+        factor: From the unit of the file to that of the table.
+        unit: Of the table.
+        digits: After the point.
+        lower_is_better: Whether a smaller number is the better one.
+    """
+
+    kept_in: Literal["scores", "values", "provenance"]
+    path: str
+    factor: float
+    unit: str
+    digits: int
+    lower_is_better: bool = False
+
+
+COSTS = {
+    "parameters": Quantity("values", "parameters", 1e-6, "million trained parameters", 2, lower_is_better=True),
+    "hours": Quantity("provenance", "seconds", 1 / 3600, "hours of pre-training", 2, lower_is_better=True),
+    "images_per_second": Quantity("provenance", "images_per_second", 1.0, "images a second in pre-training", 1),
+    "memory": Quantity("provenance", "peak_memory_bytes", 2**-30, "GiB of memory in pre-training", 2, True),
+    "gpu_memory": Quantity("provenance", "peak_gpu_memory_bytes", 2**-30, "GiB of GPU memory", 2, True),
+}
+
+
+def quantity(metric: str) -> Quantity:
+    """The quantity that a column's `metric` names: a cost, else a share among the evaluation's scores, in per cent."""
+    if metric in COSTS:
+        return COSTS[metric]
+    return Quantity("scores", metric, POINTS, f"{'mIoU' if metric == 'miou' else metric} in %", 1)

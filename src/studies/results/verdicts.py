@@ -1,0 +1,120 @@
+"""Verdicts out of a results folder alone: `table.json`, and the confusion matrices of its cells."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from src.evaluation.significance import Array, Interval, Verdict, judge_overlaps, overlaps
+from src.studies.plan.cells import read_json
+from src.studies.results.cost import Cost, cost
+
+
+class Judged(NamedTuple):
+    """A row in a column, against the baseline."""
+
+    label: str
+    verdict: Verdict
+    recorded: bool  # the verdict is that of table.json: the matrices are not here
+    cost: Cost
+
+
+def judged(folder: Path) -> list[Judged]:
+    """The verdict on each row of a study in each of its mIoU columns, computed anew where the matrices are there.
+
+    Args:
+        folder: with `table.json`; the cells lie in `cells/` within it (published) or beside it (a study's run folder).
+
+    Raises:
+        FileNotFoundError: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
+        ValueError: if two rows were not evaluated on the same images.
+    """
+    table = read_json(folder / "table.json")
+    if table is None:
+        raise FileNotFoundError(
+            f"{folder / 'table.json'}: no such file. Expected the folder of a study, such as runs/camvid or "
+            "results/camvid; `python -m src study FILE` makes one"
+        )
+    cells = next((place for place in (folder / "cells", folder.parent / "cells") if place.is_dir()), folder / "cells")
+    rows = {row["name"]: row for row in table["rows"]}
+    recorded = {(item["row"], item["column"]): from_json(item) for item in table["verdicts"]}
+    found = []
+    for name, row in rows.items():
+        for column in table["columns"]:
+            if name == table["baseline"] or column["metric"] != "miou":
+                continue
+            entries = [rows[each]["entries"][column["name"]]["cells"] for each in (table["baseline"], name)]
+            pairs = paired_folders(cells, *entries)
+            whole = pairs and all((path / "confusion.npz").is_file() for pair in pairs for path in pair)
+            verdict = judge_folders(pairs) if whole else recorded.get((name, column["name"]))
+            if verdict is not None:
+                paid = cost(pretrainings(cells, entries[1]), [cells / cell for cell in entries[1]], len(entries[1]))
+                found.append(Judged(f"{row['label']} ({column['label']})", verdict, not whole, paid))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no row has results beside those of {rows[table['baseline']]['label']} yet; "
+            "`python -m src study` goes on where it stopped"
+        )
+    return found
+
+
+def paired_folders(cells: Path, baseline: list[str], adapted: list[str]) -> list[tuple[Path, Path]]:
+    """Finished cells of both rows, seed by seed; a baseline without randomness has one, which is paired with each."""
+    before = baseline * len(adapted) if len(baseline) == 1 else baseline
+    pairs = [(cells / ours, cells / theirs) for ours, theirs in zip(before, adapted, strict=True)]
+    return [pair for pair in pairs if all((path / "metrics.json").is_file() for path in pair)]
+
+
+def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
+    """The verdict on pairs of evaluations (baseline, adapted), one pair a seed.
+
+    Raises:
+        ValueError: if two of them were not evaluated on the same images.
+    """
+    before, after = ([per_image(pair[side]) for pair in pairs] for side in (0, 1))
+    for counted, path in zip([*before, *after], [pair[side] for side in (0, 1) for pair in pairs], strict=True):
+        if counted.names != before[0].names:
+            raise ValueError(
+                f"{path} was not evaluated on the same images as {pairs[0][0]}; the rows cannot be compared"
+            )
+    metrics = read_json(pairs[0][0] / "metrics.json") or {}
+    return judge_overlaps(
+        [item.overlaps for item in before], [item.overlaps for item in after], metrics["values"]["class_names"]
+    )
+
+
+class PerImage(NamedTuple):
+    """Intersections and unions [N, 2, C] of an evaluation, and the names of its images."""
+
+    overlaps: Array
+    names: tuple[str, ...]
+
+
+def per_image(folder: Path) -> PerImage:
+    """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
+    file = folder / "confusion.npz"
+    return _per_image(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # the baseline's are asked for once for each other row
+def _per_image(path: Path, written: int) -> PerImage:
+    with np.load(path) as file:
+        return PerImage(overlaps(file["matrices"]), tuple(file["names"].tolist()))
+
+
+def pretrainings(cells: Path, evaluations: list[str]) -> list[Path]:
+    """The pre-trainings that evaluations rest on, each once, where the cells say it."""
+    needed = [(read_json(cells / cell / "cell.json") or {}).get("needs") for cell in evaluations]
+    return [cells / cell for cell in dict.fromkeys(needed) if cell is not None]
+
+
+def from_json(content: dict[str, Any]) -> Verdict:
+    """A verdict as `table.json` keeps it."""
+    return Verdict(
+        miou=Interval(**content["miou"]),
+        classes={name: Interval(**item) for name, item in content["classes"].items()},
+        seeds=content["seeds"],
+        images=content["images"],
+        level=content["level"],
+    )

@@ -1,0 +1,1 @@
+"""Running the missing cells of a study, each in a process of its own."""

@@ -1,0 +1,103 @@
+"""Starting one cell as a process, and seeing how it ends."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.config.defaults import defaults
+from src.config.yaml_reader import Config, lookup, override, write
+from src.core.checkpoint_files import checkpoint_exists
+from src.core.process_lock import Lock
+from src.studies.plan.cells import Cell, Store, hashed_content, write_json
+
+STAGE = (sys.executable, "-m", "src.studies.run.stage")
+LOG_LINES = 12  # of a failed cell that a table's footer shows
+RESULTS = (
+    "metrics.csv", "checkpoints", "adapter.safetensors", "adapter-best.safetensors", "guards.json",
+    "evaluation.json", "confusion.npz", "samples.npz",
+)  # fmt: skip
+
+
+def stage_config(cell: Cell, store: Store) -> Config:
+    """The configuration that a cell's process gets: the study's, its seed, its run folder, and the adapter it needs."""
+    callbacks = lookup(cell.config, "trainer.callbacks") or []
+    changes: Config = {
+        "seed_everything": cell.seed,
+        "trainer.default_root_dir": str(store.folder(cell)),
+        "trainer.enable_progress_bar": False,
+        "trainer.enable_model_summary": False,
+        "trainer.callbacks": [*callbacks, {"class_path": "src.studies.run.progress.StageProgress"}],
+    }
+    for part in ("model", "data"):
+        if "seed" in defaults(str(lookup(cell.config, f"{part}.class_path", ""))):
+            changes[f"{part}.init_args.seed"] = cell.seed
+    if cell.needs is not None:
+        adapter = store.folder(cell.needs) / "adapter.safetensors"
+        changes["model.init_args.backbone.init_args.adapter"] = str(adapter)
+    return override(cell.config, changes)
+
+
+@dataclass
+class Running:
+    """A cell's process."""
+
+    cell: Cell
+    folder: Path
+    process: subprocess.Popen[bytes]
+    resumed: bool
+    started: float = field(default_factory=time.time)
+
+    @classmethod
+    def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
+        """Starts the cell's process, from its last checkpoint where a pre-training left one."""
+        folder = store.folder(cell)
+        resumed = cell.stage == "pretrain" and checkpoint_exists(folder / "checkpoints" / "last.ckpt")
+        for left in ("failure.json", "progress.json", *(() if resumed else RESULTS)):
+            remove(folder / left)
+        write(folder / "stage.yaml", stage_config(cell, store))
+        write_json(
+            folder / "cell.json",
+            {
+                **cell.content,
+                "cell": cell.identity,
+                "title": cell.title,
+                "hashed": hashed_content(cell.config),
+            },
+        )
+        command = [*STAGE, str(folder), cell.stage, str(os.getpid())]
+        with (folder / "log.txt").open("ab") as log:
+            # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment), start_new_session=True
+            )
+        lock.add(process.pid)
+        return cls(cell, folder, process, resumed)
+
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.process.poll() is not None
+
+    def conclude(self) -> bool:
+        """Whether the cell's numbers are there; if not, leaves the end of its log."""
+        if (self.folder / "metrics.json").is_file():
+            for left in ("stage.yaml", "progress.json"):
+                remove(self.folder / left)
+            return True
+        log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line.rstrip() for line in log if line.strip()][-LOG_LINES:]
+        reason = f"exit code {self.process.returncode}"
+        write_json(self.folder / "failure.json", {"title": self.cell.title, "reason": reason, "log": lines})
+        return False
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""What computes here: hardware, versions and commit, for the record of a cell."""
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from src.config.yaml_reader import Config
+
+
+@cache
+def machine() -> Config:
+    """Commit, hardware and versions, for people; nothing compares them."""
+    return {
+        "commit": commit(),
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "lightning", "timm")},
+    }
+
+
+def commit() -> str:
+    """The working tree's commit; `-dirty` if a tracked file, published results not counted, differs from it."""
+    found = output("git", "rev-parse", "--short=12", "HEAD")
+    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return f"{found or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def hardware() -> str:
+    """Processor and accelerators in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return " + ".join([f"{processor}, {cores} cores", *accelerators()])
+
+
+def accelerators() -> list[str]:
+    """The names of the NVIDIA devices that the driver shows; asked without torch, which a study does not wait for."""
+    return output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+
+
+def output(*command: str) -> str:
+    """What a command prints; nothing if it fails or is not there."""
+    place = Path(__file__).resolve().parents[3]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

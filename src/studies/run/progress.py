@@ -1,0 +1,47 @@
+"""How far a stage is, told by its process through a small file in its run folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from src.studies.plan.cells import write_json
+
+EVERY = 1.0  # seconds between two notes at least
+
+
+class StageProgress(Callback):
+    """Keeps `progress.json` up to date: steps done of how many, and when and at which step this process began."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._began = 0.0
+        self._noted = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first, self._began = trainer.global_step, time.time()
+        self._note(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self._noted >= EVERY:
+            self._note(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note(trainer)
+
+    def _note(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        total = trainer.estimated_stepping_batches
+        content = {
+            "done": trainer.global_step,
+            "total": int(total) if total != float("inf") else 0,
+            "first": self._first,
+            "began": self._began,
+            "at": time.time(),
+        }
+        write_json(Path(trainer.default_root_dir) / "progress.json", content)
+        self._noted = time.monotonic()

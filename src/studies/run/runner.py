@@ -1,0 +1,189 @@
+"""Running the cells of a study that are not there yet: each after what it needs, several at a time, none twice."""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from src.core.process_lock import EXPIRY, Held, clear_abandoned, locked
+from src.studies.plan.cells import Cell, Store
+from src.studies.run.estimate import Measured, rest, running
+from src.studies.run.execution import Running
+from src.studies.run.machine import accelerators
+from src.studies.run.ticker import Ticker
+
+POLL = 0.2  # seconds between two looks at the running cells
+RETRY = 3.0  # seconds between two looks at a cell that another process runs
+PATIENCE = 60.0  # seconds that an interrupted cell has for writing its checkpoint
+
+
+def default_jobs() -> int:
+    """One cell for each GPU, or one on the CPU, whose cores a single cell uses all."""
+    return max(1, len(visible_accelerators()))
+
+
+def visible_accelerators() -> list[str]:
+    """The ids of the GPUs that cells may use."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [part.strip() for part in chosen.split(",") if part.strip()]
+    return [str(index) for index in range(len(accelerators()))]
+
+
+@dataclass
+class Slot:
+    """A place for one cell at a time, with a GPU of its own where there is one."""
+
+    environment: dict[str, str]
+    work: Running | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+
+    def take(self, cell: Cell, store: Store) -> bool:
+        """Starts a cell here, unless another process has finished it meanwhile; returns whether it started.
+
+        Raises:
+            Held: if another process runs it.
+        """
+        with ExitStack() as stack:
+            lock = stack.enter_context(locked(store.folder(cell) / "lock"))
+            if store.done(cell):
+                return False
+            self.work = Running.start(cell, store, lock, self.environment)
+            self.held = stack.pop_all()
+        return True
+
+    def clear(self) -> None:
+        """Frees the place and the cell's lock."""
+        self.work = None
+        self.held.close()
+
+
+class Runner:
+    """Runs cells.
+
+    Args:
+        store: where they lie.
+        cells: all cells of the study, each after the one it needs.
+        jobs: how many at a time.
+        seconds: after which the running cells write their checkpoints and end, and no other begins.
+    """
+
+    def __init__(self, store: Store, cells: Iterable[Cell], jobs: int, seconds: float = math.inf) -> None:
+        self.store = store
+        self.cells = list(cells)
+        devices = visible_accelerators()
+        gpus = [{"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {} for slot in range(jobs)]
+        self.slots = [Slot({**os.environ, **gpu}) for gpu in gpus]
+        self.measured = Measured.of(store, self.cells)
+        self.waiting = [cell for cell in self.cells if not store.done(cell)]
+        self.failed: list[Cell] = []
+        self.elsewhere: dict[str, float] = {}  # cells that another process runs, and when to look again
+        self.ticker = Ticker()
+        self.seconds = seconds
+        self.out_of_time = False
+
+    def run(self) -> list[Cell]:
+        """Runs all that is missing.
+
+        Returns:
+            The cells that failed, and those that need one of them.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, when the running cells have written their checkpoints.
+        """
+        finished = len(self.cells) - len(self.waiting)
+        deadline = time.monotonic() + self.seconds
+        self._clear_locks()
+        if finished:
+            self.ticker.say(f"{finished} of {len(self.cells)} stages are done already")
+        try:
+            while self.waiting or any(slot.work for slot in self.slots):
+                for slot in self.slots:
+                    self._look_after(slot)
+                if time.monotonic() >= deadline:
+                    self.out_of_time = True
+                    break
+                self._show()
+                time.sleep(POLL)
+        finally:
+            self._stop()
+            self.ticker.clear()
+        return self.failed
+
+    def _clear_locks(self) -> None:
+        """Removes the locks of finished cells whose runner was killed before it could."""
+        for lock in (self.store.folder(cell) / "lock" for cell in self.cells if self.store.done(cell)):
+            if lock.exists():
+                with suppress(Held):
+                    clear_abandoned(lock, EXPIRY)
+
+    def _look_after(self, slot: Slot) -> None:
+        if slot.work is not None and slot.work.ended():
+            work = slot.work
+            spent = time.time() - work.started
+            if work.conclude():
+                self.measured.add(work.cell, spent)
+                self.ticker.say(f"{self._place(work.cell)} {work.cell.title}: done", spent)
+            else:
+                self.failed.append(work.cell)
+                self.ticker.say(
+                    f"{self._place(work.cell)} {work.cell.title}: FAILED, see {work.folder / 'log.txt'}", spent
+                )
+            slot.clear()
+        while slot.work is None and (cell := self._next()) is not None:
+            try:
+                started = slot.take(cell, self.store)
+            except Held:
+                if cell.identity not in self.elsewhere:
+                    self.ticker.say(f"{self._place(cell)} {cell.title}: another process runs it, waiting")
+                self.elsewhere[cell.identity] = time.monotonic() + RETRY
+                continue
+            self.waiting.remove(cell)
+            if started and slot.work is not None:
+                how = "resumed" if slot.work.resumed else "started"
+                self.ticker.say(f"{self._place(cell)} {cell.title}: {how}")
+
+    def _next(self) -> Cell | None:
+        """The first cell that can run now; those that can never run are given up on the way."""
+        lost = {cell.identity for cell in self.failed}
+        for cell in list(self.waiting):
+            if cell.needs is not None and cell.needs.identity in lost:
+                self.waiting.remove(cell)
+                self.failed.append(cell)
+            elif (cell.needs is None or self.store.done(cell.needs)) and (
+                time.monotonic() >= self.elsewhere.get(cell.identity, 0.0)
+            ):
+                return cell
+        return None
+
+    def _place(self, cell: Cell) -> str:
+        return f"[{self.cells.index(cell) + 1}/{len(self.cells)}]"
+
+    def _show(self) -> None:
+        shares, seconds = [], []
+        for work in (slot.work for slot in self.slots if slot.work is not None):
+            share, left = running(work.folder, work.started, self.measured.seconds(work.cell))
+            shares.append(
+                f"{self._place(work.cell)} {work.cell.title} {'' if share is None else f'{share:.0%}'}".rstrip()
+            )
+            seconds.append(left)
+        left = rest(self.measured, self.waiting, seconds)
+        self.ticker.show(", ".join(shares), None if left is None else left / len(self.slots))
+
+    def _stop(self) -> None:
+        """Ends what still runs, and frees its locks: after Ctrl-C or a mistake of ours."""
+        running_now = [slot for slot in self.slots if slot.work is not None]
+        for slot in running_now:
+            assert slot.work is not None
+            slot.work.process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for slot in running_now:
+            assert slot.work is not None
+            while not slot.work.ended() and time.monotonic() < deadline:
+                time.sleep(POLL)
+            if not slot.work.ended():
+                slot.work.process.kill()
+            slot.clear()

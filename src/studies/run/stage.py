@@ -1,0 +1,51 @@
+"""One cell in a process of its own: `python -m src.studies.run.stage FOLDER STAGE PARENT`.
+
+The same as `python -m src fit --config FOLDER/stage.yaml` and, for an evaluation, `test` on what was just trained: in
+one process, because each costs seconds of imports and of reading weights.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.core.checkpoint_files import checkpoint_exists
+from src.core.errors import one_message
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the stage; the exit code is that of the command."""
+    began = time.time()
+    folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    with one_message() as outcome:
+        from src.cli import main as run
+        from src.studies.run.outcome import write_outcome
+        from src.studies.run.sampling import write_samples
+
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        resumed = stage == "pretrain" and checkpoint_exists(checkpoint)
+        resume = ["--ckpt_path", str(checkpoint)] if resumed else []
+        command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
+        if stage == "evaluate":
+            command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
+            write_samples(folder / "samples.npz", command.model, command.datamodule)
+        write_outcome(folder, time.time() - began, resumed)
+    return outcome.code
+
+
+def end_with(parent: int) -> None:
+    """Ends this process when the one that started it is gone: nobody would collect its result or free its lock."""
+    while os.getppid() == parent:
+        time.sleep(0.3)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # a study that was started in the background of a script ignores Ctrl-C, and so would what it starts: but the runner
+    # asks its stages to stop by that signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""The backbone gives timm's features, and attention that changes none of them."""
+
+import pytest
+import torch
+
+from src.backbones.backbone import Backbone
+from tests.tiny import FAMILIES, TINY, tiny_backbone
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_equal_timms_bit_for_bit_and_attention_changes_no_bit(family, monkeypatch):
+    backbone = tiny_backbone(monkeypatch, FAMILIES[family])
+    images = torch.rand(2, 3, 3 * backbone.patch_size, 4 * backbone.patch_size)
+    features = backbone(images)
+    timm_tokens = backbone.trunk.forward_features(backbone.normalise(images))
+    assert torch.equal(torch.cat((features.cls[:, None], features.extra, features.patches), 1), timm_tokens)
+    assert features.grid == (3, 4) and features.attention is None
+    with_attention = backbone(images, attention=True)
+    for one, other in zip(features[:3], with_attention[:3], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_is_the_class_row_of_the_last_block(family, monkeypatch):
+    backbone = tiny_backbone(monkeypatch, FAMILIES[family])
+    images = torch.rand(2, 3, 3 * backbone.patch_size, 4 * backbone.patch_size)
+    attention = backbone(images, attention=True).attention
+    module = backbone.trunk.blocks[-1].attn
+    module.fused_attn = False  # timm's unfused path passes its whole attention map through attn_drop
+    seen = []
+    module.attn_drop.register_forward_hook(lambda _, __, output: seen.append(output))
+    backbone(images)
+    assert torch.allclose(attention, seen[0][:, :, 0, backbone.prefix :], atol=1e-6)
+
+
+def test_uint8_and_float_images_give_the_same_features(monkeypatch):
+    backbone = tiny_backbone(monkeypatch)
+    images = torch.randint(0, 256, (1, 3, 32, 32)).to(torch.uint8)
+    assert torch.equal(backbone(images).patches, backbone(images.float() / 255).patches)
+    half = backbone.to(torch.bfloat16)  # Lightning's bf16-true: images that were resized or padded are float32
+    assert torch.equal(half.normalise(images), half.normalise(images.float() / 255).bfloat16())
+    assert half(images.float() / 255).patches.dtype == torch.bfloat16
+
+
+def test_feature_maps_are_the_blocks_outputs_and_the_normed_last_one(monkeypatch):
+    backbone = tiny_backbone(monkeypatch)
+    images = torch.rand(2, 3, 32, 48)
+    first, second = backbone.feature_maps(images, [0, 1])
+    (last,) = backbone.feature_maps(images)
+    assert last.shape == (2, 32, 2, 3)
+    assert torch.equal(last.flatten(2).transpose(1, 2), backbone(images).patches)
+    normed = backbone.trunk.norm(second.flatten(2).transpose(1, 2))
+    assert torch.allclose(normed, backbone(images).patches, atol=1e-6)
+    assert not torch.allclose(first, second)
+
+
+def test_wrong_sides_and_blocks_are_refused_with_a_way_out(monkeypatch):
+    backbone = tiny_backbone(monkeypatch)
+    with pytest.raises(ValueError, match=r"30×40 px.*multiples of its patch size 16.*32×"):
+        backbone(torch.rand(1, 3, 30, 40))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        backbone.feature_maps(torch.rand(1, 3, 32, 32), [0, 2])
+
+
+def test_everything_is_frozen_until_something_is_installed():
+    backbone = Backbone(TINY, "none")
+    assert backbone.trainable() == [] and not backbone.trunk.training
+
+
+def test_what_to_take_from_a_checkpoint_reaches_the_loader(monkeypatch):
+    asked = []
+    plain = tiny_backbone(monkeypatch).trunk
+    monkeypatch.setattr("src.backbones.backbone.build_trunk", lambda *wishes: asked.append(wishes) or plain)
+    Backbone("vit", "file.pth", network="student", second_class_token=False, positions="original")
+    assert asked == [("vit", "file.pth", "student", False, "original")]

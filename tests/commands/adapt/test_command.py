@@ -1,0 +1,153 @@
+"""`python -m src adapt`: from a folder of images to an adapter file, with a tiny ViT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from src import load_backbone
+from src.__main__ import main
+from src.backbones.adapter_file import read_metadata
+from src.commands.adapt import command as adapt
+from src.commands.adapt.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six images of several kinds in `images/`, weights in `test_vit.pth`, and settings that take a second."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for index in range(5):
+        pixels = rng.integers(256, size=(48 + index, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
+    Image.fromarray(rng.integers(9000, 12000, size=(64, 64)).astype(np.uint16)).save(
+        tmp_path / "images" / "deep" / "x.png"
+    )
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "test_vit.pth")
+    monkeypatch.setattr(adapt, "choose", lambda *_: Settings(6, 4, 32, 16, 1e-3, "32-true"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    return tmp_path
+
+
+def command(folder: Path, *more: str, out: str = "out") -> int:
+    backbone = ["--backbone", "test_vit", "--weights", str(folder / "test_vit.pth")]
+    return main(["adapt", str(folder / "images"), "--out", str(folder / out), *backbone, *more])
+
+
+def test_it_leaves_an_adapter_a_log_pictures_and_two_lines_that_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(folder) == 0
+    out, text = folder / "out", capsys.readouterr().out
+    assert "6 images used" in text
+    assert "chosen for 6 images" in text
+    assert (out / "adapt.log").read_text().splitlines()[0] == "6 images used"
+    said = [line for line in text.splitlines() if line.strip().startswith("effective rank of patches")]
+    frozen_rank, adapted_rank = (float(number) for number in said[0].split()[-2:])
+    assert frozen_rank > 1 and adapted_rank > 1
+    metadata = read_metadata(out / "adapter.safetensors")
+    assert (metadata["step"], metadata["whose"], metadata["backbone"]) == ("6", "teacher", "test_vit")
+
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert len(lines) == 2
+    scope: dict[str, object] = {}
+    exec("\n".join(lines), scope)
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    adapted, frozen = scope["backbone"], load_backbone("test_vit", weights=str(folder / "test_vit.pth"))
+    with torch.no_grad():
+        after, before = adapted(images).patches, frozen(images).patches  # type: ignore[operator]
+        with adapted.adapters_off():  # type: ignore[attr-defined]
+            assert torch.equal(adapted(images).patches, before)  # type: ignore[operator]
+    assert not torch.equal(after, before)
+
+    pictures = sorted((out / "pictures").glob("features-*.png"))
+    assert len(pictures) == 4
+    pixels = np.asarray(Image.open(pictures[0])).astype(int)
+    third = pixels.shape[1] // 3
+    assert pixels[30:-10, third + 10 : 2 * third - 10].std() > 10  # features, not a blank
+
+
+def test_started_again_it_goes_on_from_its_checkpoint(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(folder, out="calm") == 0
+    from tests.command_line import FailAt
+
+    real = adapt.run
+
+    def failing(arguments: list[str]):
+        with monkeypatch.context() as patch:
+            patch.setattr("src.cli.Throughput", lambda: FailAt(3))
+            return real(arguments)
+
+    monkeypatch.setattr(adapt, "run", failing)
+    assert command(folder) == 1
+    assert (folder / "out" / "checkpoints" / "last.ckpt").is_file()
+    monkeypatch.setattr(adapt, "run", real)
+    given: list[list[str]] = []
+    monkeypatch.setattr(adapt, "run", lambda arguments: given.append(arguments) or real(arguments))
+    assert command(folder) == 0
+    assert "--ckpt_path" in given[0]
+    files = [folder / name / "adapter.safetensors" for name in ("calm", "out")]
+    calm, resumed = (
+        load_backbone("test_vit", weights=str(folder / "test_vit.pth"), adapter=str(file)) for file in files
+    )
+    for (name, one), (_, other) in zip(calm.named_parameters(), resumed.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_another_request_does_not_mix_with_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, "--max_steps", "1") == 0
+    assert command(folder, "--max_steps", "2") == 1
+    error = capsys.readouterr().err
+    assert "trainer.max_steps: 1 → 2" in error
+    assert "--out" in error
+
+
+def test_a_bad_file_stops_it_by_name_before_anything_is_trained(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (folder / "images" / "1.png").read_bytes()
+    (folder / "images" / "2.png").write_bytes(content[: len(content) // 2])
+    monkeypatch.setattr(adapt, "run", lambda arguments: pytest.fail("trained"))
+    assert command(folder) == 1
+    error = capsys.readouterr().err
+    assert "2.png" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "images" / "2.png").write_bytes(b"no image")
+    assert command(folder, "--on_error", "skip", "--max_steps", "1") == 0
+    assert "5 images used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--max_steps", "0"], 2, "--max_steps should be at least 1"),
+        (["--on_error", "stop"], 2, "invalid choice: 'stop'"),
+        (["--steps", "3"], 2, "unrecognized arguments: --steps 3"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert command(folder, *arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["adapt", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
+    assert str(tmp_path / "empty") in capsys.readouterr().err
+    assert main(["adapt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""What `adapt` chooses by itself."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from src.commands.adapt.command import BASE
+from src.commands.adapt.settings import choose, multiple
+from src.config.yaml_reader import lookup
+
+VIT = "vit_small_patch14_dinov2"
+
+
+def test_a_cpu_gets_the_small_run_preset() -> None:
+    found = choose(400, gpu=False, backbone=VIT)
+    assert (found.steps, found.batch, found.side, found.prototypes, found.lr) == (440, 8, 168, 1024, 1e-3)
+    assert choose(30_000, gpu=False, backbone=VIT) == found
+
+
+def test_a_processor_with_bfloat16_uses_it() -> None:
+    flags = "flags : fpu sse2 avx512f avx512_bf16 amx_tile"
+    assert choose(400, gpu=False, backbone=VIT, cpu_flags=flags).precision == "bf16-mixed"
+    assert choose(400, gpu=False, backbone=VIT, cpu_flags="flags : fpu avx512f").precision == "32-true"
+
+
+def test_a_few_images_are_not_shown_too_often() -> None:
+    few = choose(30, gpu=False, backbone=VIT)
+    assert few.steps == 150
+    assert choose(5, gpu=False, backbone=VIT).batch == 5
+
+
+def test_a_gpu_sees_every_image_about_a_hundred_times_within_bounds() -> None:
+    assert choose(30, gpu=True, backbone=VIT).steps == 400
+    middle = choose(3_000, gpu=True, backbone=VIT)
+    assert middle.steps * middle.batch / 3_000 == pytest.approx(100, rel=0.02)
+    large = choose(30_000, gpu=True, backbone=VIT)
+    assert (large.steps, large.prototypes, large.precision) == (20_000, 8192, "bf16-mixed")
+    steps = [choose(count, gpu=True, backbone=VIT).steps for count in (1, 10, 100, 1_000, 10_000, 100_000)]
+    assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "expected"), [(112, 14, 112), (112, 16, 112), (112, 32, 128), (224, 14, 224), (16, 32, 64)]
+)
+def test_views_are_whole_patches(side: int, patch: int, expected: int) -> None:
+    assert multiple(side, patch) == expected
+
+
+def test_every_key_that_is_set_exists_in_the_yaml_or_has_a_meaning() -> None:
+    base = yaml.safe_load(BASE.read_text())
+    for key in choose(100, gpu=False, backbone=VIT).changes():
+        assert lookup(base, key.rpartition(".")[0]) is not None, key
+
+
+def test_the_sentence_says_it_all() -> None:
+    text = choose(100, gpu=False, backbone=VIT).sentence(100, "the CPU")
+    assert text == (
+        "chosen for 100 images on the CPU: 250 steps of 8 images (20.0 epochs), views of 168 px, 1024 prototypes, "
+        "learning rate 0.001, 32-true"
+    )

@@ -1,0 +1,56 @@
+"""Whole images with one class each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.folder.class_folders import ClassFolders, SceneClasses
+from datamodules.reading.images import ImageError
+
+
+def write(folder: Path, name: str, colour: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((20, 30, 3), colour, np.uint8)).save(folder / name)
+
+
+def test_a_folder_is_a_class(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / split / "cat", "a.png", 10)
+        write(tmp_path / split / "dog" / "deeper", "b.png", 200)
+    data = ClassFolders(tmp_path, task="segment", size=14, num_workers=0)
+    assert data.class_names == ["cat", "dog"]
+    source = data.read("val")
+    pairs = {source.name(index): source.pair(index) for index in range(len(source))}
+    assert {name: (image[0, 0, 0], mask.tolist()) for name, (image, mask) in pairs.items()} == {
+        "val/cat/a.png": (10, [[0]]),
+        "val/dog/deeper/b.png": (200, [[1]]),
+    }
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    for image, mask in zip(batch.images, batch.masks, strict=True):
+        assert set(mask.flatten().tolist()) == {int(image[0, 0, 0] > 100)}
+
+
+def test_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected the folders train/<class> and val/<class>"):
+        _ = ClassFolders(tmp_path).class_names
+    write(tmp_path / "train" / "cat", "a.png", 10)
+    with pytest.raises(ImageError, match="expected 2 to 254 folders, one for each class, found 1"):
+        _ = ClassFolders(tmp_path).class_names
+    write(tmp_path / "train" / "dog", "a.png", 10)
+    write(tmp_path / "val" / "cow", "a.png", 10)
+    with pytest.raises(ImageError, match="cow is no class of"):
+        ClassFolders(tmp_path).read("val")
+
+
+def test_a_scene_has_the_class_that_covers_most_of_it() -> None:
+    data = SceneClasses(train_images=3, val_images=3, side=64)
+    scenes, classes = super(SceneClasses, data).read("val"), data.read("val")
+    for index in range(3):
+        mask = scenes.pair(index)[1]
+        counts = [(mask == label).sum() for label in range(data.num_classes)]
+        assert classes.pair(index)[1].tolist() == [[int(np.argmax(counts))]]
