@@ -32,6 +32,7 @@ from datamodules.sampling.samplers import EpochSampler, EverySampleOnce, process
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.transforms.segmentation import TrainingTransforms
+from src.core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +98,13 @@ class DomainDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         if task == "pretrain" and not isinstance(size, int):
-            raise ValueError(f"size: expected the side of a square view for pre-training, found {size}")
+            raise UserError(f"size: expected the side of a square view for pre-training, found {size}")
         if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+            raise UserError(f"batch_size: expected at least 1, found {batch_size}")
         if not 0 < label_fraction <= 1:
-            raise ValueError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
+            raise UserError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
         if max_images is not None and max_images < 1:
-            raise ValueError(f"max_images: expected at least 1, or null for all, found {max_images}")
+            raise UserError(f"max_images: expected at least 1, or null for all, found {max_images}")
         self.task = task
         self.batch_size = batch_size
         self.size = size
@@ -154,7 +155,7 @@ class DomainDataModule(LightningDataModule, ABC):
         """List the images of a split.
 
         Raises:
-            FileNotFoundError: If the data set is not there.
+            MissingFile: If the data set is not there.
             ImageError: If it is not what it should be.
         """
 

@@ -10,6 +10,7 @@ from datamodules.base import Split
 from datamodules.reading.archive_layouts import PASCAL_CONTEXT
 from datamodules.reading.images import IGNORE, ImageError
 from datamodules.reading.segmentation_folder import SegmentationFolder
+from src.core.errors import MissingFile
 
 # in the order of their ids in the 459 categories, which is the alphabetical one: not that of VOC's twenty
 _NAMES = """
@@ -45,7 +46,7 @@ class PascalContextDataModule(SegmentationFolder):
     def images(self, split: Split) -> list[Path]:
         names = self.base / "ImageSets" / "SegmentationContext" / f"{split}.txt"
         if not names.is_file():
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{self.root}: expected {self.LAYOUT}, found no {names.relative_to(self.root)}; "
                 "`python -m src prepare pascal_context` makes them"
             )

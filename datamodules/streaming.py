@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from datamodules.batches import ViewSample, collate_views
 from datamodules.reading.images import ImageError, list_images, read_image
 from datamodules.transforms.multi_crop import MultiViewCrop
+from src.core.errors import MissingFile, UserError
 
 try:
     import litdata
@@ -74,11 +75,11 @@ class StreamingDataModule(LightningDataModule):
         """Batches of `Crops`.
 
         Raises:
-            FileNotFoundError: If a local folder has no chunks.
-            ValueError: If there is not one batch for each process.
+            MissingFile: If a local folder has no chunks.
+            UserError: If there is not one batch for each process.
         """
         if ":" not in self.chunks.split("/")[0] and not Path(self.chunks, "index.json").is_file():
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{self.chunks}: expected chunks with an index.json, found none; "
                 "python -m datamodules.streaming FOLDER TARGET writes them"
             )
@@ -92,7 +93,7 @@ class StreamingDataModule(LightningDataModule):
         )
         views.crop = self.crop
         if len(views) < self.batch_size:  # those of this process
-            raise ValueError(
+            raise UserError(
                 f"{self.chunks}: expected images for a batch of {self.batch_size} in each process, found {len(views)} "
                 "for one; lower batch_size"
             )
@@ -135,13 +136,13 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
         The number of images.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        MissingFile: If there is no such folder.
         ImageError: If it holds no image.
-        ValueError: If the target holds chunks already.
+        UserError: If the target holds chunks already.
     """
     files = list_images(folder)
     if Path(target, "index.json").exists():
-        raise ValueError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")
+        raise UserError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")
     inputs = [(i, str(file)) for i, file in enumerate(files)]
     method = multiprocessing.get_start_method()
     try:

@@ -22,10 +22,11 @@ from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
 from src.config.environment import expand_environment
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
+from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
 from src.core.checkpoint_files import checkpoint_exists
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, MissingFile
 from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
 
@@ -151,7 +152,7 @@ class CLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):
-            raise FileNotFoundError(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
+            raise MissingFile(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
         model = config.model.class_path
         if self.subcommand != "fit" and not config.get("ckpt_path") and getattr(find(model), "needs_checkpoint", False):
             raise CommandLineError(
@@ -214,4 +215,5 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
+    arguments = current_arguments(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

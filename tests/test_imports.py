@@ -1,10 +1,9 @@
-"""Who imports whom: from the command line down to the tensors, and never back."""
+"""The floor plan: each folder is a layer, imports point down, and no module is in a circle."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,89 +13,120 @@ from src import __all__ as public
 from src.__main__ import COMMANDS
 from tests.command_line import ROOT
 
-# From the top down. A module may import its own layer and those below.
-LAYERS = (
-    ("src.__main__",),
-    ("src.commands",),
-    ("src.sweeps",),
-    ("src.studies",),
-    ("src.cli",),
-    ("src.pretraining", "src.segmentation", "src.probes.dense_knn", "src.probes.classification", "src.callbacks"),
-    (
-        "src.segmentation.evaluation_loop",
-        "src.explanation",
-        "src.segmentation.inference",
-        "src.segmentation.sliding_window",
-        "src.segmentation.feature_cache",
-        "src.segmentation.iterate_once",
-        "src.pretraining.optimisation",
-        "src.segmentation.param_groups",
-    ),
-    ("src.evaluation", "src.objectives", "src.models"),
-    ("src.core", "src.config.environment", "src.config.suggestions", "src.config.sweep_arguments", "src.core.errors"),
+# From the top down: a module may import its own folder and those below it.
+ORDER = (
+    "src.__main__",
+    "src.commands",
+    "src.sweeps",
+    "src.studies",
+    "src.cli",
+    "src.callbacks",
+    "src.monitoring",
+    "src.explanation",
+    "src.probes",
+    "src.segmentation",
+    "src.pretraining",
+    "src.evaluation",
+    "src.backbones",
+    "src.config",
+    "src.core",
 )
-ANYWHERE = "src"  # the package itself: public names, imported lazily
-FROM_DATAMODULES = {
-    "datamodules.views",
-    "src.pretraining.patch_augmentation",
-    "src.core.keyed_random",
-    "datamodules.reading.images",
+# The containers that data modules hand over; everything else of theirs is reached by class path.
+CONTAINERS = ("datamodules.views", "datamodules.batches")
+# Commands that call data code themselves, since no configuration of theirs could name a class.
+DATA_OF = {
+    "src.commands.prepare": "datamodules.preparing",
+    "src.commands.inspect": "datamodules.reading",
 }
-# `prepare` has no configuration that could name a class: its command calls the one package that makes data sets ready.
-OF_COMMANDS = {"src.commands.prepare": "datamodules.preparing"}
+# datamodules import src.core; the one yaml reader serves classes.yaml as well.
+CORE_OF = {"datamodules.folder.classes": "src.config.yaml_reader"}
+# Imports within functions: the package's public names, the commands, and what only some runs need.
+LAZY = ("src.__main__", "src.commands")
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")])
+OURS = ("src", "datamodules")
 
 
 def module_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Modules that a file imports, at the top or within a function."""
-    for node in ast.walk(ast.parse(file.read_text())):
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports(file: Path) -> Iterator[tuple[str, bool]]:
+    """Modules of ours that a file imports, and whether a function does it."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inner = {id(node) for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute here"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [
+                full if (full := f"{node.module}.{alias.name}") in MODULES else str(node.module) for alias in node.names
+            ]
+        yield from ((name, id(node) in inner) for name in names if name.partition(".")[0] in OURS)
+
+
+GRAPH = {module: list(imports(file)) for module, file in MODULES.items()}
+
+
+def below(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(f"{parent}.")
 
 
 def layer(module: str) -> int | None:
-    for depth, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return depth
-    return None
+    return next((depth for depth, name in enumerate(ORDER) if below(module, name)), None)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if "src" in file.relative_to(ROOT).parts], ids=module_of)
-def test_imports_point_down(file: Path) -> None:
-    module = module_of(file)
-    if module == ANYWHERE:
-        return
+@pytest.mark.parametrize("module", [module for module in MODULES if below(module, "src") and module != "src"])
+def test_imports_point_down(module: str) -> None:
     here = layer(module)
-    assert here is not None, f"{module} has no layer: give it one in tests/test_imports.py"
-    for name in imported(file):
+    assert here is not None, f"{module} has no layer: give its folder one in tests/test_imports.py"
+    for name, _ in GRAPH[module]:
         there = layer(name)
         assert there is None or there >= here, f"{module} imports {name}, which lies above it"
-        known = FROM_DATAMODULES | ({OF_COMMANDS[module]} if module in OF_COMMANDS else set())
-        assert not name.startswith("datamodules") or any(name.startswith(allowed) for allowed in known), (
-            f"{module} imports {name}; datamodules are reached by class path"
-        )
-        if here == len(LAYERS) - 2 and module.startswith("src.objectives"):
-            assert not name.startswith(("lightning", "pytorch_lightning")), f"{module} imports {name}"
+        if below(name, "datamodules"):
+            allowed = (*CONTAINERS, *filter(None, [DATA_OF.get(module)]))
+            assert any(below(name, each) for each in allowed), f"{module} imports {name}: reach it by class path"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if module_of(file).startswith("src.core")], ids=module_of)
-def test_core_needs_torch_and_the_standard_library_alone(file: Path) -> None:
-    allowed = {*sys.stdlib_module_names, "torch"}
-    others = {name for name in imported(file) if name.split(".")[0] not in allowed}
-    assert not [name for name in others if name != "src.core" and not name.startswith("src.core.")]
+@pytest.mark.parametrize("module", [module for module in MODULES if below(module, "datamodules")])
+def test_datamodules_know_the_core_alone(module: str) -> None:
+    for name, _ in GRAPH[module]:
+        known = below(name, "datamodules") or below(name, "src.core") or CORE_OF.get(module) == name
+        assert known, f"{module} imports {name}; of src, data modules know src.core"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if "datamodules" in file.parts], ids=module_of)
-def test_datamodules_import_nothing_from_src(file: Path) -> None:
-    assert not [name for name in imported(file) if name == "src" or name.startswith("src.")]
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "src" and not module.startswith(LAZY)])
+def test_imports_within_functions_are_where_the_design_has_them(module: str) -> None:
+    assert [name for name, lazy in GRAPH[module] if lazy] == []
+
+
+def test_no_module_is_in_a_circle() -> None:
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(module: str) -> None:
+        assert module not in path, f"circle: {' → '.join([*path[path.index(module) :], module])}"
+        if module in done or module not in MODULES:
+            return
+        path.append(module)
+        for name, _ in GRAPH[module]:
+            # a package's __init__ re-exports its modules, and is imported before each of them
+            if not below(name, module) and not below(module, name):
+                visit(name)
+        path.pop()
+        done.add(module)
+
+    for module in MODULES:
+        visit(module)
+
+
+def test_the_top_of_src_holds_the_entry_points_alone() -> None:
+    assert sorted(path.name for path in (ROOT / "src").glob("*.py")) == ["__init__.py", "__main__.py", "cli.py"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -18,6 +18,7 @@ from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.reading.images import IGNORE, ImageError, list_images
 from datamodules.reading.sources import Files, Source
 from datamodules.scenes import ScenesDataModule
+from src.core.errors import MissingFile
 
 
 class Classified:
@@ -96,7 +97,7 @@ class ClassFolders(DomainDataModule):
     def _classes(self) -> list[str]:
         folder = self.root / "train"
         if not folder.is_dir():
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{self.root}: expected the folders train/<class> and val/<class>, found no train; "
                 "set root to the folder above them"
             )

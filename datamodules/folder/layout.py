@@ -10,6 +10,7 @@ from datamodules.folder.split_lists import listed
 from datamodules.reading.errors import is_file, is_folder
 from datamodules.reading.images import IMAGE_SUFFIXES, ImageError, list_images
 from datamodules.sampling.splits import holdout
+from src.core.errors import MissingFile
 
 NOT_IMAGES = frozenset({"masks"})
 _MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # what others call them
@@ -78,12 +79,12 @@ class FolderLayout:
         """The images of a split; all of them where nothing splits them.
 
         Raises:
-            FileNotFoundError: If the folder or the list of the split is missing.
+            MissingFile: If the folder or the list of the split is missing.
         """
         if not self.has(split):
             missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
             kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
                 "with evaluate_on: holdout"
             )
@@ -96,7 +97,7 @@ class FolderLayout:
         """The images of a split; where nothing splits them, a fixed fifth is `val`.
 
         Raises:
-            FileNotFoundError: If a folder or a list is missing.
+            MissingFile: If a folder or a list is missing.
             ImageError: If there are too few images to split, or a list names what is not there.
         """
         files = self.all_images(split)

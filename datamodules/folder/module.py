@@ -23,6 +23,7 @@ from datamodules.reading.images import ImageError, mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Files, Source
 from datamodules.transforms.segmentation import TrainingTransforms
+from src.core.errors import MissingFile
 
 REPORT = "data.txt"  # in the run folder
 
@@ -182,7 +183,7 @@ class FolderDataModule(DomainDataModule):
         if not is_folder(masks):
             elsewhere = self.layout.masks_elsewhere()
             found = f"{elsewhere}; rename it if it holds them" if elsewhere else "nothing"
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
                 f"found {found}; without masks only job: pretrain and predict are possible"
             )

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from src.core.errors import UserError
+
 _TRIES = 5  # in a row without a single new byte
 _PAUSE = 1.0  # seconds before the second try; doubled for each one after it
 _TIMEOUT = 60.0  # seconds without an answer
@@ -20,7 +22,7 @@ _BLOCK = 2**20
 _NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, broken answers
 
 
-class DownloadError(ValueError):
+class DownloadError(UserError):
     """A file that could not be fetched, or is not the one that was expected."""
 
 

@@ -22,6 +22,7 @@ from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
 from datamodules.reading.images import ImageError
+from src.core.errors import MissingFile, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
         A summary for people.
 
     Raises:
-        FileNotFoundError: If the folder, or an archive that a person has to fetch, is not there.
-        ValueError: If a download fails, an archive is refused, or the data are not what they should be.
+        MissingFile: If the folder, or an archive that a person has to fetch, is not there.
+        UserError: If a download fails, an archive is refused, or the data are not what they should be.
     """
     preparation = CATALOGUE[name]
     if verify_only:
@@ -193,7 +194,7 @@ def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]
 def _require_package(archive: Archive) -> None:
     """Said before hours of downloads, not after them."""
     if archive.package is not None and importlib.util.find_spec(archive.package) is None:
-        raise ValueError(
+        raise UserError(
             f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
             "pip install -e '.[prepare]'"
         )
@@ -206,7 +207,7 @@ def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation
         check(by_hand, archive.download)
         return by_hand
     if not archive.download.urls:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{by_hand}: expected this file, which can't be downloaded without an account, found nothing\n"
             f"({missing}); to get it:\n"
             f"{preparation.steps.format(root=root)}"

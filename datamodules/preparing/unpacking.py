@@ -17,6 +17,8 @@ from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
+from src.core.errors import UserError
+
 # what the decoders raise on broken, cut off or encrypted archives
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
@@ -27,7 +29,7 @@ _MACHINE = frozenset(
 )
 
 
-class ArchiveError(ValueError):
+class ArchiveError(UserError):
     """An archive that is broken, or that will not be unpacked."""
 
 
@@ -57,7 +59,7 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
     Raises:
         ArchiveError: If it is no such archive or broken, a path leads out of the folder, a file that is taken is a link
             or a device or comes twice, or there is more than the bounds allow.
-        ValueError: If the folder can't take the files.
+        UserError: If the folder can't take the files.
     """
     try:
         with _members(archive) as members:
@@ -75,7 +77,7 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
                     os.replace(Path(staging, target), root / target)
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
-            raise ValueError(f"{root}: expected to unpack {archive.name} there, found: {error}; run again") from error
+            raise UserError(f"{root}: expected to unpack {archive.name} there, found: {error}; run again") from error
         raise ArchiveError(f"{archive}: expected a whole archive, found: {error}") from error
     return [root / target for target in taken]
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
 from datamodules.preparing.recipe import Preparation, Split
 from datamodules.reading.images import IGNORE, ImageError, mask_ids, read_image
+from src.core.errors import MissingFile
 
 _NAMED = 5  # bad files that a message names
 
@@ -61,11 +62,11 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
         Split → what was found.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
+        MissingFile: If the folder is not there.
         ImageError: One message with all that is missing or wrong.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: expected the folder of the data set, found nothing")
+        raise MissingFile(f"{root}: expected the folder of the data set, found nothing")
     base = preparation.layout.base(root)
     refuse_surplus(base, preparation)
     if missing := shortfalls(base, preparation):

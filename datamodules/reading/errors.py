@@ -8,8 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from src.core.errors import UserError
 
-class ImageError(ValueError):
+
+class ImageError(UserError):
     """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
 
     A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message

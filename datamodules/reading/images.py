@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from datamodules.reading import tiff as geotiff
 from datamodules.reading.errors import ImageError, is_file, is_folder, refuse_folder, unreadable
 from datamodules.reading.lossy_formats import refuse_lossy
+from src.core.errors import MissingFile, UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 IGNORE = 255  # class id of pixels that neither train nor count
@@ -39,13 +40,11 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
         exclude: Names of folders, directly below `folder`, that are not entered.
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
+        MissingFile: If the folder does not exist.
         ImageError: If it holds no image, or it or a folder above or below may not be read.
     """
     if not is_folder(folder):
-        raise FileNotFoundError(
-            f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}"
-        )
+        raise MissingFile(f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}")
     found: list[Path] = []
     links: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=refuse_folder):
@@ -229,7 +228,7 @@ def _rescale(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.uint8]:
         without = np.isclose(values, nodata, rtol=1e-6, atol=0, equal_nan=True)
     given = values[~without]
     if not np.isfinite(given).all():
-        raise ValueError("pixels that are NaN or infinite")
+        raise UserError("pixels that are NaN or infinite")
     low, high = (float(given.min()), float(given.max())) if given.size else (0.0, 1.0)
     if low == high:
         full = float(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else max(1.0, abs(high))

@@ -12,6 +12,7 @@ from datamodules.reading.checking import OnError
 from datamodules.reading.images import ImageError, list_images
 from datamodules.reading.sources import Files, Source
 from datamodules.transforms.segmentation import TrainingTransforms
+from src.core.errors import MissingFile
 
 
 class SegmentationFolder(DomainDataModule):
@@ -101,7 +102,7 @@ class SegmentationFolder(DomainDataModule):
         """The image files of a split, in an order that never changes.
 
         Raises:
-            FileNotFoundError: If the data set is not there.
+            MissingFile: If the data set is not there.
             ImageError: If it is not what it should be.
         """
 
@@ -127,11 +128,11 @@ class SegmentationFolder(DomainDataModule):
         """The images below a folder of the data set.
 
         Raises:
-            FileNotFoundError: If there is none, with the layout that was expected.
+            MissingFile: If there is none, with the layout that was expected.
         """
         if not folder.is_dir():
             place = folder.relative_to(self.root)
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{self.root}: expected {self.LAYOUT}, found no {place}; set root to the folder above them"
             )
         return list_images(folder)
@@ -157,11 +158,11 @@ def pair_masks(
             counted with all that cannot be read.
 
     Raises:
-        FileNotFoundError: If there is no folder of masks.
+        MissingFile: If there is no folder of masks.
         ImageError: Naming an image without a mask, or with several, unless these are skipped.
     """
     if not mask_folder.is_dir():
-        raise FileNotFoundError(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
+        raise MissingFile(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
     by_stem: dict[str, list[Path]] = {}
     for path in list_images(mask_folder):
         stem = _stem(path, mask_folder)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.errors import UserError
+
 
 def is_installed() -> bool:
     """Whether rasterio, the extra `geo`, is there to read them."""
@@ -24,7 +26,7 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
         `[h, w, 3]` in the file's type, and the value that stands for no data, if the file names one.
 
     Raises:
-        ValueError: If the file has other bands than these.
+        UserError: If the file has other bands than these.
         DecompressionBombError: If it has more pixels than Pillow's limit, before any is read.
     """
     import rasterio
@@ -41,7 +43,7 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
             marked[colour] for colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if colour in marked
         ]
         if len(colours) < 3 and file.count not in (1, 3):
-            raise ValueError(
+            raise UserError(
                 f"{file.count} without such marks; write the three to use, as with "
                 "gdal_translate -b 3 -b 2 -b 1 -colorinterp red,green,blue"
             )

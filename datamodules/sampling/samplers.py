@@ -9,6 +9,8 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import Dataset, DistributedSampler
 
+from src.core.errors import UserError
+
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
     """Yields (epoch, index) for training, with or without several processes, from any point of an epoch.
@@ -44,7 +46,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self.consumed = consumed
         self.batches = size // (batch_size * self.num_replicas)
         if self.batches < 1:
-            raise ValueError(
+            raise UserError(
                 f"expected at least {batch_size} samples for each of {self.num_replicas} processes, found {size}"
             )
         self.num_samples = self.batches * batch_size  # in this process

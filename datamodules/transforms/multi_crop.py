@@ -17,6 +17,8 @@ from PIL import Image
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask the network for news
 import albumentations
 
+from src.core.errors import UserError
+
 Box = tuple[float, float, float, float]
 
 GLOBAL_AREA = (0.25, 1.0)
@@ -59,7 +61,7 @@ class MultiViewCrop:
     ) -> None:
         if size < 1 or local_size < 1 or local_views < 0:
             found = f"size {size}, local_size {local_size}, local_views {local_views}"
-            raise ValueError(f"expected sides of at least 1 and local_views of at least 0, found {found}")
+            raise UserError(f"expected sides of at least 1 and local_views of at least 0, found {found}")
         self.size = size
         self.local_views = local_views
         self.local_size = local_size

@@ -19,6 +19,7 @@ from datamodules.reading.images import IGNORE
 
 # cropping comes first: it keeps albumentations from asking the network for news
 from datamodules.transforms.multi_crop import albumentations
+from src.core.errors import UserError
 
 Window = tuple[int, int, int, int]
 """(y0, x0, y1, x1), whole pixels."""
@@ -41,7 +42,7 @@ class TrainingTransforms:
         photometric: Change brightness, contrast, saturation and hue, each with probability one half.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class TrainingTransforms:
         height, width = (crop, crop) if isinstance(crop, int) else crop
         if min(height, width) < 1 or not 0 < resize[0] <= resize[1] or (short_side is not None and short_side < 1):
             found = f"crop {crop}, resize {resize}, short_side {short_side}"
-            raise ValueError(f"expected sides of at least 1 and 0 < smallest factor <= largest factor, found {found}")
+            raise UserError(f"expected sides of at least 1 and 0 < smallest factor <= largest factor, found {found}")
         if not (0 < max_class_share <= 1 and 0 <= flip <= 1):
             found = f"max_class_share {max_class_share}, flip {flip}"
-            raise ValueError(f"expected max_class_share in (0, 1] and flip in [0, 1], found {found}")
+            raise UserError(f"expected max_class_share in (0, 1] and flip in [0, 1], found {found}")
         self.crop = (height, width)
         steps = [BalancedCrop(self.crop, resize, short_side, max_class_share), albumentations.HorizontalFlip(p=flip)]
         self._compose = albumentations.Compose([*steps, *(photometric_distortion() if photometric else ())])

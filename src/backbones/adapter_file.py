@@ -15,6 +15,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 
 from src.backbones import adapters
+from src.core.errors import MissingFile, UserError
 
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
@@ -35,10 +36,10 @@ def save_adapter(
         config_hash: Hash of the configuration that made it, if there is one.
 
     Raises:
-        ValueError: If the backbone carries no adapter.
+        UserError: If the backbone carries no adapter.
     """
     if backbone.adapter is None:
-        raise ValueError(f"{backbone.name} carries no adapter to save; install one first")
+        raise UserError(f"{backbone.name} carries no adapter to save; install one first")
     metadata = {
         "format": FORMAT_VERSION,
         "backbone": backbone.name,
@@ -60,20 +61,20 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of an adapter file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no adapter file of this format.
+        MissingFile: If there is no such file.
+        UserError: If it is no adapter file of this format.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"adapter file {path} not found; `fit` and `adapt` write one into their run folder")
+        raise MissingFile(f"adapter file {path} not found; `fit` and `adapt` write one into their run folder")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except Exception as error:
-        raise ValueError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
+        raise UserError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
     missing = {"format", "backbone", "weight_hash", "adapter", "sizes", "step"} - metadata.keys()
     if missing or metadata["format"] != FORMAT_VERSION:
         found = f"format {metadata['format']}" if "format" in metadata else "no adapter metadata"
-        raise ValueError(f"{path} is no adapter file of format {FORMAT_VERSION}: found {found}")
+        raise UserError(f"{path} is no adapter file of format {FORMAT_VERSION}: found {found}")
     return metadata
 
 
@@ -84,18 +85,18 @@ def load_adapter(backbone: Backbone, path: str | Path) -> dict[str, str]:
         The file's metadata.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file was made on other weights, or its tensors do not fit its own description.
+        MissingFile: If there is no such file.
+        UserError: If the file was made on other weights, or its tensors do not fit its own description.
     """
     metadata = read_metadata(path)
     if metadata["weight_hash"] != backbone.weight_hash:
-        raise ValueError(
+        raise UserError(
             f"{path} was made on {metadata['backbone']} with weights {metadata['weight_hash']}, but this backbone is "
             f"{backbone.name} with weights {backbone.weight_hash}; load the same weights as in pre-training"
         )
     kind_class = getattr(adapters, metadata["adapter"], None)
     if metadata["adapter"] not in adapters.__all__ or kind_class is None:
-        raise ValueError(f"{path} holds a {metadata['adapter']}, which this version does not know")
+        raise UserError(f"{path} holds a {metadata['adapter']}, which this version does not know")
     sizes = {
         key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["sizes"]).items()
     }
@@ -108,7 +109,7 @@ def load_adapter(backbone: Backbone, path: str | Path) -> dict[str, str]:
     ]
     if wrong:
         backbone.uninstall()
-        raise ValueError(f"{path} does not hold the tensors of its {metadata['adapter']}: {', '.join(wrong[:4])}")
+        raise UserError(f"{path} does not hold the tensors of its {metadata['adapter']}: {', '.join(wrong[:4])}")
     for name, parameter in expected.items():
         parameter.data.copy_(tensors[name])
     return metadata

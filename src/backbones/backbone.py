@@ -18,6 +18,7 @@ from src.backbones.adapter_file import load_adapter
 from src.backbones.adapters.adapter import Adapter, Report
 from src.backbones.adapters.bottleneck import inner_block
 from src.backbones.checkpoints import build_trunk, load_weights, projection_head_state, weight_hash
+from src.core.errors import UserError
 
 
 class Features(NamedTuple):
@@ -62,8 +63,8 @@ class Backbone(nn.Module):
             does (parity with its authors' features).
 
     Raises:
-        ValueError: If the weights do not fit the model, or the adapter was made for other weights.
-        FileNotFoundError: If a named file is not there.
+        UserError: If the weights do not fit the model, or the adapter was made for other weights.
+        MissingFile: If a named file is not there.
     """
 
     trunk: Any  # timm's VisionTransformer or Eva, which carry no types
@@ -104,10 +105,10 @@ class Backbone(nn.Module):
         """Put adapters in; they are the only parameters that train from now on.
 
         Raises:
-            ValueError: If adapters are in already, or the kind does not fit this trunk.
+            UserError: If adapters are in already, or the kind does not fit this trunk.
         """
         if self.adapter is not None:
-            raise ValueError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
+            raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
         report = kind.install(self)
         self.adapter = kind
         self.adapter_names = tuple(name for name, _ in self.trainable())
@@ -136,12 +137,12 @@ class Backbone(nn.Module):
         """The projection head that the checkpoint still holds, under `ProjectionHead`'s names; reads the file again.
 
         Raises:
-            ValueError: If it holds none.
+            UserError: If it holds none.
         """
         try:
             return projection_head_state(load_weights(self.weights, self.name, self.network).head)
         except ValueError as error:
-            raise ValueError(f"init_head: {self.weights}: {error}") from None
+            raise UserError(f"init_head: {self.weights}: {error}") from None
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB `[B, 3, H, W]`, uint8 or float in [0, 1], to what the trunk was trained on."""
@@ -156,7 +157,7 @@ class Backbone(nn.Module):
             attention: Also give the class token's attention in the last block. The tokens are the same bit for bit.
 
         Raises:
-            ValueError: If a side is no multiple of the patch size.
+            UserError: If a side is no multiple of the patch size.
         """
         tokens, rope, grid = self._embed(images)
         attended = None
@@ -179,13 +180,13 @@ class Backbone(nn.Module):
             One `[B, D, h, w]` per block.
 
         Raises:
-            ValueError: If a block index is outside the depth.
+            UserError: If a block index is outside the depth.
         """
         if blocks is None:
             features = self(images)
             return [features.patches.transpose(1, 2).unflatten(2, features.grid)]
         if not blocks or min(blocks) < 0 or max(blocks) >= self.depth:
-            raise ValueError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
+            raise UserError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
         tokens, rope, grid = self._embed(images)
         maps: dict[int, Tensor] = {}
         for depth, block in enumerate(self.trunk.blocks[: max(blocks) + 1]):
@@ -197,7 +198,7 @@ class Backbone(nn.Module):
         """Patch and position embedding: tokens `[B, prefix + N, D]`, rotary embedding if the trunk has one, grid."""
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
+            raise UserError(
                 f"image of {height}×{width} px: {self.name} needs sides that are multiples of its patch size "
                 f"{self.patch_size}; resize to e.g. "
                 f"{_nearest(height, self.patch_size)}×{_nearest(width, self.patch_size)}"
@@ -264,7 +265,7 @@ def load_backbone(
         adapter: Path of an `adapter.safetensors`, or None.
 
     Raises:
-        ValueError: If the weights do not fit the model, or the adapter was made for other weights.
-        FileNotFoundError: If a named file is not there.
+        UserError: If the weights do not fit the model, or the adapter was made for other weights.
+        MissingFile: If a named file is not there.
     """
     return Backbone(name, weights, adapter).requires_grad_(False).eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from src.backbones.adapters.selective import FrozenValues
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 
 
 def frozen_names(module: nn.Module) -> set[str]:
@@ -46,7 +47,7 @@ def check_loaded_keys(module: nn.Module, state: Mapping[str, Tensor], source: st
     """Make sure that a checkpoint holds exactly what is not frozen, in the right shapes.
 
     Raises:
-        ValueError: Naming the keys that are missing, unexpected or of another shape.
+        UserError: Naming the keys that are missing, unexpected or of another shape.
     """
     expected = trainable_state(module, module.state_dict())
     problems = [f"missing {name}" for name in expected.keys() - state.keys()]
@@ -58,7 +59,7 @@ def check_loaded_keys(module: nn.Module, state: Mapping[str, Tensor], source: st
     ]
     if problems:
         listing = "; ".join(sorted(problems)[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
-        raise ValueError(
+        raise UserError(
             f"the {source} does not fit this configuration: {listing}. Use the config.yaml that lies in its run "
             "folder, or start without --ckpt_path"
         )

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch import cat as concatenate
 from torch.nn import functional as F
 
+from src.core.errors import UserError
+
 
 def resample(table: Tensor, grid: tuple[int, int], prefix: int, original: bool = False) -> Tensor:
     """A position table at another grid.
@@ -28,11 +30,11 @@ def resample(table: Tensor, grid: tuple[int, int], prefix: int, original: bool =
         `[1, P + h·w, D]`; the table itself where it has this grid already.
 
     Raises:
-        ValueError: If N is no square.
+        UserError: If N is no square.
     """
     side = math.isqrt(table.shape[1] - prefix)
     if side * side != table.shape[1] - prefix:
-        raise ValueError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no square grid")
+        raise UserError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no square grid")
     if grid == (side, side):
         return table
     patches = table[:, prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2).float()  # [1, D, side, side]

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.core.atomic_files import replacing
 from src.core.checkpoint_files import checkpoint_exists
+from src.core.errors import UserError
 
 
 @runtime_checkable
@@ -36,12 +37,12 @@ class RunCheckpoint(Checkpoint):
             few images an epoch is a second, and writing would take longer than training.
 
     Raises:
-        ValueError: if `every_n_steps` is not positive.
+        UserError: if `every_n_steps` is not positive.
     """
 
     def __init__(self, every_n_steps: int = 100, min_seconds: float = 30.0) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}")
+            raise UserError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.min_seconds = min_seconds
         self.interrupted = False

@@ -37,8 +37,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Load a checkpoint, or the previous one.
 
         Raises:
-            FileNotFoundError: If there is neither.
-            ValueError: If neither can be read whole.
+            MissingFile: If there is neither.
+            UserError: If neither can be read whole.
         """
         local = _local(path)
         if local is None:

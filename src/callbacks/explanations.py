@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 from src.explanation.explaining import Explainer, Explanation
 from src.pretraining import ContinualPretraining
 
@@ -38,7 +39,7 @@ class Explanations(Callback):
 
     def __init__(self, count: int = 2) -> None:
         if count < 1:
-            raise ValueError(f"Explanations: expected a count of at least 1, found {count}")
+            raise UserError(f"Explanations: expected a count of at least 1, found {count}")
         self.count = count
 
     @rank_zero_only

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.errors import UserError
+
 _GEO_TAGS = frozenset({33550, 33922, 34264, 34735})  # TIFF: pixel scale, tie points, transformation, GeoKeys
 _WORLD_FILES = (".tfw", ".TFW", ".tifw", ".tiffw", ".wld")
 
@@ -33,7 +35,7 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
         shape: (h, w) that its mask has.
 
     Raises:
-        ValueError: If the file's own size is another one, because it was turned as its EXIF orientation says.
+        UserError: If the file's own size is another one, because it was turned as its EXIF orientation says.
     """
     if image.suffix.lower() not in (".tif", ".tiff"):
         return None
@@ -60,7 +62,7 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
     if not (place.crs or place.gcps[0]) and place.transform.is_identity:
         return None
     if own != shape:
-        raise ValueError(
+        raise UserError(
             f"{image}: expected a mask of {own[1]}×{own[0]}, found {shape[1]}×{shape[0]}; an EXIF "
             "orientation and a georeference contradict each other: remove the orientation"
         )

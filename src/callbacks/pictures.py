@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from src.core.errors import UserError
 from src.explanation.picture_grid import Segmented, distinct_colours, picture_grid
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.feature_cache import CachedFeatures
@@ -33,7 +34,7 @@ class SegmentationPictures(Callback):
 
     def __init__(self, count: int = 4) -> None:
         if count < 1:
-            raise ValueError(f"SegmentationPictures: expected a count of at least 1, found {count}")
+            raise UserError(f"SegmentationPictures: expected a count of at least 1, found {count}")
         self.count = count
 
     @rank_zero_only
@@ -41,13 +42,13 @@ class SegmentationPictures(Callback):
         """Predict, draw, write, log.
 
         Raises:
-            ValueError: If there is no data module to take the images from.
+            UserError: If there is no data module to take the images from.
         """
         if trainer.sanity_checking or not isinstance(pl_module, ScoredSegmentation):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
-            raise ValueError("SegmentationPictures needs a data module; a loader alone does not name single images")
+            raise UserError("SegmentationPictures needs a data module; a loader alone does not name single images")
         if isinstance(data, CachedFeatures):
             data = data.inner  # which still has the images
         loader = data.val_dataloader()

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZipFile
 
+from src.core.errors import UserError
+
 _ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
 
 
@@ -42,13 +44,13 @@ def flat_targets(names: list[str]) -> list[str]:
     """The file names of the images without folders and suffixes, as benchmarks' servers want them.
 
     Raises:
-        ValueError: If two are the same.
+        UserError: If two are the same.
     """
     first: dict[str, str] = {}
     for name in names:
         stem = PurePosixPath(name).stem
         if first.setdefault(_on_any_disk(stem), name) != name:
-            raise ValueError(
+            raise UserError(
                 f"a submission has no folders: expected images of different names, found {first[_on_any_disk(stem)]} "
                 f"and {name}; remove one, or write into folders with --predictions.ids dataset"
             )
@@ -64,11 +66,11 @@ def refuse_among(output: Path, images: Path) -> None:
     """Refuse to write where images are looked for.
 
     Raises:
-        ValueError: If the output is the folder of images or lies in it.
+        UserError: If the output is the folder of images or lies in it.
     """
     if output.resolve().is_relative_to(images.resolve()):
         beside = images.resolve().with_name(f"{images.resolve().name}-predictions")
-        raise ValueError(
+        raise UserError(
             f"{output}: expected a folder outside {images}, where the next run would take masks and overlays for "
             f"images; choose another --predictions.output, such as {beside}"
         )

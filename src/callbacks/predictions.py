@@ -15,6 +15,7 @@ from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
 from src.callbacks.prediction_files import flat_targets, folder_of, refuse_among, targets_of, write_whole, write_zip
+from src.core.errors import UserError
 from src.segmentation.evaluation_loop import Prediction, ScoredSegmentation
 
 
@@ -60,12 +61,12 @@ class PredictionWriter(BasePredictionWriter):
         """List the files that will be written, before the first image is read.
 
         Raises:
-            ValueError: If one of them is there and may not be replaced, the folder lies among the images, where the
+            UserError: If one of them is there and may not be replaced, the folder lies among the images, where the
                 next run would take masks for images, or the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
-            raise ValueError(
+            raise UserError(
                 f"predict writes masks, which {type(pl_module).__name__} on {type(data).__name__} does not give; use a "
                 "configuration of segmentation or of nearest neighbours, and a data module of this project"
             )
@@ -83,7 +84,7 @@ class PredictionWriter(BasePredictionWriter):
         there = [index for index, name in enumerate(names) if enough(self._there(targets[name]))]
         trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
         if there and self.existing == "refuse":
-            raise ValueError(
+            raise UserError(
                 f"{self.folder}: holds predictions of {len(there)} of these {len(names)} images already, such as "
                 f"those of {names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or "
                 "overwrite"

@@ -6,6 +6,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 class Throughput(Callback):
     """Logs ``train/images_per_second`` (all ranks) and ``train/data_share`` at each logging step.
@@ -57,4 +59,4 @@ def _images_in(batch: Any) -> int:
         indices = getattr(part, "indices", None)
         if isinstance(indices, Tensor):  # of a plain tensor it is a method
             return len(indices)
-    raise ValueError(f"a batch of type {type(batch).__name__} has no tensor `indices`, one entry for each image")
+    raise UserError(f"a batch of type {type(batch).__name__} has no tensor `indices`, one entry for each image")

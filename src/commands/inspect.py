@@ -11,6 +11,7 @@ from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
 from src.commands.options import OptionParser
 from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
+from src.core.errors import UserError
 from src.explanation.explaining import Explainer
 from src.pretraining.regions import RegionalAttention
 
@@ -61,7 +62,7 @@ def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
     """The teacher's regional cross-attention out of the run that left `adapter`, or None where there is none.
 
     Raises:
-        ValueError: if the checkpoint beside the adapter cannot be read, or has another width and so belongs to
+        UserError: if the checkpoint beside the adapter cannot be read, or has another width and so belongs to
             another run.
     """
     path = adapter.parent / "checkpoints" / "last.ckpt"
@@ -73,7 +74,7 @@ def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
         return None
     found = next(iter(weights.values())).shape[-1]
     if found != width:
-        raise ValueError(f"{path} is of width {found}, but {adapter} of width {width}: they belong to different runs")
+        raise UserError(f"{path} is of width {found}, but {adapter} of width {width}: they belong to different runs")
     context = RegionalAttention(width).requires_grad_(False)
     context.load_state_dict(weights)
     return context

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser
+from src.core.errors import MissingFile
 from src.studies.results.ledger import check
 
 
@@ -23,13 +24,13 @@ def main(arguments: Sequence[str]) -> None:
     """Checks the documents.
 
     Raises:
-        FileNotFoundError: if there is no README.md.
+        MissingFile: if there is no README.md.
         SystemExit: with code 1 if a number disagrees with its file, or an mIoU has no mark.
     """
     root = parser().parse_args(list(arguments)).root
     readme = root / "README.md"
     if not readme.is_file():
-        raise FileNotFoundError(f"{readme}: no such file; give the folder that holds README.md and results/")
+        raise MissingFile(f"{readme}: no such file; give the folder that holds README.md and results/")
     files = [readme, *sorted((root / "docs").rglob("*.md"))]
     agreed, findings = check(files, root)
     for finding in findings:

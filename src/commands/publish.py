@@ -10,7 +10,7 @@ from typing import Any
 from src.commands.options import OptionParser
 from src.config.suggestions import nearest
 from src.core.atomic_folders import exchanging
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, MissingFile, UserError
 from src.core.names import path_part
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         CommandLineError: if the name is not that of a folder in --runs, but a path.
-        FileNotFoundError: if the study has left no table.
-        ValueError: if --results would have the study, or the cells, replaced by their copy.
+        MissingFile: if the study has left no table.
+        UserError: if --results would have the study, or the cells, replaced by their copy.
     """
     options = parser().parse_args(list(arguments))
     try:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     source, target, store = options.runs / name, options.results / name, options.runs / "cells"
     if not (source / "table.json").is_file():
         known = sorted(path.parent.name for path in options.runs.glob("*/table.json"))
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{source / 'table.json'}: no such file{nearest(name, known)}; run the study first, "
             f"found tables of {', '.join(known) or 'none'}"
         )
@@ -72,7 +72,7 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
     """The finished cells behind a table, each pre-training before what needs it.
 
     Raises:
-        ValueError: if a cell's name in the table or in a `cell.json` is a path.
+        UserError: if a cell's name in the table or in a `cell.json` is a path.
     """
     found: dict[str, None] = {}
     for entry in (entry for row in table["rows"] for entry in row["entries"].values()):
@@ -88,13 +88,13 @@ def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
     """Refuses a target that is one of the folders copied from, holds one or lies in one, by whatever name or link.
 
     Raises:
-        ValueError: naming both.
+        UserError: naming both.
     """
     there = target.resolve()
     for source in sources:
         here = source.resolve()
         if here.is_relative_to(there) or there.is_relative_to(here):
-            raise ValueError(
+            raise UserError(
                 f"{target}: expected a folder apart from {source}, which is copied from, found that they overlap; "
                 "give another --results"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from src.commands.options import OptionParser
 from src.config.injection import COMMAND_LINE_ONLY
 from src.config.yaml_reader import read
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, UserError
 from src.core.names import path_part
 from src.sweeps.definition import Sweep
 
@@ -66,17 +66,17 @@ def check_command(sweep: Sweep) -> None:
     """Refuse a sweep that starts anything but a fit of this project, or sets what only a command line may set.
 
     Raises:
-        ValueError: naming the file and what it should say.
+        UserError: naming the file and what it should say.
     """
     words = [part for part in sweep.template if part != "${env}"]
     if words[:4] != ["${interpreter}", "-m", "${program}", "fit"] or sweep.program != "src":
-        raise ValueError(
+        raise UserError(
             f"{sweep.file}: expected program: src and a command that begins with ${{env}}, ${{interpreter}}, -m, "
             f"${{program}}, fit, found program {sweep.program} and command {' '.join(sweep.template)}"
         )
     for key in (*sweep.parameters, *(word.lstrip("-") for word in words[4:])):
         if key.partition("=")[0] in COMMAND_LINE_ONLY:
-            raise ValueError(
+            raise UserError(
                 f"{sweep.file} sets {key.partition('=')[0]}, which can run code out of a checkpoint; remove it"
             )
 

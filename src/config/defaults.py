@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.yaml_reader import Config
+from src.core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("src", "datamodules")  # what other packages change is for `RESULTS_VERSION` and the pinned environment
@@ -45,7 +46,7 @@ def defaults(class_path: str) -> Config:
     A default that is itself an object of ours, such as `UniAdapter()`, comes with the defaults of its class.
 
     Raises:
-        ValueError: if the class should be ours and does not exist.
+        UserError: if the class should be ours and does not exist.
     """
     module, _, name = class_path.rpartition(".")
     if module.split(".")[0] not in OURS:
@@ -57,7 +58,7 @@ def defaults(class_path: str) -> Config:
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         if name not in known:
-            raise ValueError(f"class_path {class_path}: {module} has no class {name}")
+            raise UserError(f"class_path {class_path}: {module} has no class {name}")
         return defaults(known[name])  # a package's __init__ that only re-exports the class
     initialiser = next(
         (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None
@@ -105,7 +106,7 @@ def _source(module: str) -> ast.Module:
     for file in (place.with_suffix(".py"), place / "__init__.py"):
         if file.is_file():
             return ast.parse(file.read_text(encoding="utf-8"))
-    raise ValueError(f"class_path {module}.…: there is no module {module}")
+    raise UserError(f"class_path {module}.…: there is no module {module}")
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from src.core.errors import UserError
+
 
 def flags(key: str, value: Any) -> list[str]:
     """A value as options of this command line: ``--key=value`` with a YAML value, a mapping as one for each leaf.
@@ -16,7 +18,7 @@ def flags(key: str, value: Any) -> list[str]:
     A text stands as it is, so the text ``true`` reads as the truth value, as on every command line here.
 
     Raises:
-        ValueError: for a null that the command line cannot take.
+        UserError: for a null that the command line cannot take.
     """
     if isinstance(value, dict) and value:
         return [flag for name, item in value.items() for flag in flags(f"{key}.{name}", item)]
@@ -31,9 +33,7 @@ def _null_below_a_class(key: str) -> str:
     """
     top, *classes = key.split(".init_args.")
     if any("." in name for name in classes[:-1]):
-        raise ValueError(
-            f"{key}: null cannot be passed on a command line to one of several objects; put it in the yaml"
-        )
+        raise UserError(f"{key}: null cannot be passed on a command line to one of several objects; put it in the yaml")
     names = ".init_args.".join(classes).split(".")
     value: dict[str, Any] | None = None
     for name in reversed(names):

@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from src.config.renamed import current_config
+from src.core.errors import MissingFile, UserError
+
 Config = dict[str, Any]
 
 
@@ -39,7 +42,6 @@ WITHOUT_EFFECT = (
     "ckpt_path",
     "data.init_args.root",
     "data.init_args.num_workers",
-    "data.init_args.num_workers",
     "data.init_args.pin_memory",
     "data.init_args.persistent_workers",
     "data.init_args.prefetch_factor",
@@ -50,18 +52,18 @@ def read(path: Path) -> Config:
     """The mapping in a yaml file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not yaml, or not a mapping.
+        MissingFile: if there is no such file.
+        UserError: if it is not yaml, or not a mapping.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Configurations lie in experiments/")
+        raise MissingFile(f"{path}: no such file. Configurations lie in experiments/")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a mapping of keys to values, found {type(content).__name__}")
-    return content
+        raise UserError(f"{path} should hold a mapping of keys to values, found {type(content).__name__}")
+    return dict(current_config(content))
 
 
 def write(path: Path, config: Config) -> None:

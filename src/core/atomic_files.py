@@ -29,7 +29,7 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
         folder are flushed to disk. If the block raises, the target stays as it was.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or the block wrote nothing to the path it was given.
+        MissingFile: If the folder does not exist, or the block wrote nothing to the path it was given.
     """
     target = Path(path)
     part = _beside(target)

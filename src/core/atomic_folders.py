@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.core.atomic_files import flush_folder
+from src.core.errors import UserError
 
 
 @contextmanager
@@ -23,12 +24,12 @@ def exchanging(folder: str | Path) -> Iterator[Path]:
         An empty folder of the same name for the block to fill. If the block raises, `folder` stays as it was.
 
     Raises:
-        ValueError: If `folder` is something else than a folder.
+        UserError: If `folder` is something else than a folder.
     """
     target = Path(folder)
     recover(target)
     if target.exists() and not target.is_dir():
-        raise ValueError(f"{target}: expected a folder to replace, found a file; move it away")
+        raise UserError(f"{target}: expected a folder to replace, found a file; move it away")
     new, old = _aside(target, "new"), _aside(target, "old")
     try:
         new.mkdir(parents=True)

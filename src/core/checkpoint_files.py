@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 from src.core.atomic_files import remove_leftovers, replacing
+from src.core.errors import MissingFile, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +61,8 @@ def load_checkpoint(
         announce: Print the line. One process of several is enough.
 
     Raises:
-        FileNotFoundError: If there is neither the file nor a previous one.
-        ValueError: If none of the two can be read whole.
+        MissingFile: If there is neither the file nor a previous one.
+        UserError: If none of the two can be read whole.
     """
     import torch
 
@@ -70,10 +71,10 @@ def load_checkpoint(
     if fault is None:
         return torch.load(path, map_location=map_location, weights_only=weights_only)
     if not checkpoint_exists(path):
-        raise FileNotFoundError(f"{path}: no such file; a run keeps its checkpoint in checkpoints/last.ckpt")
+        raise MissingFile(f"{path}: no such file; a run keeps its checkpoint in checkpoints/last.ckpt")
     fault_before = damage(previous)
     if fault_before is not None:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
             f"{fault_before}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start anew"
         )

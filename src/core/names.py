@@ -1,5 +1,7 @@
 """Names that become one part of a path."""
 
+from src.core.errors import UserError
+
 _LONGEST = 255  # bytes
 
 
@@ -14,7 +16,7 @@ def path_part(name: object, what: str) -> str:
         The name itself.
 
     Raises:
-        ValueError: If it is no text, empty, begins with a dot or a dash, contains a slash, a backslash or a character
+        UserError: If it is no text, empty, begins with a dot or a dash, contains a slash, a backslash or a character
             that cannot be printed, has a space at an end, or is longer than 255 bytes.
     """
     if isinstance(name, int | float) and not isinstance(name, bool):
@@ -24,7 +26,7 @@ def path_part(name: object, what: str) -> str:
         return str(name)
     shown = repr(name)
     shown = shown if len(shown) <= 80 else f"{shown[:60]}… ({len(shown)} characters)"
-    raise ValueError(
+    raise UserError(
         f"{what}: expected one folder name, found {shown}, which {fault}; use letters, digits, '-', '_' and '.'"
     )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from src.core.errors import UserError
 from src.core.gathering import merge_by_index
 
 
@@ -85,7 +86,7 @@ class ImageConfusions(NamedTuple):
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            MissingFile: If there is no such file.
         """
         with np.load(path) as stored:
             return cls(stored["names"].tolist(), torch.from_numpy(stored["matrices"]))
@@ -119,13 +120,13 @@ class ConfusionPerImage:
             truth: Class ids `[h, w]`.
 
         Raises:
-            ValueError: If the sizes differ, or truth holds an id that is neither a class nor the ignore id.
+            UserError: If the sizes differ, or truth holds an id that is neither a class nor the ignore id.
         """
         if prediction.shape != truth.shape:
-            raise ValueError(f"{name}: prediction {list(prediction.shape)} and mask {list(truth.shape)} differ in size")
+            raise UserError(f"{name}: prediction {list(prediction.shape)} and mask {list(truth.shape)} differ in size")
         unknown = truth[(truth != self.ignore_index) & ((truth < 0) | (truth >= self.num_classes))]
         if unknown.numel():
-            raise ValueError(
+            raise UserError(
                 f"{name}: the mask holds id {int(unknown[0])}; expected classes 0 to {self.num_classes - 1} or the "
                 f"ignore id {self.ignore_index}"
             )

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.core.errors import UserError
+
 _BLOCK = 2**16  # bank patches a matrix product takes at most: large enough for speed, whatever the bank's size
 
 
@@ -29,16 +31,16 @@ class DenseKNN:
             the nearest are picked.
 
     Raises:
-        ValueError: If the bank is empty, or k, the temperature or the chunk is not positive.
+        UserError: If the bank is empty, or k, the temperature or the chunk is not positive.
     """
 
     def __init__(
         self, features: Tensor, fractions: Tensor, neighbours: int = 30, temperature: float = 0.07, chunk: int = 2**24
     ) -> None:
         if not len(features) or len(features) != len(fractions):
-            raise ValueError(f"DenseKNN: a bank of {len(features)} features and {len(fractions)} labels")
+            raise UserError(f"DenseKNN: a bank of {len(features)} features and {len(fractions)} labels")
         if neighbours < 1 or temperature <= 0 or chunk < 1:
-            raise ValueError(
+            raise UserError(
                 f"DenseKNN: neighbours {neighbours}, temperature {temperature}, chunk {chunk}; all must be positive"
             )
         self.features = features

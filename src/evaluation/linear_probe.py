@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 class RidgeProbe:
     """Ridge regression whose sums are accumulated batch by batch, in float64.
@@ -21,12 +23,12 @@ class RidgeProbe:
         penalty: Ridge penalty λ > 0 [C: 1.0].
 
     Raises:
-        ValueError: If the penalty is not positive.
+        UserError: If the penalty is not positive.
     """
 
     def __init__(self, width: int, classes: int, penalty: float = 1.0) -> None:
         if penalty <= 0:
-            raise ValueError(f"RidgeProbe: penalty {penalty}; expected a positive number")
+            raise UserError(f"RidgeProbe: penalty {penalty}; expected a positive number")
         self.penalty = penalty
         self._gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)  # of [X, 1]
         self._moment = torch.zeros(width + 1, classes, dtype=torch.float64)
@@ -43,10 +45,10 @@ class RidgeProbe:
         """Weight `[D, C]` and bias `[C]`, float64.
 
         Raises:
-            ValueError: If nothing was added yet.
+            UserError: If nothing was added yet.
         """
         if self._gram[-1, -1] == 0:
-            raise ValueError("RidgeProbe: no labelled patch was added; there is nothing to solve")
+            raise UserError("RidgeProbe: no labelled patch was added; there is nothing to solve")
         penalty = torch.full((len(self._gram),), self.penalty, dtype=torch.float64, device=self._gram.device)
         penalty[-1] = 0
         solution = torch.linalg.solve(self._gram + penalty.diag(), self._moment)
@@ -57,7 +59,7 @@ class RidgeProbe:
         """Scores `[n, C]`, float64, of patches `[n, D]`; the largest is the class.
 
         Raises:
-            ValueError: If nothing was added yet.
+            UserError: If nothing was added yet.
         """
         if self._solution is None:
             self.solve()

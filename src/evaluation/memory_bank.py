@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.core.gathering import merge_by_index
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.patch_labels import patch_fractions
@@ -41,12 +42,12 @@ class MemoryBank:
         seed: Seed of the subset.
 
     Raises:
-        ValueError: If `max_patches` is not positive.
+        UserError: If `max_patches` is not positive.
     """
 
     def __init__(self, max_patches: int = 2**18, seed: int = 0) -> None:
         if max_patches < 1:
-            raise ValueError(f"MemoryBank: max_patches {max_patches}; expected at least 1")
+            raise UserError(f"MemoryBank: max_patches {max_patches}; expected at least 1")
         self.max_patches = max_patches
         self.seed = seed
         self.reset()
@@ -87,11 +88,11 @@ class MemoryBank:
         """Features `[M, D]` and label fractions `[M, C]` of all ranks' images, by image index; on all ranks together.
 
         Raises:
-            ValueError: If no patch has a label.
+            UserError: If no patch has a label.
         """
         images = self._smallest(merge_by_index(self._images))
         if not any(len(image.keys) for image in images.values()):
-            raise ValueError(f"memory bank: none of the patches of {len(images)} training images has a label")
+            raise UserError(f"memory bank: none of the patches of {len(images)} training images has a label")
         return (
             torch.cat([image.features for image in images.values()]),
             torch.cat([image.fractions for image in images.values()]),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 def label_counts(masks: Tensor, grid: tuple[int, int], num_classes: int, ignore_index: int) -> Tensor:
     """Count the labelled pixels of each cell by class.
@@ -25,12 +27,12 @@ def label_counts(masks: Tensor, grid: tuple[int, int], num_classes: int, ignore_
         float32 `[B, C, h, w]`.
 
     Raises:
-        ValueError: If a mask holds an id that is neither a class nor the ignore id.
+        UserError: If a mask holds an id that is neither a class nor the ignore id.
     """
     batch, height, width = masks.shape
     labelled = masks != ignore_index
     if bool((labelled & ((masks < 0) | (masks >= num_classes))).any()):
-        raise ValueError(
+        raise UserError(
             f"a mask holds ids outside the classes 0 to {num_classes - 1} and the ignore id {ignore_index}: "
             f"found {torch.unique(masks).tolist()}"
         )

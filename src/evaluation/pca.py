@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
     """Colour several sets of feature maps in one common basis, so that equal colours mean equal features.
@@ -26,11 +28,11 @@ def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
         RGB in [0, 1], `[B, 3, h, w]`, float32, one per set.
 
     Raises:
-        ValueError: If a set is no `[B, D, h, w]` with D ≥ 3, or the sets differ in D.
+        UserError: If a set is no `[B, D, h, w]` with D ≥ 3, or the sets differ in D.
     """
     shapes = [tuple(maps.shape) for maps in sets]
     if not shapes or any(len(shape) != 4 or shape[1] < 3 or shape[1] != shapes[0][1] for shape in shapes):
-        raise ValueError(f"pca_colours: expected maps [B, D, h, w] of one D ≥ 3, found {shapes}")
+        raise UserError(f"pca_colours: expected maps [B, D, h, w] of one D ≥ 3, found {shapes}")
     flat = [maps.permute(0, 2, 3, 1).flatten(0, 2).double() for maps in sets]  # each [B·h·w, D]
     patches = torch.cat(flat)
     centred = patches - patches.mean(0)

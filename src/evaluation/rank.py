@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 def effective_rank(features: Tensor, epsilon: float = 1e-7) -> float:
     """RankMe (Garrido et al. 2023, arXiv 2210.02885, Eq. 1): exp of the entropy of the normalised singular values.
@@ -16,12 +18,12 @@ def effective_rank(features: Tensor, epsilon: float = 1e-7) -> float:
         epsilon: Added to each normalised singular value, as in the paper.
 
     Raises:
-        ValueError: If there are no features, or some are not finite.
+        UserError: If there are no features, or some are not finite.
     """
     if features.ndim != 2 or not features.numel():
-        raise ValueError(f"effective_rank: expected features [samples, D], found shape {list(features.shape)}")
+        raise UserError(f"effective_rank: expected features [samples, D], found shape {list(features.shape)}")
     if not bool(features.isfinite().all()):
-        raise ValueError("effective_rank: the features hold NaN or infinite values")
+        raise UserError("effective_rank: the features hold NaN or infinite values")
     values = torch.linalg.svdvals(features.double())
     share = values / values.sum().clamp(min=torch.finfo(torch.float64).tiny) + epsilon
     return float(torch.exp(-(share * share.log()).sum()))

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # not scipy.stats, which takes a second to import
 
+from src.core.errors import UserError
+
 Array = NDArray[np.float64]
 POINTS = 100.0  # IoU is reported in points of a hundred, as papers do
 
@@ -110,7 +112,7 @@ def judge(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if the matrices do not belong to the same images and classes, or the seeds do not pair up.
+        UserError: if the matrices do not belong to the same images and classes, or the seeds do not pair up.
     """
     return judge_overlaps(
         [overlaps(m) for m in baseline], [overlaps(m) for m in adapted], class_names, level, random, seed
@@ -128,11 +130,11 @@ def judge_overlaps(
     """`judge` from what it needs of the confusion matrices: intersections and unions [N, 2, C] per seed (`overlaps`).
 
     Raises:
-        ValueError: as `judge`.
+        UserError: as `judge`.
     """
     before, after = paired(baseline, adapted)
     if len(class_names) != before.shape[-1]:
-        raise ValueError(f"{len(class_names)} class names for {before.shape[-1]} classes")
+        raise UserError(f"{len(class_names)} class names for {before.shape[-1]} classes")
     seeds, images = before.shape[:2]
     observed = difference(before.sum(1), after.sum(1))  # [S, 1 + C]
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=random)  # [B, N]
@@ -199,14 +201,14 @@ def probability_above_zero(ratio: float, share: float, seeds: int, images: int) 
 def paired(baseline: Sequence[Array], adapted: Sequence[Array]) -> tuple[Array, Array]:
     """Intersections and unions [S, N, 2, C] of both rows, seed by seed."""
     if not baseline or not adapted:
-        raise ValueError("a verdict needs results of both rows, and one of them has none")
+        raise UserError("a verdict needs results of both rows, and one of them has none")
     if len({counts.shape for counts in (*baseline, *adapted)}) > 1:
         found = sorted({f"{len(counts)} images and {counts.shape[-1]} classes" for counts in (*baseline, *adapted)})
-        raise ValueError(f"a verdict needs the same images and classes in both rows, found {' against '.join(found)}")
+        raise UserError(f"a verdict needs the same images and classes in both rows, found {' against '.join(found)}")
     if len(baseline) == 1:
         baseline = list(baseline) * len(adapted)
     if len(baseline) != len(adapted):
-        raise ValueError(f"a verdict pairs seeds, found {len(baseline)} of one row and {len(adapted)} of the other")
+        raise UserError(f"a verdict pairs seeds, found {len(baseline)} of one row and {len(adapted)} of the other")
     return np.stack(baseline), np.stack(adapted)
 
 

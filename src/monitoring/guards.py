@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from src.core.errors import UserError
 from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
 from src.monitoring.monitor import Monitor, pretrains
 
@@ -55,7 +56,7 @@ class Guards(Callback):
             where there are masks, else `agreement`.
 
     Raises:
-        ValueError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
+        UserError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Guards(Callback):
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
-            raise ValueError(
+            raise UserError(
                 f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
                 f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
             )
@@ -177,7 +178,7 @@ class Guards(Callback):
         self._judged, signs = monitor.step, monitor.signs
         by = self.best_by or ("knn" if "knn" in signs else "agreement")
         if by not in signs:
-            raise ValueError(f"guards.best_by {by}: this data set has no masks to measure it with; use agreement")
+            raise UserError(f"guards.best_by {by}: this data set has no masks to measure it with; use agreement")
         found: dict[Guard, str | None] = {
             "divergence": not_finite(None, signs),
             "collapse": collapsed(signs, self.rank_share, self.uniform),

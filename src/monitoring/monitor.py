@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from src.core.errors import UserError
+
 # These import timm, which the command line's help need not wait for. Nor are annotations postponed here: jsonargparse
 # would import what follows to evaluate them.
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ class GivesSample(Protocol):
 class Monitor(Callback):
     """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
 
-    Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the run's
-    time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are fewer of
-    them, evenly spread. The first rank measures and tells the others; no random number is drawn from a shared
+    Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the
+    run's time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are
+    fewer of them, evenly spread. The first rank measures and tells the others; no random number is drawn from a shared
     generator, so a run's losses are the same without it.
 
     Args:
@@ -48,14 +50,14 @@ class Monitor(Callback):
             the last one exceeds it, and so may one that ends early.
 
     Raises:
-        ValueError: If a number is out of range.
+        UserError: If a number is out of range.
     """
 
     def __init__(
         self, every_n_steps: int | None = None, images: int = 16, labelled: int = 36, max_share: float = 0.05
     ) -> None:
         if (every_n_steps or 0) < 0 or images < 2 or labelled < 0 or not 0 < max_share <= 1:
-            raise ValueError(
+            raise UserError(
                 f"monitor: every_n_steps {every_n_steps}, images {images}, labelled {labelled}, max_share {max_share}; "
                 "expected 0 or more, at least 2, 0 or more, and a share in (0, 1]"
             )

@@ -1,6 +1,7 @@
 """Correspondence between views, from their geometry alone: patch centres, back-tracking the crops, interpolation.
 
-Shapes: N = h·w patches of a view · M points · C channels; boxes `[..., 4]` as (y0, x0, y1, x1) in the image's unit square.
+Shapes: N = h·w patches of a view · M points · C channels; boxes `[..., 4]` as (y0, x0, y1, x1) in the image's unit
+square.
 """
 
 from __future__ import annotations

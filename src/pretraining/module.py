@@ -16,6 +16,7 @@ from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
 from src.pretraining.network import Network
@@ -40,7 +41,7 @@ class ContinualPretraining(LightningModule):
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
 
     Raises:
-        ValueError: If nothing would learn, or the backbone lacks what an argument asks for.
+        UserError: If nothing would learn, or the backbone lacks what an argument asks for.
     """
 
     config_hash = ""  # of the run's configuration, which the command line fills in
@@ -69,9 +70,9 @@ class ContinualPretraining(LightningModule):
         active = {name: level for name, level in levels.items() if level.weight != 0}
         self.objectives = nn.ModuleDict(active)
         if not active:
-            raise ValueError("every objective has weight 0: nothing to learn")
+            raise UserError("every objective has weight 0: nothing to learn")
         if self._any("needs_second_class_token") and not backbone.second_class_token:
-            raise ValueError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
+            raise UserError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
         projection = head(backbone.width)
         if init_head:
@@ -154,7 +155,7 @@ class ContinualPretraining(LightningModule):
         """Refuse a checkpoint that does not fit.
 
         Raises:
-            ValueError: Naming the keys that do not.
+            UserError: Naming the keys that do not.
         """
         check_loaded_keys(self, checkpoint["state_dict"])
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.views import Batch, Crops
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
 
@@ -24,7 +25,7 @@ class PatchAugmentation(ABC):
 
     def __init__(self, ratio: float = 0.3) -> None:
         if not 0 <= ratio <= 1:
-            raise ValueError(f"ratio is a probability, got {ratio}")
+            raise UserError(f"ratio is a probability, got {ratio}")
         self.ratio = ratio
 
     @abstractmethod
@@ -64,7 +65,7 @@ class Blur(PatchAugmentation):
     def __init__(self, ratio: float = 0.3, sigma: tuple[float, float] = (3.0, 6.0)) -> None:
         super().__init__(ratio)
         if not 0 < sigma[0] <= sigma[1]:
-            raise ValueError(f"sigma needs 0 < low ≤ high in pixels, got {sigma}")
+            raise UserError(f"sigma needs 0 < low ≤ high in pixels, got {sigma}")
         self.sigma = tuple(sigma)
 
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:

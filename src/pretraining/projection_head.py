@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from src.core.errors import UserError
+
 
 class ProjectionHead(nn.Module):
     """MLP with GELU, L2-normalised bottleneck, weight-normalised linear layer to the prototypes.
@@ -37,7 +39,7 @@ class ProjectionHead(nn.Module):
     ) -> None:
         super().__init__()
         if layers < 1:
-            raise ValueError(f"a projection head needs at least 1 layer, got {layers}")
+            raise UserError(f"a projection head needs at least 1 layer, got {layers}")
         sizes = [width] + [hidden] * (layers - 1) + [bottleneck]
         steps: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
@@ -65,13 +67,13 @@ class ProjectionHead(nn.Module):
         """Take the values of a published head.
 
         Raises:
-            ValueError: If its sizes are others, with those to set.
+            UserError: If its sizes are others, with those to set.
         """
         ours = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         if ours != {name: tuple(value.shape) for name, value in state.items()}:
             prototypes, bottleneck = state["prototypes.parametrizations.weight.original1"].shape
             layers = sum(name.endswith(".weight") for name in state if name.startswith("mlp."))
-            raise ValueError(
+            raise UserError(
                 f"the published head has {prototypes} prototypes, hidden {len(state['mlp.0.weight'])}, bottleneck "
                 f"{bottleneck} and {layers} layers, this one {len(self.prototypes.weight)}, {ours['mlp.0.weight'][0]}, "
                 f"{self.prototypes.weight.shape[1]} and {(len(self.mlp) + 1) // 2}; set head.init_args to the former"

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
 
@@ -23,7 +24,7 @@ class RegionSampler(ABC):
 
     def __init__(self, regions: int = 8, windows: tuple[int, ...] = (3, 4, 5)) -> None:
         if regions < 1 or not windows or min(windows) < 1:
-            raise ValueError(f"regions need R ≥ 1 and windows ≥ 1 patch, got R = {regions}, windows = {windows}")
+            raise UserError(f"regions need R ≥ 1 and windows ≥ 1 patch, got R = {regions}, windows = {windows}")
         self.regions = regions
         self.windows = tuple(windows)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.views import Batch
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.pretraining.consistency import LossOutput, WithTargets, cross_entropy, entropy, prototypes_used
 from src.pretraining.network import NetworkOutput
@@ -34,7 +35,7 @@ class SecondClassConsistency(WithTargets):
     def __init__(self, weight: float = 1.0, targets: Targets | None = None, strata: int = 4) -> None:
         super().__init__(weight, targets)
         if strata < 1:
-            raise ValueError(f"strata: expected at least 1 along a side, got {strata}")
+            raise UserError(f"strata: expected at least 1 along a side, got {strata}")
         self.strata = strata
 
     def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
@@ -56,10 +57,10 @@ def stratified(strata: int, grid: tuple[int, int], views: int, random: KeyedRand
     """One patch of each of `strata` × `strata` cells of near-equal size, drawn uniformly, int64 `[V, B, S]`.
 
     Raises:
-        ValueError: If there are more strata than patches along a side.
+        UserError: If there are more strata than patches along a side.
     """
     if strata > min(grid):
-        raise ValueError(f"strata: {strata} along a side of a grid of {grid[0]}×{grid[1]} patches; give fewer")
+        raise UserError(f"strata: {strata} along a side of a grid of {grid[0]}×{grid[1]} patches; give fewer")
     parts = []
     for name, side in (("row", grid[0]), ("column", grid[1])):
         edges = torch.arange(strata + 1, device=random.indices.device) * side // strata

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 from src.core.gathering import merge_by_index
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.linear_probe import RidgeProbe
@@ -73,7 +74,8 @@ class LinearClassifier(TokenClassifier):
 class Classification(ScoredSegmentation):
     """Classifies images whose masks are one pixel (`datamodules.folder.class_folders`): `accuracy` is that of images.
 
-    As with `src.probes.dense_knn.NearestNeighbours` nothing trains; before an evaluation the training images are seen once.
+    As with `src.probes.dense_knn.NearestNeighbours` nothing trains; before an evaluation the training images are seen
+    once.
 
     Args:
         backbone: Gives the class tokens, as it is.
@@ -132,7 +134,7 @@ class Classification(ScoredSegmentation):
     def _fit(self) -> None:
         data: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
-            raise ValueError("classification needs a data module, from whose training images it learns")
+            raise UserError("classification needs a data module, from whose training images it learns")
         data.setup("fit")  # an evaluation alone has not listed the training images
         seen: dict[int, tuple[Tensor, Tensor]] = {}
         for batch in iterate_once(data.train_dataloader(), self, "class tokens", share=True):

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.memory_bank import MemoryBank
 from src.evaluation.patch_labels import label_counts
@@ -77,10 +78,10 @@ class NearestNeighbours(ScoredSegmentation):
         """Forget the bank of an earlier run.
 
         Raises:
-            ValueError: If several processes are to fit, which DDP refuses a module without trainable parameters.
+            UserError: If several processes are to fit, which DDP refuses a module without trainable parameters.
         """
         if stage == TrainerFn.FITTING and self.trainer.world_size > 1:
-            raise ValueError("nearest neighbours have nothing to fit; use `validate` or `test` with several devices")
+            raise UserError("nearest neighbours have nothing to fit; use `validate` or `test` with several devices")
         self._classifier = None
 
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
@@ -117,7 +118,7 @@ class NearestNeighbours(ScoredSegmentation):
             return
         data: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
-            raise ValueError("nearest neighbours need a data module, whose training images fill the memory bank")
+            raise UserError("nearest neighbours need a data module, whose training images fill the memory bank")
         data.setup("fit")  # an evaluation alone has not listed the training images
         self.bank.reset()
         for batch in iterate_once(data.train_dataloader(), self, "filling the memory bank", share=True):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.core.errors import UserError
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
 from src.segmentation.inference import Inference, Network, Size, Tile, Whole
@@ -84,7 +85,7 @@ class ScoredSegmentation(LightningModule, ABC):
         predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
 
     Raises:
-        ValueError: If there are not as many names as classes, or two are the same.
+        UserError: If there are not as many names as classes, or two are the same.
     """
 
     needs_checkpoint: ClassVar[bool] = True
@@ -102,7 +103,7 @@ class ScoredSegmentation(LightningModule, ABC):
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
         names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
         if len(set(names)) != num_classes:
-            raise ValueError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
+            raise UserError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
         self.backbone = backbone
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -166,11 +167,11 @@ class ScoredSegmentation(LightningModule, ABC):
         """Refuse a checkpoint that does not fit.
 
         Raises:
-            ValueError: Naming the keys that do not, or both weights.
+            UserError: Naming the keys that do not, or both weights.
         """
         made_for = checkpoint.get("backbone")
         if made_for != self._identity:
-            raise ValueError(f"the checkpoint was made for the backbone {made_for}, and this one is {self._identity}")
+            raise UserError(f"the checkpoint was made for the backbone {made_for}, and this one is {self._identity}")
         check_loaded_keys(self, checkpoint["state_dict"])
 
     @property

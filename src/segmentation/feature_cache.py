@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from src.core.errors import UserError
 from src.segmentation.iterate_once import iterate_once
 
 
@@ -46,7 +47,7 @@ class CachedFeatures(LightningDataModule):
             module would compute itself.
 
     Raises:
-        ValueError: If the data module transforms its training images at random.
+        UserError: If the data module transforms its training images at random.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CachedFeatures(LightningDataModule):
     ) -> None:
         super().__init__()
         if getattr(inner, "transforms", None) is not None:
-            raise ValueError(
+            raise UserError(
                 f"cache_features keeps one feature map per image, but {type(inner).__name__} transforms its training "
                 "images at random; set the data module's transforms to null, or the model's cache_features to false"
             )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.segmentation.decoders.decoder import resize_scores
 from src.segmentation.sliding_window import Axis, axis, blend, centres, covering, matrices
 
@@ -50,12 +51,12 @@ class Inference(ABC):
         flip: Also see it mirrored left to right.
 
     Raises:
-        ValueError: If a scale is not positive, or there is none.
+        UserError: If a scale is not positive, or there is none.
     """
 
     def __init__(self, scales: Sequence[float] = (1.0,), flip: bool = False) -> None:
         if not scales or min(scales) <= 0:
-            raise ValueError(f"inference: expected scales above 0, at least one, found {list(scales)}")
+            raise UserError(f"inference: expected scales above 0, at least one, found {list(scales)}")
         self.passes = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
 
     @abstractmethod
@@ -128,7 +129,7 @@ class SlidingWindow(Inference):
         batch: Windows that go through the network at once.
 
     Raises:
-        ValueError: If windows would leave gaps, or a number is not positive.
+        UserError: If windows would leave gaps, or a number is not positive.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class SlidingWindow(Inference):
         self.crop, self.stride = ((side, side) if isinstance(side, int) else tuple(side) for side in (crop, stride))
         self.batch = batch
         if min(self.stride) < 1 or batch < 1 or any(s > c for s, c in zip(self.stride, self.crop, strict=True)):
-            raise ValueError(
+            raise UserError(
                 f"SlidingWindow: expected 1 ≤ stride ≤ crop and batch ≥ 1, found crop {crop}, stride {stride}, "
                 f"batch {batch}"
             )

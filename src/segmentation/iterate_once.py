@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
+from src.core.errors import UserError
+
 
 def iterate_once(loader: DataLoader[Any], module: LightningModule, title: str, share: bool) -> Iterator[Any]:
     """Batches of all samples of the loader's data set, on the module's device, with a progress bar.
@@ -23,11 +25,11 @@ def iterate_once(loader: DataLoader[Any], module: LightningModule, title: str, s
         share: Each rank takes every R-th sample, none twice; otherwise each rank gets all.
 
     Raises:
-        ValueError: If the data set is a stream, which has no samples to go through by index.
+        UserError: If the data set is a stream, which has no samples to go through by index.
     """
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset):
-        raise ValueError(f"{title}: expected a data set with a length, found a stream ({type(dataset).__name__})")
+        raise UserError(f"{title}: expected a data set with a length, found a stream ({type(dataset).__name__})")
     first, step = (module.global_rank, module.trainer.world_size) if share else (0, 1)
     batches = DataLoader(
         dataset,

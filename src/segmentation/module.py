@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.core.distributed import ranks, sum_over_ranks
+from src.core.errors import UserError
 from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
 from src.segmentation.decoders.decoder import Decoder, resize_scores
@@ -58,7 +59,7 @@ class SemanticSegmentation(ScoredSegmentation):
         inference: How images become logits in validation, test and prediction.
 
     Raises:
-        ValueError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
+        UserError: If the arguments contradict one another, or the backbone lacks the adapters that should train.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class SemanticSegmentation(ScoredSegmentation):
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
         if cache_features and train != "head":
-            raise ValueError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
+            raise UserError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":
-            raise ValueError("adapter is given, but train is 'head': it would stay the identity; drop it")
+            raise UserError("adapter is given, but train is 'head': it would stay the identity; drop it")
         if train == "head" and (layer_decay != 1 or drop_path):
-            raise ValueError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
+            raise UserError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
         if adapter is not None and backbone.adapter is None:
             backbone.install(adapter)
         self.decoder = decoder(backbone.width, num_classes)
@@ -158,7 +159,7 @@ class SemanticSegmentation(ScoredSegmentation):
         elif self.trains == "everything":
             self.backbone.requires_grad_(True)
         elif not self.backbone.trainable():
-            raise ValueError(
+            raise UserError(
                 "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
                 "(backbone.init_args.adapter), or the model an adapter to start from the identity"
             )
@@ -191,26 +192,26 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            ValueError: If features shall be cached and the data module is none or has random transforms, or inference
+            UserError: If features shall be cached and the data module is none or has random transforms, or inference
                 is not that of whole images.
         """
         if stage != "fit" or not self.cache_features:
             return
         if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:
-            raise ValueError(
+            raise UserError(
                 "cache_features keeps the features of whole images, but inference would see other ones: leave "
                 "inference out of the fit and give it to `test`, or set cache_features to false"
             )
         inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if inner is None:
-            raise ValueError(
+            raise UserError(
                 "cache_features needs a data module; loaders alone do not say whether they transform at random"
             )
         self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
 
     def _cached(self, batch: Any, training: bool) -> FeatureBatch:
         if isinstance(batch.images, list):
-            raise ValueError(
+            raise UserError(
                 "cache_features needs images of one size, but the data's evaluation is 'native': leave it out of the "
                 "fit and give it to `test`, or set cache_features to false"
             )

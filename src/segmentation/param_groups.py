@@ -13,6 +13,7 @@ from torch import nn
 
 from src.backbones.adapters.bottleneck import inner_block
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 
 
 def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None) -> None:
@@ -44,14 +45,14 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
         rate: Of the last block; linear from 0 at the first one.
 
     Raises:
-        ValueError: If the rate is no share below 1, or a block has no place for it.
+        UserError: If the rate is no share below 1, or a block has no place for it.
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"drop_path: expected a share from 0 to below 1, found {rate}")
+        raise UserError(f"drop_path: expected a share from 0 to below 1, found {rate}")
     rates = torch.linspace(0, rate, backbone.depth).tolist()
     for depth, (block, probability) in enumerate(zip(map(inner_block, backbone.trunk.blocks), rates, strict=True)):
         if not (hasattr(block, "drop_path1") and hasattr(block, "drop_path2")):
-            raise ValueError(
+            raise UserError(
                 f"drop_path: {backbone.name}'s blocks.{depth} is a {type(block).__name__}, which has no drop_path1 and "
                 "drop_path2; set drop_path to 0"
             )

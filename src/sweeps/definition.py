@@ -11,6 +11,7 @@ from typing import Any, Literal
 from src.config.suggestions import nearest
 from src.config.sweep_arguments import flags
 from src.config.yaml_reader import digest, read
+from src.core.errors import UserError
 from src.sweeps.parameters import Parameter, parameter
 
 _KEYS = {
@@ -57,7 +58,7 @@ class Sweep:
         try:
             return _checked(file, content)
         except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
+            raise UserError(f"{file}: {error}") from None
 
     def command(self, values: Mapping[str, Any]) -> list[str]:
         """The words of a trial's command: wandb's macros filled in, the parameters as YAML instead of Python.
@@ -81,27 +82,27 @@ class Sweep:
 
 def _checked(file: Path, content: dict[str, Any]) -> Sweep:
     for key in sorted(content.keys() - _KEYS):
-        raise ValueError(f"no key {key!r}{nearest(key, _KEYS)}")
+        raise UserError(f"no key {key!r}{nearest(key, _KEYS)}")
     for key in ("program", "method", "metric", "parameters"):
         if not content.get(key):
-            raise ValueError(f"lacks {key}; see docs/sweeps.md")
+            raise UserError(f"lacks {key}; see docs/sweeps.md")
     method, metric = content["method"], content["metric"]
     if method not in ("grid", "random", "bayes"):
-        raise ValueError(f"method should be grid, random or bayes, found {method!r}")
+        raise UserError(f"method should be grid, random or bayes, found {method!r}")
     if not isinstance(metric, dict) or not metric.get("name"):
-        raise ValueError(f"metric should be a mapping with name and goal, found {metric!r}")
+        raise UserError(f"metric should be a mapping with name and goal, found {metric!r}")
     goal = metric.get("goal", "minimize")  # wandb's default
     if goal not in ("minimize", "maximize"):
-        raise ValueError(f"metric.goal should be minimize or maximize, found {goal!r}")
+        raise UserError(f"metric.goal should be minimize or maximize, found {goal!r}")
     parameters = {key: parameter(key, entry) for key, entry in _flattened(content["parameters"])}
     if method == "grid" and (endless := [key for key, found in parameters.items() if found.grid() is None]):
-        raise ValueError(f"a grid needs values, whole numbers or q_uniform, which {', '.join(endless)} are not")
+        raise UserError(f"a grid needs values, whole numbers or q_uniform, which {', '.join(endless)} are not")
     template = tuple(map(str, content.get("command") or _DEFAULT_COMMAND))
     if "${args}" not in template or any(part.startswith("${args_") for part in template):
-        raise ValueError("command should hold ${args}, and no other spelling of the parameters")
+        raise UserError("command should hold ${args}, and no other spelling of the parameters")
     cap = content.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or cap < 1):
-        raise ValueError(f"run_cap should be a whole number from 1, found {cap!r}")
+        raise UserError(f"run_cap should be a whole number from 1, found {cap!r}")
     # what is left out may change while a sweep goes on
     searched = {key: content[key] for key in content.keys() - {"name", "description", "project", "entity", "run_cap"}}
     return Sweep(
@@ -121,14 +122,14 @@ def _checked(file: Path, content: dict[str, Any]) -> Sweep:
 
 def _flattened(entries: Any, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not isinstance(entries, dict):
-        raise ValueError(f"parameters{'.' + above.rstrip('.') if above else ''} should be a mapping, found {entries!r}")
+        raise UserError(f"parameters{'.' + above.rstrip('.') if above else ''} should be a mapping, found {entries!r}")
     for key, entry in entries.items():
         if isinstance(entry, dict) and "parameters" in entry:
             yield from _flattened(entry["parameters"], f"{above}{key}.")
         elif isinstance(entry, dict):
             yield f"{above}{key}", entry
         else:
-            raise ValueError(f"parameter {above}{key} should be a mapping such as {{value: {entry!r}}}")
+            raise UserError(f"parameter {above}{key} should be a mapping such as {{value: {entry!r}}}")
 
 
 def _rungs(content: Any) -> Rungs | None:
@@ -136,18 +137,18 @@ def _rungs(content: Any) -> Rungs | None:
     if content is None:
         return None
     if not isinstance(content, dict) or content.get("type") != "hyperband":
-        raise ValueError(f"early_terminate should be a mapping with type: hyperband, found {content!r}")
+        raise UserError(f"early_terminate should be a mapping with type: hyperband, found {content!r}")
     for key in sorted(content.keys() - {"type", "min_iter", "max_iter", "s", "eta", "strict"}):
-        raise ValueError(f"early_terminate: no key {key!r}")
+        raise UserError(f"early_terminate: no key {key!r}")
     factor = content.get("eta", 3)
     if not isinstance(factor, int) or factor < 2:
-        raise ValueError(f"early_terminate.eta should be a whole number from 2, found {factor!r}")
+        raise UserError(f"early_terminate.eta should be a whole number from 2, found {factor!r}")
     if "min_iter" in content:
         first = content["min_iter"]
     elif "max_iter" in content and "s" in content:
         first = content["max_iter"] // factor ** content["s"]
     else:
-        raise ValueError("early_terminate needs min_iter, or max_iter and s")
+        raise UserError("early_terminate needs min_iter, or max_iter and s")
     if not isinstance(first, int) or first < 1:
-        raise ValueError(f"early_terminate: the first rung should be at 1 logged value or later, found {first!r}")
+        raise UserError(f"early_terminate: the first rung should be at 1 logged value or later, found {first!r}")
     return Rungs(first, factor)

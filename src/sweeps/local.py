@@ -25,7 +25,7 @@ def run(sweep: Sweep, folder: Path, limit: int | None) -> int:
         How many trials failed.
 
     Raises:
-        ValueError: if the folder holds another sweep, or Optuna is not installed.
+        UserError: if the folder holds another sweep, or Optuna is not installed.
         KeyboardInterrupt: after Ctrl-C, when the running trial has written its checkpoint.
     """
     search = Search(sweep, folder)

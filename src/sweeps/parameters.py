@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from scipy import stats
 
 from src.config.suggestions import nearest
+from src.core.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -149,22 +150,22 @@ def parameter(name: str, content: Mapping[str, Any]) -> Parameter:
     """A parameter out of its entry in the file.
 
     Raises:
-        ValueError: if the entry is none of wandb's; names the parameter and what is wrong with it.
+        UserError: if the entry is none of wandb's; names the parameter and what is wrong with it.
     """
     kind = content.get("distribution") or _kind(content)
     if kind not in _KEYS:
         described = f"distribution {kind!r}{nearest(str(kind), _KEYS)}" if kind else "no value, values, or min and max"
-        raise ValueError(f"parameter {name}: found {described}; expected one of wandb's: {', '.join(_KEYS)}")
+        raise UserError(f"parameter {name}: found {described}; expected one of wandb's: {', '.join(_KEYS)}")
     needed, allowed = _KEYS[kind]
     missing = [key for key in needed if key not in content]
     unknown = sorted(content.keys() - {*needed, *allowed, "distribution"})
     if missing or unknown:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has no {', '.join(unknown)}"
-        raise ValueError(f"parameter {name}: {kind} {wrong}; its keys are {', '.join((*needed, *allowed))}")
+        raise UserError(f"parameter {name}: {kind} {wrong}; its keys are {', '.join((*needed, *allowed))}")
     try:
         return _build(kind, content)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"parameter {name}: {kind} with {dict(content)}: {error}") from None
+        raise UserError(f"parameter {name}: {kind} with {dict(content)}: {error}") from None
 
 
 def _kind(content: Mapping[str, Any]) -> str | None:
@@ -183,7 +184,7 @@ def _build(kind: str, content: Mapping[str, Any]) -> Parameter:
     base = kind.removeprefix("q_")
     q = content.get("q", 1) if kind != base else None
     if q is not None and not q > 0:
-        raise ValueError("q should be above 0")
+        raise UserError("q should be above 0")
     if base == "constant":
         return Constant(content["value"])
     if base.startswith("categorical"):
@@ -195,10 +196,10 @@ def _build(kind: str, content: Mapping[str, Any]) -> Parameter:
         return Inverse((lambda u: math.exp(inverse(u))) if base == "log_normal" else inverse, q)
     low, high = content["min"], content["max"]
     if low > high:
-        raise ValueError("min should be at most max")
+        raise UserError("min should be at most max")
     if base == "int_uniform":
         if low != int(low) or high != int(high):
-            raise ValueError("min and max should be whole numbers")
+            raise UserError("min and max should be whole numbers")
         return Integers(int(low), int(high))
     if base == "log_uniform":  # bounds of the natural logarithm
         low, high = math.exp(low), math.exp(high)
@@ -206,17 +207,17 @@ def _build(kind: str, content: Mapping[str, Any]) -> Parameter:
         low, high = math.exp(-high), math.exp(-low)
     log = base != "uniform"
     if log and low <= 0:
-        raise ValueError("min should be above 0")
+        raise UserError("min should be above 0")
     return Range(low, high, log, q)
 
 
 def _choice(values: Any, probabilities: Any) -> Parameter:
     if not isinstance(values, list) or not values:
-        raise ValueError("values should be a list with something in it")
+        raise UserError("values should be a list with something in it")
     if probabilities is None:
         return Choice(tuple(values))
     if len(probabilities) != len(values) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1.0):
-        raise ValueError("probabilities should be one for each value, none negative, and sum to 1")
+        raise UserError("probabilities should be one for each value, none negative, and sum to 1")
 
     def chosen(u: float) -> Any:
         reached = 0.0
@@ -233,8 +234,8 @@ def _frozen(distribution: Any) -> Callable[[float], float]:
     """The inverse distribution function of a scipy distribution.
 
     Raises:
-        ValueError: if its sizes are none, such as a negative sigma.
+        UserError: if its sizes are none, such as a negative sigma.
     """
     if math.isnan(distribution.ppf(0.5)):
-        raise ValueError("not a distribution; sigma, a and b should be above 0")
+        raise UserError("not a distribution; sigma, a and b should be above 0")
     return lambda u: float(distribution.ppf(u))

@@ -8,6 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from src.core.errors import UserError
 from src.core.process_lock import Held, Lock, locked
 from src.sweeps.definition import Sweep
 
@@ -15,7 +16,7 @@ try:
     import optuna
     from optuna.trial import FrozenTrial, TrialState
 except ImportError as error:
-    raise ValueError("a sweep without a server needs Optuna: pip install 'glare-lightning[sweeps]'") from error
+    raise UserError("a sweep without a server needs Optuna: pip install 'glare-lightning[sweeps]'") from error
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Search:
         folder: where `trials.db` and the trials' run folders lie.
 
     Raises:
-        ValueError: if the folder holds trials of another sweep.
+        UserError: if the folder holds trials of another sweep.
     """
 
     def __init__(self, sweep: Sweep, folder: Path) -> None:
@@ -60,7 +61,7 @@ class Search:
             if known is None:
                 self._begin()
             elif known != sweep.fingerprint:
-                raise ValueError(
+                raise UserError(
                     f"{folder} holds trials of another state of {sweep.file}: search, metric or command have changed;"
                     " give another --out, or delete that folder"
                 )

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from src.core.errors import UserError
+
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
 
@@ -44,11 +46,11 @@ class Adapter(ABC):
         float32 on the CPU, so that a seed gives the same adapter everywhere.
 
         Raises:
-            ValueError: If the kind finds nothing to adapt in this trunk, or does not know its blocks.
+            UserError: If the kind finds nothing to adapt in this trunk, or does not know its blocks.
         """
         places = self._install(backbone.trunk)
         if not places:
-            raise ValueError(f"{self} matches nothing in {backbone.name}; its adapter would train no parameter")
+            raise UserError(f"{self} matches nothing in {backbone.name}; its adapter would train no parameter")
         trainable = sum(parameter.numel() for _, parameter in backbone.trainable())
         return Report(str(self), tuple(places), trainable, sum(p.numel() for p in backbone.parameters()))
 
@@ -61,7 +63,7 @@ class Adapter(ABC):
         """Undo `install`: the frozen trunk, bit for bit.
 
         Raises:
-            ValueError: If this kind is not in the trunk.
+            UserError: If this kind is not in the trunk.
         """
 
     @abstractmethod
@@ -70,16 +72,16 @@ class Adapter(ABC):
         """Within this context, which may be nested, the trunk computes as if nothing had been installed.
 
         Raises:
-            ValueError: If this kind is not in the trunk.
+            UserError: If this kind is not in the trunk.
         """
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model.
 
         Raises:
-            ValueError: If this kind cannot be folded.
+            UserError: If this kind cannot be folded.
         """
-        raise ValueError(f"{self} cannot be merged into the weights of {backbone.name}: {self._no_merge}")
+        raise UserError(f"{self} cannot be merged into the weights of {backbone.name}: {self._no_merge}")
 
     def _absent(self, backbone: Backbone, expected: str) -> ValueError:
         """The error for a trunk that does not hold what `install` puts there."""

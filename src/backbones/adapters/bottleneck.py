@@ -17,6 +17,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
+from src.core.errors import UserError
 
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
@@ -105,7 +106,7 @@ class _Wrapping(Adapter):
     def _install(self, trunk: Any) -> list[str]:
         for depth, block in enumerate(trunk.blocks):
             if type(block) not in (Block, EvaBlock):
-                raise ValueError(
+                raise UserError(
                     f"{self} knows timm's Block and EvaBlock, but blocks.{depth} is a {type(block).__name__}; "
                     "use LoRA or SLR, which only touch linear layers"
                 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from src.backbones.adapters.adapter import Adapter
+from src.core.errors import UserError
 
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
@@ -30,7 +31,7 @@ def _layer_rows(block: Any, target: Target) -> tuple[Any, int, slice]:
         return attention.qkv, part, slice(part * rows, (part + 1) * rows)
     layer = attention.proj if target == "proj" else getattr(mlp, target, None)
     if layer is None:
-        raise ValueError(f"{type(mlp).__name__} has no layer {target}; choose other targets for this trunk")
+        raise UserError(f"{type(mlp).__name__} has no layer {target}; choose other targets for this trunk")
     return layer, 0, slice(None)
 
 

@@ -12,6 +12,7 @@ from src.backbones.checkpoints.layouts import Place, find_places, to_plain
 from src.backbones.checkpoints.loading import LoadedWeights, Network, choose_place, find_file, fit_source
 from src.backbones.checkpoints.reading import Source, read_source
 from src.backbones.checkpoints.suggestions import fitting_names
+from src.core.errors import UserError
 
 _TAGS = {"DINO": "dino", "MAE": "mae"}  # timm's tags that carry the family's own mean and deviation
 
@@ -90,7 +91,7 @@ def _what_it_is(source: Source, place: Place) -> tuple[str, Geometry]:
 def _fitting_name(family: str, geometry: Geometry) -> str:
     names = fitting_names(geometry, _TAGS.get(family, ""))
     if not names:
-        raise ValueError(f"timm names no model of this geometry ({geometry}); if you know one, give it with --model")
+        raise UserError(f"timm names no model of this geometry ({geometry}); if you know one, give it with --model")
     return names[0]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from src.backbones.checkpoints.layouts import Place, Plain
 from src.backbones.checkpoints.reading import Source
+from src.core.errors import UserError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -49,12 +50,12 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
         names: All names that the file holds.
 
     Raises:
-        ValueError: The configuration beside the file asks for an activation other than GELU.
+        UserError: The configuration beside the file asks for an activation other than GELU.
     """
     config = _matching_config(source, plain)
     activation = config.get("hidden_act", "gelu")
     if activation not in ("gelu", "silu"):  # silu: the gate of DINOv3's larger models
-        raise ValueError(
+        raise UserError(
             f"{source.path}: its config.json says activation {activation}; timm's models of this kind use gelu"
         )
     name = _name(place, plain, names)

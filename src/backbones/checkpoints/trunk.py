@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from src.backbones.checkpoints.fitting import meta_model
 from src.backbones.checkpoints.loading import LoadedWeights, Network, load_weights
 from src.backbones.position_embedding import OriginalPositions
+from src.core.errors import UserError
 
 Positions = Literal["timm", "original"]
 
@@ -36,8 +37,8 @@ def build_trunk(
             DINOv2 (without registers) do; see `position.resample`.
 
     Raises:
-        FileNotFoundError: As `load_weights`.
-        ValueError: As `load_weights`; or original positions for a model that has no position table.
+        MissingFile: As `load_weights`.
+        UserError: As `load_weights`; or original positions for a model that has no position table.
     """
     loaded = load_weights(weights, name, network, second_class_token) if isinstance(weights, str) else weights
     assert loaded.model_name == name, f"weights fitted to {loaded.model_name} were given for {name}"
@@ -52,7 +53,7 @@ def build_trunk(
                 module.eps = loaded.epsilon
     if positions == "original":
         if type(trunk) is not VisionTransformer or trunk.pos_embed is None:
-            raise ValueError(f"positions: original is for ViTs with a position table; {name} has none, use timm")
+            raise UserError(f"positions: original is for ViTs with a position table; {name} has none, use timm")
         trunk.__class__ = OriginalPositions
     mean, std = loaded.normalisation
     trunk.second_class_token = "reg_tokens" in loaded.options  # type: ignore[assignment]
@@ -64,11 +65,11 @@ def _set_periods(trunk: nn.Module, periods: Tensor, name: str) -> None:
     """The official file's rotary periods, rounded to bfloat16 there, in place of timm's fp32 ones.
 
     Raises:
-        ValueError: They are not those of this model, but for the rounding.
+        UserError: They are not those of this model, but for the rounding.
     """
     rope: Any = getattr(trunk, "rope", None)
     if rope is None or rope.periods.shape != periods.shape or not torch.allclose(rope.periods, periods, rtol=1e-2):
-        raise ValueError(f"the file's rotary periods ({periods.flatten()[:4].tolist()}, …) are not those of {name}")
+        raise UserError(f"the file's rotary periods ({periods.flatten()[:4].tolist()}, …) are not those of {name}")
     rope.periods = periods.clone()
 
 
@@ -81,4 +82,4 @@ def _compute_buffers(trunk: nn.Module) -> None:
         if hasattr(module, "init_non_persistent_buffers"):
             module.init_non_persistent_buffers()  # type: ignore[operator]
         elif lost:
-            raise ValueError(f"{type(module).__name__} does not say how to compute {', '.join(lost)}; timm 1.0.24 does")
+            raise UserError(f"{type(module).__name__} does not say how to compute {', '.join(lost)}; timm 1.0.24 does")

@@ -18,7 +18,7 @@ from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
 from src.config.yaml_reader import Config, override, read, write
 from src.core.checkpoint_files import checkpoint_exists
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, UserError
 from src.explanation.before_after import write_pictures
 
 BASE = Path(__file__).resolve().parents[3] / "experiments" / "pretrain" / "folder" / "glare.yaml"
@@ -131,16 +131,14 @@ def prepared(folder: Path, config: Config) -> Path:
     """Writes the configuration of the run, or finds the same one there.
 
     Raises:
-        ValueError: if the folder holds a run with other settings.
+        UserError: if the folder holds a run with other settings.
     """
     path = folder / "adapt.yaml"
     if path.is_file():
         before = read(path)
         if before != config:
             differing = ", ".join(differences(before, config))
-            raise ValueError(
-                f"{folder} holds a run with other settings ({differing}); give another --out, or delete it"
-            )
+            raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
     write(path, config)
     return path
 

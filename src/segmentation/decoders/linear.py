@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from src.core.errors import UserError
 from src.segmentation.decoders.decoder import Decoder
 
 
@@ -20,13 +21,13 @@ class LinearDecoder(Decoder):
         blocks: Blocks whose outputs are concatenated; None for the last one's after the final norm.
 
     Raises:
-        ValueError: If `blocks` is an empty list.
+        UserError: If `blocks` is an empty list.
     """
 
     def __init__(self, width: int, classes: int, batch_norm: bool = True, blocks: list[int] | None = None) -> None:
         super().__init__()
         if blocks is not None and not blocks:
-            raise ValueError("LinearDecoder: blocks is empty; name at least one block, or leave it out for the last")
+            raise UserError("LinearDecoder: blocks is empty; name at least one block, or leave it out for the last")
         self.blocks = blocks
         channels = width * (1 if blocks is None else len(blocks))
         self.norm = nn.BatchNorm2d(channels, affine=False) if batch_norm else nn.Identity()

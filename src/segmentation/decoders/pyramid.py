@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.segmentation.decoders.convolution import Norm, make_norm
 
 
@@ -27,15 +28,15 @@ class Pyramid(nn.Module):
         standardise: Standardise each channel of each map first (running statistics, nothing learnt).
 
     Raises:
-        ValueError: If a scale is no power of two, or they do not fall.
+        UserError: If a scale is no power of two, or they do not fall.
     """
 
     def __init__(self, width: int, scales: Sequence[float], norm: Norm, standardise: bool) -> None:
         super().__init__()
         if not scales or any(scale <= 0 or not math.log2(scale).is_integer() for scale in scales):
-            raise ValueError(f"scales {list(scales)}: expected powers of two, such as [4, 2, 1, 0.5]")
+            raise UserError(f"scales {list(scales)}: expected powers of two, such as [4, 2, 1, 0.5]")
         if list(scales) != sorted(scales, reverse=True):
-            raise ValueError(f"scales {list(scales)}: expected the finest level first, such as [4, 2, 1, 0.5]")
+            raise UserError(f"scales {list(scales)}: expected the finest level first, such as [4, 2, 1, 0.5]")
         self.exponents = [int(math.log2(scale)) for scale in scales]
         self.levels = nn.ModuleList(
             nn.Sequential(
@@ -82,7 +83,7 @@ def check_blocks(blocks: Sequence[int], scales: Sequence[float]) -> None:
     """Make sure that each level has its block.
 
     Raises:
-        ValueError: If it has not.
+        UserError: If it has not.
     """
     if len(blocks) != len(scales):
-        raise ValueError(f"blocks {list(blocks)} and scales {list(scales)}: expected one scale for each block")
+        raise UserError(f"blocks {list(blocks)} and scales {list(scales)}: expected one scale for each block")

@@ -31,7 +31,7 @@ class SemanticFPN(Decoder):
         dropout: Share of the summed channels that is left out in training; 0.1 as in the field's recipes.
 
     Raises:
-        ValueError: If scales and blocks do not fit each other.
+        UserError: If scales and blocks do not fit each other.
     """
 
     def __init__(

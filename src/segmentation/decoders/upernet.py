@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
 from src.segmentation.decoders.decoder import Decoder
 from src.segmentation.decoders.pyramid import Pyramid, check_blocks, top_down
@@ -31,7 +32,7 @@ class UPerNet(Decoder):
         dropout: Share of the fused channels that is left out in training; 0.1 as in the field's recipes.
 
     Raises:
-        ValueError: If scales and blocks do not fit each other.
+        UserError: If scales and blocks do not fit each other.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class PyramidPooling(nn.Module):
         """`[B, channels, h_l, w_l]` from `[B, D, h_l, w_l]`.
 
         Raises:
-            ValueError: If one image shall be batch-normalised over a single bin, whose variance does not exist.
+            UserError: If one image shall be batch-normalised over a single bin, whose variance does not exist.
         """
         if self.training and len(level) == 1 and 1 in self.bins and isinstance(self.fuse[1], nn.BatchNorm2d):
-            raise ValueError(
+            raise UserError(
                 "UPerNet: batch norm over one image's global average has no variance; train on two images or more per "
                 "process, or set the decoder's norm to group"
             )

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from src.config.defaults import completed
 from src.config.yaml_reader import Config, digest, without_effect
+from src.core.errors import MissingFile
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
 RESULTS_VERSION = 2
@@ -125,10 +126,10 @@ def manifest(folder: Path) -> str:
     Not of their content: a data set of a hundred gigabytes would take longer to read than its study to run.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
+        MissingFile: if there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such data folder. Is DATA_ROOT set to where the data sets lie?")
+        raise MissingFile(f"{folder}: no such data folder. Is DATA_ROOT set to where the data sets lie?")
     files = sorted(
         (str(path.relative_to(folder)), path.stat().st_size)
         for path in folder.rglob("*")

@@ -6,6 +6,7 @@ from typing import Any
 
 from src.config.suggestions import nearest
 from src.config.yaml_reader import Config
+from src.core.errors import UserError
 from src.core.names import path_part
 
 
@@ -60,7 +61,7 @@ def read_rows(where: str, content: Config) -> dict[str, Row]:
     """The rows of a study file, by name.
 
     Raises:
-        ValueError: also if a name is not a single path part.
+        UserError: also if a name is not a single path part.
     """
     for name in content:
         path_part(name, f"{where}, name of a row")
@@ -71,7 +72,7 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
     """The columns of a study file, by name.
 
     Raises:
-        ValueError: also if a name is not a single path part, or a published value belongs to no row.
+        UserError: also if a name is not a single path part, or a published value belongs to no row.
     """
     for name in content:
         path_part(name, f"{where}, name of a column")
@@ -79,7 +80,7 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
     for column in columns.values():
         for row in column.paper:
             if row not in rows:
-                raise ValueError(f"{where}, column {column.name}, paper: {row!r} is no row{nearest(row, rows)}")
+                raise UserError(f"{where}, column {column.name}, paper: {row!r} is no row{nearest(row, rows)}")
     return columns
 
 
@@ -100,7 +101,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
     allow(where, content, keys)
     for key in ("data", "config"):
         if not isinstance(content.get(key), str):
-            raise ValueError(f"{where}: needs `{key}`, found {content.get(key)!r}")
+            raise UserError(f"{where}: needs `{key}`, found {content.get(key)!r}")
     for key in ("data", "adapted_on"):  # each takes the place of {data} in the path of a configuration
         if key == "data" or content.get(key, "") != "":  # an empty `adapted_on` is the data itself
             path_part(content[key], f"{where}, {key}")
@@ -108,7 +109,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
     allow(f"{where}, pretrain", pretrain, ("set",))
     paper = content.get("paper") or {}
     if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
-        raise ValueError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
+        raise UserError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
     label, adapted_on = str(content.get("label", name)), str(content.get("adapted_on", ""))
     return Column(
         name=name,
@@ -128,7 +129,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
 def allow(where: str, content: Any, keys: Collection[str]) -> None:
     """Refuses anything but a mapping of known keys."""
     if not isinstance(content, dict):
-        raise ValueError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
+        raise UserError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
     for key in content:
         if key not in keys:
-            raise ValueError(f"{where}: no key `{key}`{nearest(str(key), keys)}")
+            raise UserError(f"{where}: no key `{key}`{nearest(str(key), keys)}")

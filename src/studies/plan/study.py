@@ -23,9 +23,9 @@ columns as curves over the rows.
 
 A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, or `evaluate.set`.
 `seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
-column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the column out
-where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no verdicts: a
-check of the plumbing.
+column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the
+column out where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no
+verdicts: a check of the plumbing.
 
 The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
 the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
@@ -42,6 +42,7 @@ from pathlib import Path
 
 from src.config.suggestions import nearest
 from src.config.yaml_reader import Config, laid_over, lookup, override, read
+from src.core.errors import UserError
 from src.core.names import path_part
 from src.studies.plan.cells import Cell, Spot, config_digest
 from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
@@ -75,26 +76,26 @@ class Study:
         """The study in a yaml file, at one of its scales if it has any.
 
         Raises:
-            FileNotFoundError: if the file is missing.
-            ValueError: naming the file, the key and its nearest valid spelling.
+            MissingFile: if the file is missing.
+            UserError: naming the file, the key and its nearest valid spelling.
         """
         content = scaled(path, read(path), scale)
         where = str(path) if scale is None else f"{path}, scale {scale}"
         allow(where, content, KEYS)
         for key in ("seeds", "rows", "columns"):
             if not content.get(key):
-                raise ValueError(f"{where}: a study needs `{key}`, found none")
+                raise UserError(f"{where}: a study needs `{key}`, found none")
         seeds = content["seeds"]
         if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
-            raise ValueError(f"{where}: `seeds` should be a list of different whole numbers, found {seeds!r}")
+            raise UserError(f"{where}: `seeds` should be a list of different whole numbers, found {seeds!r}")
         rows = read_rows(where, content["rows"])
         stated = read_columns(where, content["columns"], rows)
         columns = {name: column for name, column in stated.items() if not column.optional or has_data(column)}
         if not columns:
-            raise ValueError(f"{where}: no column's data set is there. Is DATA_ROOT set to where the data sets lie?")
+            raise UserError(f"{where}: no column's data set is there. Is DATA_ROOT set to where the data sets lie?")
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
-            raise ValueError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
+            raise UserError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
         pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
         allow(f"{where}, pretrain", pretrain, ("config", "set"))
         allow(f"{where}, evaluate", evaluate, ("set",))
@@ -103,7 +104,7 @@ class Study:
         if scale is not None:
             full = path_part(f"{name}-{path_part(scale, f'{where}, scale')}", f"{where}, name with the scale")
         if full.casefold() == "cells":
-            raise ValueError(f"{where}, name: expected another name than {full!r}, the folder of all studies' cells")
+            raise UserError(f"{where}, name: expected another name than {full!r}, the folder of all studies' cells")
         return cls(
             path=path,
             name=full,
@@ -171,7 +172,7 @@ class Study:
             return None
         file = row.pretrain.get("config") or self.pretrain.get("config")
         if not file:
-            raise ValueError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
+            raise UserError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
         config = read_file(Path(str(file).format(data=column.pretrained_on)))
         config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
         return override(override(config, row.both), row.pretrain.get("set") or {})
@@ -183,10 +184,10 @@ class Study:
         seed, leaves them all.
 
         Raises:
-            ValueError: if a name is neither a row nor a column nor a place, or a seed is not one of the study's.
+            UserError: if a name is neither a row nor a column nor a place, or a seed is not one of the study's.
         """
         if unknown := [seed for seed in seeds if seed not in self.seeds]:
-            raise ValueError(f"{self.path}: no seed {unknown[0]}, the study's are {', '.join(map(str, self.seeds))}")
+            raise UserError(f"{self.path}: no seed {unknown[0]}, the study's are {', '.join(map(str, self.seeds))}")
         part = replace(self, seeds=tuple(seed for seed in self.seeds if seed in seeds)) if seeds else self
         return part._at(names) if names else part
 
@@ -194,12 +195,12 @@ class Study:
         for part in (part for name in names for part in name.split("/", 1)):
             if part not in self.rows and part not in self.columns:
                 known = [*self.rows, *self.columns]
-                raise ValueError(f"{self.path}: no row or column {part!r}{nearest(part, known)}")
+                raise UserError(f"{self.path}: no row or column {part!r}{nearest(part, known)}")
         wanted = set()
         for place in (name for name in names if "/" in name):
             row, column = place.split("/", 1)
             if row not in self.rows or column not in self.columns:
-                raise ValueError(f"{self.path}: expected ROW/COLUMN, found {place!r}")
+                raise UserError(f"{self.path}: expected ROW/COLUMN, found {place!r}")
             wanted.add((row, column))
         if single := [name for name in names if "/" not in name]:
             rows = [name for name in self.rows if name in single] or list(self.rows)
@@ -215,7 +216,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
     """A study file's content at one of its scales.
 
     Raises:
-        ValueError: if the file has scales and none of them is named, or has none and one is.
+        UserError: if the file has scales and none of them is named, or has none and one is.
     """
     scales = content.pop("scales", None) or {}
     if isinstance(scales, str):
@@ -223,7 +224,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
     if scale is None and not scales:
         return content
     if scale is None or scale not in scales:
-        raise ValueError(
+        raise UserError(
             f"{path}: no scale {scale!r}, the file has no `scales`; leave --scale out"
             if not scales
             else f"{path}: expected --scale with one of {', '.join(scales)}, found {scale or 'none'}"

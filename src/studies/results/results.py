@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from src.config.yaml_reader import Config
+from src.core.errors import UserError
 from src.evaluation.significance import Verdict
 from src.studies.plan.cells import Cell, Spot, Store, read_json
 from src.studies.plan.study import Column, Study
@@ -68,7 +69,7 @@ class Results:
         value: Any = metrics["values"] if of.kept_in != "provenance" else self.store.provenance(source)
         for part in of.path.split("/"):
             if not isinstance(value, dict) or part not in value:
-                raise ValueError(
+                raise UserError(
                     f"{self.study.path}, column {column.name}: no metric {column.metric!r} in {source.title}"
                 )
             value = value[part]

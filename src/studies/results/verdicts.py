@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from src.core.errors import MissingFile, UserError
 from src.evaluation.significance import Array, Interval, Verdict, judge_overlaps, overlaps
 from src.studies.plan.cells import read_json
 from src.studies.results.cost import Cost, cost
@@ -27,12 +28,12 @@ def judged(folder: Path) -> list[Judged]:
         folder: with `table.json`; the cells lie in `cells/` within it (published) or beside it (a study's run folder).
 
     Raises:
-        FileNotFoundError: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
-        ValueError: if two rows were not evaluated on the same images.
+        MissingFile: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
+        UserError: if two rows were not evaluated on the same images.
     """
     table = read_json(folder / "table.json")
     if table is None:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{folder / 'table.json'}: no such file. Expected the folder of a study, such as runs/camvid or "
             "results/camvid; `python -m src study FILE` makes one"
         )
@@ -52,7 +53,7 @@ def judged(folder: Path) -> list[Judged]:
                 paid = cost(pretrainings(cells, entries[1]), [cells / cell for cell in entries[1]], len(entries[1]))
                 found.append(Judged(f"{row['label']} ({column['label']})", verdict, not whole, paid))
     if not found:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{folder}: no row has results beside those of {rows[table['baseline']]['label']} yet; "
             "`python -m src study` goes on where it stopped"
         )
@@ -70,12 +71,12 @@ def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
     """The verdict on pairs of evaluations (baseline, adapted), one pair a seed.
 
     Raises:
-        ValueError: if two of them were not evaluated on the same images.
+        UserError: if two of them were not evaluated on the same images.
     """
     before, after = ([per_image(pair[side]) for pair in pairs] for side in (0, 1))
     for counted, path in zip([*before, *after], [pair[side] for side in (0, 1) for pair in pairs], strict=True):
         if counted.names != before[0].names:
-            raise ValueError(
+            raise UserError(
                 f"{path} was not evaluated on the same images as {pairs[0][0]}; the rows cannot be compared"
             )
     metrics = read_json(pairs[0][0] / "metrics.json") or {}

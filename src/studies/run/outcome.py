@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from src.config.yaml_reader import Config
+from src.core.errors import MissingFile
 from src.studies.plan.cells import read_json, write_json
 from src.studies.results.curves import read_curves
 from src.studies.run.machine import machine
@@ -24,7 +25,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
         resumed: whether it went on from a checkpoint; `seconds` are then those of the last attempt.
 
     Raises:
-        FileNotFoundError: if the stage left no result.
+        MissingFile: if the stage left no result.
     """
     cell = read_json(folder / "cell.json")
     assert cell is not None
@@ -52,7 +53,7 @@ def evaluated(folder: Path) -> Config:
     """The scores of an evaluation."""
     found = read_json(folder / "evaluation.json")
     if found is None:
-        raise FileNotFoundError(f"{folder / 'evaluation.json'}: the evaluation ended without writing it")
+        raise MissingFile(f"{folder / 'evaluation.json'}: the evaluation ended without writing it")
     return found
 
 
@@ -60,7 +61,7 @@ def pretrained(folder: Path) -> Config:
     """The last losses of a pre-training, and a hash of its adapter."""
     adapter = folder / "adapter.safetensors"
     if not adapter.is_file():
-        raise FileNotFoundError(f"{adapter}: the pre-training ended without writing it")
+        raise MissingFile(f"{adapter}: the pre-training ended without writing it")
     last = {name: curve[-1] for name, curve in read_curves(folder / "metrics.csv").items()}
     losses = {name: value for name, (_, value) in last.items() if name.startswith("train/loss")}
     steps = [step for name, (step, _) in last.items() if name in losses]
