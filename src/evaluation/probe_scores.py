@@ -1,0 +1,138 @@
+"""The four numbers of a converged probe on an evaluation set, kept so that each can be resampled over images.
+
+Shapes: N images · M patches · C classes · D width · h×w patches of one image · H×W pixels of its mask.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.core.gathering import merge_by_index
+from src.evaluation.average_precision import AveragePrecision
+from src.evaluation.confusion import ConfusionPerImage
+from src.evaluation.logistic_probe import LogisticProbe
+from src.evaluation.matched_frequencies import MatchedBiases
+from src.evaluation.paired_interval import ImageStatistic, MeanIoU, MeanOverPatches
+from src.evaluation.patch_labels import label_counts, patch_fractions
+from src.evaluation.patch_sample import PatchSample
+from src.segmentation.decoders.decoder import resize_scores
+
+
+class ProbeScores(NamedTuple):
+    """A probe's results on an evaluation set, images in the order of their index.
+
+    Attributes:
+        names: One per image.
+        matrices: Confusion in pixels, int64 `[N, C, C]`.
+        matched: The same with biases that match the training labels' class frequencies.
+        logs: Log-probabilities of the labelled patches, `[M, C]`.
+        shares: Their soft labels, `[M, C]`.
+        owners: Position of each patch's image, int64 `[M]`.
+    """
+
+    names: list[str]
+    matrices: Tensor
+    matched: Tensor
+    logs: Tensor
+    shares: Tensor
+    owners: Tensor
+
+    def statistics(self) -> dict[str, ImageStatistic]:
+        """For `paired_interval`: `miou`, `average_precision` and `matched_miou` in points, `cross_entropy` in nats."""
+        images = len(self.names)
+        loss = -(self.shares.double() * self.logs.double()).sum(dim=1)
+        sums, counts = (torch.bincount(self.owners, weight, images) for weight in (loss, torch.ones_like(loss)))
+        return {
+            "miou": MeanIoU(self.matrices.numpy()),
+            "average_precision": AveragePrecision(self.logs, self.shares, self.owners, images),
+            "cross_entropy": MeanOverPatches(sums.numpy(), counts.numpy()),
+            "matched_miou": MeanIoU(self.matched.numpy()),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {key: value.numpy() for key, value in self._asdict().items() if isinstance(value, Tensor)}
+        np.savez_compressed(path, names=np.array(self.names, dtype=np.str_), **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> ProbeScores:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+        """
+        with np.load(path) as stored:
+            arrays = {key: torch.from_numpy(stored[key]) for key in cls._fields if key != "names"}
+            return cls(names=stored["names"].tolist(), **arrays)
+
+
+class ProbeEvaluation:
+    """Scores a probe image by image: pixels at the mask's native size, as every other head is; patches for the rest.
+
+    Args:
+        probe: To evaluate.
+        matched: Biases from the probe's logits of its training patches (`match_frequencies`).
+        num_classes: C.
+        ignore_index: Id in masks that is no class.
+        max_patches: Bound on M, beyond which a keyed random subset stays.
+        seed: Random seed of the subset.
+    """
+
+    def __init__(
+        self,
+        probe: LogisticProbe,
+        matched: MatchedBiases,
+        num_classes: int,
+        ignore_index: int,
+        max_patches: int = 2**18,
+        seed: int = 0,
+    ) -> None:
+        self.probe = probe
+        self.biases = matched.biases
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self._confusion = ConfusionPerImage(num_classes, ignore_index)
+        self._matched = ConfusionPerImage(num_classes, ignore_index)
+        self._patches = PatchSample(max_patches, seed)
+        self._names: dict[int, str] = {}
+
+    def update(self, index: int, name: str, features: Tensor, mask: Tensor) -> None:
+        """Score one image; one that comes again replaces itself.
+
+        Args:
+            index: Index in the data set.
+            name: Name of the image.
+            features: Patch features `[D, h, w]`, on the probe's device.
+            mask: Class ids `[H, W]` at their native size, on the same device.
+
+        Raises:
+            ValueError: If the mask holds an id that is neither a class nor the ignore id.
+        """
+        logits = self.probe.map(features[None])  # [1, C, h, w]
+        scores = resize_scores(logits, (mask.shape[-2], mask.shape[-1]))[0]  # [C, H, W]
+        self._confusion.update(index, name, scores.argmax(dim=0), mask)
+        self._names[index] = name
+        biased = scores + self.biases[:, None, None]  # bilinear weights sum to 1: as if added before upsampling
+        self._matched.update(index, name, biased.argmax(dim=0), mask)
+        grid = (logits.shape[-2], logits.shape[-1])
+        counts = label_counts(mask[None].long(), grid, self.num_classes, self.ignore_index)
+        shares, labelled = (part.squeeze(0) for part in patch_fractions(counts))
+        self._patches.add(index, labelled, logits[0].flatten(1).T.log_softmax(dim=1), shares)
+
+    def gathered(self) -> ProbeScores:
+        """Results of every image of every rank, each once; to be called on all ranks together.
+
+        Raises:
+            ValueError: If no patch has a label.
+        """
+        images = self._confusion.gathered()
+        matched = self._matched.gathered()
+        logs, shares, indices = self._patches.gathered()
+        owners = torch.searchsorted(torch.tensor(list(merge_by_index(self._names))), indices)
+        return ProbeScores(images.names, images.matrices, matched.matrices, logs, shares, owners)

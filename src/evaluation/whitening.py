@@ -1,0 +1,102 @@
+"""Soft whitening of patch tokens by the statistics of a frozen model's own tokens.
+
+Shapes: n patches · D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from src.core.distributed import sum_over_ranks
+
+
+class Whitening(nn.Module):
+    """Map tokens x to (x − mean) V / (σ + ε σ₁), where V and σ² are the eigenpairs of their covariance.
+
+    Directions much stronger than ε σ₁ come out with standard deviation 1, weaker ones stay weak: noise in directions
+    that hold next to nothing is not blown up (method, sections 11 and 12).
+
+    Built by `WhiteningStatistics.finish`. A fresh one holds NaN until `load_state_dict` fills it, so that missing
+    statistics cannot pass for an identity.
+
+    Args:
+        width: D.
+
+    Attributes:
+        mean: `[D]`.
+        projection: V / (σ + ε σ₁), `[D, D]`; columns in order of falling σ.
+    """
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((width,), torch.nan))
+        self.register_buffer("projection", torch.full((width, width), torch.nan))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Whitened tokens `[..., D]` of tokens `[..., D]`, in the precision of the statistics."""
+        with torch.autocast(tokens.device.type, enabled=False):  # weak directions would drown in bfloat16's rounding
+            return (tokens.to(self.mean.dtype) - self.mean) @ self.projection
+
+    def map(self, maps: Tensor) -> Tensor:
+        """Whitened feature maps `[B, D, h, w]` of feature maps `[B, D, h, w]`."""
+        return self(maps.movedim(1, -1)).movedim(-1, 1)
+
+
+class WhiteningStatistics:
+    """Sums over patch tokens, accumulated batch by batch in float64 in the memory of D².
+
+    Args:
+        width: D.
+        epsilon: ε, the share of the largest standard deviation that is added to all [C: 0.1].
+
+    Raises:
+        ValueError: If ε is not positive.
+    """
+
+    def __init__(self, width: int, epsilon: float = 0.1) -> None:
+        if epsilon <= 0:
+            raise ValueError(f"WhiteningStatistics: epsilon {epsilon}; expected a positive number")
+        self.epsilon = epsilon
+        self._sums = torch.zeros(width + 1, width + 1, dtype=torch.float64)  # of [x, 1]ᵀ [x, 1]
+
+    def accumulate(self, tokens: Tensor) -> None:
+        """Add patches `[..., D]`.
+
+        Raises:
+            ValueError: If a token is NaN or infinite.
+        """
+        flat = tokens.detach().reshape(-1, tokens.shape[-1]).double()
+        self._sums = self._sums.to(flat.device)
+        with_one = torch.cat((flat, flat.new_ones(len(flat), 1)), dim=1)
+        sums = with_one.T @ with_one
+        if not bool(sums.isfinite().all()):
+            raise ValueError("whitening: expected finite patch tokens, found NaN or infinite values")
+        self._sums += sums
+
+    def finish(self) -> Whitening:
+        """The whitening by the tokens of all ranks, float32; to be called on all ranks together.
+
+        Raises:
+            ValueError: If there are fewer than two tokens, or all are the same.
+        """
+        sums = sum_over_ranks(self._sums)
+        count = sums[-1, -1]
+        if count < 2:
+            raise ValueError(f"whitening: expected at least 2 patch tokens, found {int(count)}")
+        mean = sums[-1, :-1] / count
+        covariance = sums[:-1, :-1] / count - torch.outer(mean, mean)
+        variances, vectors = torch.linalg.eigh(covariance)  # ascending
+        deviations = variances.clamp(min=0).sqrt().flip(0)  # rounding may leave a tiny negative variance
+        vectors = vectors.flip(1)
+        if not float(deviations[0]) > 1e-7 * float(mean.abs().max()):
+            raise ValueError("whitening: all patch tokens are the same; expected features that vary")
+        largest = vectors.abs().argmax(dim=0, keepdim=True)  # an eigenvector's sign is arbitrary: fix it
+        vectors = vectors * vectors.gather(0, largest).sign()
+        whitening = Whitening(len(mean)).to(mean.device)
+        whitening.mean.copy_(mean)
+        whitening.projection.copy_(vectors / (deviations + self.epsilon * deviations[0]))
+        return whitening
