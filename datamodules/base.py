@@ -26,6 +26,7 @@ from datamodules.batches import (
 from datamodules.reading.checking import OnError, usable
 from datamodules.reading.images import IGNORE, list_images
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
+from datamodules.sampling.clean_views import clean_views
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
 from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce, process
@@ -234,6 +235,11 @@ class DomainDataModule(LightningDataModule, ABC):
         labelling.task = "segment"
         bank, queries = bank_and_queries(lambda: labelling.read("train"), self.size, labelled)
         return MonitorSample(fixed_views(self.source("train"), self.size, images), bank, queries)
+
+    def clean_views(self, images: int) -> DataLoader[Any]:
+        """Two views of each of about `images` training images, without colour changes, as `Crops` (`pretrain`)."""
+        assert isinstance(self.size, int)
+        return clean_views(self.source("train"), self.size, images, self.seed, self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""

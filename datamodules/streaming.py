@@ -9,8 +9,11 @@ and within chunks, which is what makes streaming fast; views depend on (seed, ep
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import multiprocessing
 import tempfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from torch.utils.data import DataLoader
 from datamodules.batches import ViewSample, collate_views
 from datamodules.reading.images import ImageError, list_images, read_image
 from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.views import Crops
 from src.core.errors import MissingFile, UserError
 
 try:
@@ -66,6 +70,7 @@ class StreamingDataModule(LightningDataModule):
         self.chunks = chunks
         self.batch_size = batch_size
         self.crop = MultiViewCrop(size, local_views, local_size, seed)
+        self.clean_crop = MultiViewCrop(size, seed=seed, photometric=False)
         self.num_workers = num_workers
         self.seed = seed
         self.cache_folder = cache_folder
@@ -78,6 +83,13 @@ class StreamingDataModule(LightningDataModule):
             MissingFile: If a local folder has no chunks.
             UserError: If there is not one batch for each process.
         """
+        return self._loader(self.crop)
+
+    def clean_views(self, images: int) -> Iterable[Crops]:
+        """Two views of each of the first `images` images of this process, without colour changes."""
+        return itertools.islice(self._loader(self.clean_crop), math.ceil(images / self.batch_size))
+
+    def _loader(self, crop: MultiViewCrop) -> DataLoader[Any]:
         if ":" not in self.chunks.split("/")[0] and not Path(self.chunks, "index.json").is_file():
             raise MissingFile(
                 f"{self.chunks}: expected chunks with an index.json, found none; "
@@ -91,7 +103,7 @@ class StreamingDataModule(LightningDataModule):
             seed=self.seed,
             max_cache_size=self.cache_bytes,
         )
-        views.crop = self.crop
+        views.crop = crop
         if len(views) < self.batch_size:  # those of this process
             raise UserError(
                 f"{self.chunks}: expected images for a batch of {self.batch_size} in each process, found {len(views)} "

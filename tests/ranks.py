@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from src.backbones.adapters import UniAdapter
 from src.backbones.backbone import Backbone
 from src.core.distributed import ranks, sum_over_ranks
 from src.pretraining import ContinualPretraining
+from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.pretraining.optimisation import Optimisation
-from src.pretraining.targets import Centring, SinkhornKnopp
+from src.pretraining.targets import Centring, SinkhornKnopp, Uncentred
 from tests.tiny import TINY, tiny_head
 
 
@@ -35,11 +37,12 @@ def main(target: Path, devices: int, kind: str) -> None:
     """Fit three steps of 8 images, whatever the number of processes, in float64."""
     torch.set_num_threads(1)
     seed_everything(0)
-    make = Centring if kind == "centring" else SinkhornKnopp
+    make = {"centring": Centring, "sinkhorn": SinkhornKnopp, "calibrated": Uncentred}[kind]
+    calibrated = functools.partial(CalibratedHead, prototypes=16, hidden=24)
     module = Recorded(
         Backbone(TINY, "none"),
         UniAdapter(rank=4),
-        tiny_head(),
+        calibrated if kind == "calibrated" else tiny_head(),
         {
             "global": GlobalConsistency(targets=make(temperature=0.02), centre_tokens=True),
             "regional": RegionalConsistency(targets=make()),

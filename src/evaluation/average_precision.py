@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.core.errors import UserError
 from src.evaluation.paired_interval import ImageStatistic
 from src.evaluation.significance import POINTS, Array
 
@@ -57,14 +58,14 @@ class AveragePrecision(ImageStatistic):
         images: N.
 
     Raises:
-        ValueError: If no patch holds any class.
+        UserError: If no patch holds any class.
     """
 
     def __init__(self, scores: Tensor, shares: Tensor, owners: Tensor, images: int) -> None:
         self._images = images
         self.classes = average_precision(scores, shares)
         if bool(self.classes.isnan().all()):
-            raise ValueError(f"average precision: none of {len(scores)} patches is labelled; there is nothing to rank")
+            raise UserError(f"average precision: none of {len(scores)} patches is labelled; there is nothing to rank")
         self._positives: list[Array] = []  # per class that is present: [N, K], bins from high to low scores
         self._patches: list[Array] = []
         for index in (~self.classes.isnan()).nonzero().flatten().tolist():

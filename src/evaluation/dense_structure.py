@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.evaluation.paired_interval import ImageStatistic
 from src.evaluation.significance import Array
 
@@ -119,15 +120,15 @@ def dense_structure(patches: Tensor, image_clusters: int = 3, clusters: int = 24
         seed: Random seed of the k-means++ starts.
 
     Raises:
-        ValueError: If there are fewer than two images or two patches, a feature is not finite, or all are the same.
+        UserError: If there are fewer than two images or two patches, a feature is not finite, or all are the same.
     """
     if patches.ndim != 3 or min(patches.shape) < 1 or len(patches) < 2 or patches.shape[1] < 2:
-        raise ValueError(
+        raise UserError(
             f"dense structure: expected patches [N, P, D] of at least 2 images and 2 patches, found shape "
             f"{list(patches.shape)}"
         )
     if not bool(patches.isfinite().all()):
-        raise ValueError("dense structure: expected finite features, found NaN or infinite values")
+        raise UserError("dense structure: expected finite features, found NaN or infinite values")
     features = F.normalize(patches.float() if patches.dtype.itemsize < 4 else patches, dim=-1)
     images, per_image = features.shape[:2]
     generator = torch.Generator().manual_seed(seed)
@@ -155,7 +156,7 @@ def dense_structure(patches: Tensor, image_clusters: int = 3, clusters: int = 24
 
     whole = sums(None)
     if not float(whole.spread) > 1e-6:
-        raise ValueError("dense structure: all patch features are the same; expected features that vary")
+        raise UserError("dense structure: all patch features are the same; expected features that vary")
     value = float(whole.value())
     pseudo = np.array([images * value - (images - 1) * float(sums(index).value()) for index in range(images)])
     spread = whole.spread

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # per patch, from strong to weak [C]
@@ -88,7 +89,7 @@ def fit_logistic_probe(
         max_iterations: Of each fit; 500 is several times what converging took on any data set tried [C].
 
     Raises:
-        ValueError: If shapes disagree, there is no patch, a value is not finite, a penalty is not positive, or the
+        UserError: If shapes disagree, there is no patch, a value is not finite, a penalty is not positive, or the
             penalty is to be chosen on a single image.
     """
     _check(features, targets, images, penalties)
@@ -213,7 +214,7 @@ def _held_back(images: Tensor, share: float, seed: int) -> Tensor:
     """Which patches belong to held-back images, bool `[n]`: those with the smallest keys by image index."""
     indices, owner = images.unique(return_inverse=True)
     if len(indices) < 2:
-        raise ValueError(
+        raise UserError(
             "logistic probe: choosing a penalty takes at least 2 labelled training images, found 1; give a single "
             "penalty or label another image"
         )
@@ -227,13 +228,13 @@ def _held_back(images: Tensor, share: float, seed: int) -> Tensor:
 
 def _check(features: Tensor, targets: Tensor, images: Tensor, penalties: Sequence[float]) -> None:
     if features.ndim != 2 or targets.ndim != 2 or not len(features) == len(targets) == len(images):
-        raise ValueError(
+        raise UserError(
             f"logistic probe: expected features [n, D], targets [n, C] and images [n], found {list(features.shape)}, "
             f"{list(targets.shape)} and {list(images.shape)}"
         )
     if not len(features):
-        raise ValueError("logistic probe: no labelled patch; there is nothing to fit")
+        raise UserError("logistic probe: no labelled patch; there is nothing to fit")
     if not penalties or min(penalties) <= 0:
-        raise ValueError(f"logistic probe: expected penalties above 0, at least one, found {list(penalties)}")
+        raise UserError(f"logistic probe: expected penalties above 0, at least one, found {list(penalties)}")
     if not bool(features.isfinite().all()):
-        raise ValueError("logistic probe: expected finite features, found NaN or infinite values")
+        raise UserError("logistic probe: expected finite features, found NaN or infinite values")

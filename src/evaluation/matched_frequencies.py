@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
+
 _BLOCK = 2**16  # patches at a time in float64
 _TEMPERATURES = tuple(2.0**-power for power in range(10))  # in units of the logits' spread: from soft to all but hard
 _STEPS = 30  # Newton steps at each temperature at most; a few suffice
@@ -40,10 +42,10 @@ def match_frequencies(logits: Tensor, shares: Tensor) -> MatchedBiases:
         shares: Soft labels, `[n, C]`; q is their mean.
 
     Raises:
-        ValueError: If there is no patch or the shapes differ.
+        UserError: If there is no patch or the shapes differ.
     """
     if not len(logits) or logits.shape != shares.shape:
-        raise ValueError(
+        raise UserError(
             f"matched frequencies: expected logits and shares [n, C] of at least one patch, found "
             f"{list(logits.shape)} and {list(shares.shape)}"
         )

@@ -1,6 +1,6 @@
 """Intervals over images of any score of an evaluation set: of one row of a table, and of the change between two.
 
-`verdict.judge` does this for confusion matrices; here a score only has to be computable for resampled images. KeyedRandom and
+`significance.judge` does this for confusion matrices; here a score only has to be computable for resampled images. Draws and
 interval are the same, so that all numbers of a verdict rest on the same resampled sets of images.
 
 Shapes: S seeds · N images · C classes · B bootstrap draws.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.errors import UserError
 from src.evaluation.significance import POINTS, Array, Interval, interval, overlaps, resampled, scores
 
 
@@ -67,12 +68,12 @@ class MeanOverPatches(ImageStatistic):
         counts: Patches of each image, `[N]`.
 
     Raises:
-        ValueError: If no image has a patch.
+        UserError: If no image has a patch.
     """
 
     def __init__(self, sums: Array, counts: Array) -> None:
         if not counts.sum() > 0:
-            raise ValueError(f"mean over patches: none of {len(counts)} images has a labelled patch")
+            raise UserError(f"mean over patches: none of {len(counts)} images has a labelled patch")
         self._sums, self._counts = sums.astype(np.float64), counts.astype(np.float64)
 
     @property
@@ -101,7 +102,7 @@ def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, random: int
         seed: Random seed of the bootstrap.
 
     Raises:
-        ValueError: If the row is empty or its seeds differ in their number of images.
+        UserError: If the row is empty or its seeds differ in their number of images.
     """
     weights = _weights([row], random, seed)
     observed = np.array([one.value() for one in row])
@@ -128,12 +129,12 @@ def paired_interval(
         seed: Random seed of the bootstrap.
 
     Raises:
-        ValueError: If a row is empty, the rows differ in their number of images, or the seeds do not pair up.
+        UserError: If a row is empty, the rows differ in their number of images, or the seeds do not pair up.
     """
     weights = _weights([before, after], random, seed)
     first = list(before) * len(after) if len(before) == 1 else list(before)
     if len(first) != len(after):
-        raise ValueError(f"an interval pairs seeds, found {len(before)} of one row and {len(after)} of the other")
+        raise UserError(f"an interval pairs seeds, found {len(before)} of one row and {len(after)} of the other")
     changes = [
         (_change(old.value(), new.value(), relative), _change(old.resampled(weights), new.resampled(weights), relative))
         for old, new in zip(first, after, strict=True)
@@ -149,9 +150,9 @@ def _change(before: Array | float, after: Array | float, relative: bool) -> Arra
 def _weights(rows: Sequence[Sequence[ImageStatistic]], random: int, seed: int) -> NDArray[np.int64]:
     """How often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
     if not all(rows):
-        raise ValueError("an interval needs results of every row, and one of them has none")
+        raise UserError("an interval needs results of every row, and one of them has none")
     counts = sorted({one.images for row in rows for one in row})
     if len(counts) > 1:
-        raise ValueError(f"an interval needs the same images in all rows and seeds, found {counts} images")
+        raise UserError(f"an interval needs the same images in all rows and seeds, found {counts} images")
     (images,) = counts
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=random)

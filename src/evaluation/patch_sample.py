@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError
 from src.core.gathering import merge_by_index
 from src.core.keyed_random import KeyedRandom
 
@@ -23,12 +24,12 @@ class PatchSample:
         seed: Random seed of the subset.
 
     Raises:
-        ValueError: If `max_patches` is not positive.
+        UserError: If `max_patches` is not positive.
     """
 
     def __init__(self, max_patches: int = 2**18, seed: int = 0) -> None:
         if max_patches < 1:
-            raise ValueError(f"PatchSample: max_patches {max_patches}; expected at least 1")
+            raise UserError(f"PatchSample: max_patches {max_patches}; expected at least 1")
         self.max_patches = max_patches
         self.seed = seed
         self._images: dict[int, tuple[Tensor, ...]] = {}  # per image: keys [n], then one tensor [n, ...] per column
@@ -60,11 +61,11 @@ class PatchSample:
         To be called on all ranks together.
 
         Raises:
-            ValueError: If no patch was kept.
+            UserError: If no patch was kept.
         """
         images = self._smallest(merge_by_index(self._images))
         if not any(len(image[0]) for image in images.values()):
-            raise ValueError(f"patch sample: none of the patches of {len(images)} images has a label")
+            raise UserError(f"patch sample: none of the patches of {len(images)} images has a label")
         owners = [torch.full((len(image[0]),), index) for index, image in images.items()]
         columns = zip(*(image[1:] for image in images.values()), strict=True)
         return (*(torch.cat(parts) for parts in columns), torch.cat(owners))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from src.core.gathering import merge_by_index
+from src.core.resizing import resize_scores
 from src.evaluation.average_precision import AveragePrecision
 from src.evaluation.confusion import ConfusionPerImage
 from src.evaluation.logistic_probe import LogisticProbe
@@ -20,7 +21,6 @@ from src.evaluation.matched_frequencies import MatchedBiases
 from src.evaluation.paired_interval import ImageStatistic, MeanIoU, MeanOverPatches
 from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.evaluation.patch_sample import PatchSample
-from src.segmentation.decoders.decoder import resize_scores
 
 
 class ProbeScores(NamedTuple):
@@ -65,7 +65,7 @@ class ProbeScores(NamedTuple):
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            MissingFile: If there is no such file.
         """
         with np.load(path) as stored:
             arrays = {key: torch.from_numpy(stored[key]) for key in cls._fields if key != "names"}
@@ -112,7 +112,7 @@ class ProbeEvaluation:
             mask: Class ids `[H, W]` at their native size, on the same device.
 
         Raises:
-            ValueError: If the mask holds an id that is neither a class nor the ignore id.
+            UserError: If the mask holds an id that is neither a class nor the ignore id.
         """
         logits = self.probe.map(features[None])  # [1, C, h, w]
         scores = resize_scores(logits, (mask.shape[-2], mask.shape[-1]))[0]  # [C, H, W]
@@ -129,7 +129,7 @@ class ProbeEvaluation:
         """Results of every image of every rank, each once; to be called on all ranks together.
 
         Raises:
-            ValueError: If no patch has a label.
+            UserError: If no patch has a label.
         """
         images = self._confusion.gathered()
         matched = self._matched.gathered()

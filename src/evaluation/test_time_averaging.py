@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.segmentation.inference import resized
+from src.core.errors import UserError
+from src.core.resizing import resize_images
 
 SCALES = (0.75, 1.0, 1.5)  # method, section 12; with and without a flip, six views
 
@@ -26,7 +27,7 @@ class TestTimeAveraging:
         flip: Also average over mirrored views.
 
     Raises:
-        ValueError: If there is no scale, one is not positive, or the patch size is not.
+        UserError: If there is no scale, one is not positive, or the patch size is not.
     """
 
     __test__ = False  # no test case, whatever pytest makes of the name
@@ -39,7 +40,7 @@ class TestTimeAveraging:
         flip: bool = True,
     ) -> None:
         if not scales or min(scales) <= 0 or patch < 1:
-            raise ValueError(
+            raise UserError(
                 f"TestTimeAveraging: expected scales above 0, at least one, and a patch size of at least 1, found "
                 f"scales {list(scales)} and patch {patch}"
             )
@@ -52,17 +53,17 @@ class TestTimeAveraging:
         """Averaged features `[B, D, H/patch, W/patch]`, float32 at least, of images `[B, 3, H, W]`.
 
         Raises:
-            ValueError: If a side is no multiple of the patch size.
+            UserError: If a side is no multiple of the patch size.
         """
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
-            raise ValueError(
+            raise UserError(
                 f"test-time averaging: images of {height}×{width} px; expected multiples of the patch size {self.patch}"
             )
         grid = (height // self.patch, width // self.patch)
         total: Tensor | None = None
         for scale in self.scales:
-            seen = resized(images, (self._size(height, scale), self._size(width, scale)))
+            seen = resize_images(images, (self._size(height, scale), self._size(width, scale)))
             for mirrored in (False, True) if self.flip else (False,):
                 view = self.maps(seen.flip(-1)).flip(-1) if mirrored else self.maps(seen)
                 view = self._resampled(view, grid)

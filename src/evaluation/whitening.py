@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from src.core.distributed import sum_over_ranks
+from src.core.errors import UserError
 
 
 class Whitening(nn.Module):
@@ -54,12 +55,12 @@ class WhiteningStatistics:
         epsilon: ε, the share of the largest standard deviation that is added to all [C: 0.1].
 
     Raises:
-        ValueError: If ε is not positive.
+        UserError: If ε is not positive.
     """
 
     def __init__(self, width: int, epsilon: float = 0.1) -> None:
         if epsilon <= 0:
-            raise ValueError(f"WhiteningStatistics: epsilon {epsilon}; expected a positive number")
+            raise UserError(f"WhiteningStatistics: epsilon {epsilon}; expected a positive number")
         self.epsilon = epsilon
         self._sums = torch.zeros(width + 1, width + 1, dtype=torch.float64)  # of [x, 1]ᵀ [x, 1]
 
@@ -67,33 +68,33 @@ class WhiteningStatistics:
         """Add patches `[..., D]`.
 
         Raises:
-            ValueError: If a token is NaN or infinite.
+            UserError: If a token is NaN or infinite.
         """
         flat = tokens.detach().reshape(-1, tokens.shape[-1]).double()
         self._sums = self._sums.to(flat.device)
         with_one = torch.cat((flat, flat.new_ones(len(flat), 1)), dim=1)
         sums = with_one.T @ with_one
         if not bool(sums.isfinite().all()):
-            raise ValueError("whitening: expected finite patch tokens, found NaN or infinite values")
+            raise UserError("whitening: expected finite patch tokens, found NaN or infinite values")
         self._sums += sums
 
     def finish(self) -> Whitening:
         """The whitening by the tokens of all ranks, float32; to be called on all ranks together.
 
         Raises:
-            ValueError: If there are fewer than two tokens, or all are the same.
+            UserError: If there are fewer than two tokens, or all are the same.
         """
         sums = sum_over_ranks(self._sums)
         count = sums[-1, -1]
         if count < 2:
-            raise ValueError(f"whitening: expected at least 2 patch tokens, found {int(count)}")
+            raise UserError(f"whitening: expected at least 2 patch tokens, found {int(count)}")
         mean = sums[-1, :-1] / count
         covariance = sums[:-1, :-1] / count - torch.outer(mean, mean)
         variances, vectors = torch.linalg.eigh(covariance)  # ascending
         deviations = variances.clamp(min=0).sqrt().flip(0)  # rounding may leave a tiny negative variance
         vectors = vectors.flip(1)
         if not float(deviations[0]) > 1e-7 * float(mean.abs().max()):
-            raise ValueError("whitening: all patch tokens are the same; expected features that vary")
+            raise UserError("whitening: all patch tokens are the same; expected features that vary")
         largest = vectors.abs().argmax(dim=0, keepdim=True)  # an eigenvector's sign is arbitrary: fix it
         vectors = vectors * vectors.gather(0, largest).sign()
         whitening = Whitening(len(mean)).to(mean.device)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from datamodules.views import Crops
 from src.backbones.adapter_file import save_adapter
@@ -18,13 +20,24 @@ from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.pretraining.calibrated_head import CalibratedHead
+from src.pretraining.calibration import IMAGES, Calibration, calibration
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
+from src.pretraining.head import Head
 from src.pretraining.network import Network
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.patch_augmentation import Blur, PatchAugmentation
 from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.regions import RegionalAttention
 from src.pretraining.teacher import Teacher
+
+
+@runtime_checkable
+class GivesCleanViews(Protocol):
+    """A data module that shows its training images without colour changes (`datamodules.base.DomainDataModule`)."""
+
+    def clean_views(self, images: int) -> Iterable[Crops]:
+        """Two views of each of about `images` training images, the same on every rank."""
 
 
 class ContinualPretraining(LightningModule):
@@ -50,7 +63,7 @@ class ContinualPretraining(LightningModule):
         self,
         backbone: Backbone,
         adapter: Adapter = UniAdapter(),
-        head: Callable[[int], ProjectionHead] = ProjectionHead,
+        head: Callable[[int], Head] = ProjectionHead,
         objectives: dict[str, Objective] | None = None,
         patch_augmentation: PatchAugmentation = Blur(),
         optimisation: Optimisation = Optimisation(),
@@ -110,6 +123,15 @@ class ContinualPretraining(LightningModule):
             {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
         ]
 
+    def on_train_start(self) -> None:
+        """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint."""
+        if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
+            values = self.trainer.strategy.broadcast(self._calibration(self.student.head))
+            assert values is not None
+            for network in (self.student, self.teacher.network):
+                assert isinstance(network.head, CalibratedHead)
+                network.head.calibrate(*values)
+
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -158,6 +180,20 @@ class ContinualPretraining(LightningModule):
             UserError: Naming the keys that do not.
         """
         check_loaded_keys(self, checkpoint["state_dict"])
+
+    def _calibration(self, head: CalibratedHead) -> Calibration | None:
+        """Measured by the first rank, which alone decides; no random number is drawn from a shared generator."""
+        if not self.trainer.is_global_zero:
+            return None
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, GivesCleanViews):
+            views: Any = data.clean_views(IMAGES)
+        else:
+            views = copy.copy(self.trainer.train_dataloader)
+            if isinstance(views, DataLoader):
+                views._iterator = None  # a loader whose workers persist would rewind the one that the fit reads from
+        with torch.random.fork_rng(devices=[]), self.trainer.precision_plugin.forward_context():
+            return calibration(self.teacher.network.backbone, head, views, self.seed)
 
     def _log(self, loss: Tensor, terms: dict[str, Any], batch_size: int) -> None:
         self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)

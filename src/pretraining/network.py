@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from src.backbones.backbone import Backbone, Features
-from src.pretraining.projection_head import ProjectionHead
+from src.pretraining.head import Head
 from src.pretraining.regions import RegionalAttention
 
 
@@ -28,7 +28,7 @@ class NetworkOutput(NamedTuple):
 
     features: Features
     local_cls: Tensor | None
-    head: ProjectionHead
+    head: Head
     context: RegionalAttention | None
     temperature: float
     frozen: Features | None = None
@@ -43,7 +43,7 @@ class Network(nn.Module):
         context: Regional cross-attention, `c`, or None.
     """
 
-    def __init__(self, backbone: Backbone, head: ProjectionHead, context: RegionalAttention | None) -> None:
+    def __init__(self, backbone: Backbone, head: Head, context: RegionalAttention | None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from src.core.errors import UserError
+from src.pretraining.head import Head
 
 
-class ProjectionHead(nn.Module):
+class ProjectionHead(Head):
     """MLP with GELU, L2-normalised bottleneck, weight-normalised linear layer to the prototypes.
 
     One head is shared by class token, patches and regions, as in UDI.
@@ -52,16 +53,18 @@ class ProjectionHead(nn.Module):
                 else:
                     nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        self.prototypes = weight_norm(nn.Linear(bottleneck, prototypes, bias=False))
-        self.prototypes.parametrizations.weight.original0.data.fill_(1)  # unit prototypes: scores are cosines
-        self.prototypes.parametrizations.weight.original0.requires_grad_(False)
+        last: Any = weight_norm(nn.Linear(bottleneck, prototypes, bias=False))
+        last.parametrizations.weight.original0.data.fill_(1)  # unit prototypes: scores are cosines
+        last.parametrizations.weight.original0.requires_grad_(False)
+        self.prototypes = last
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, float32 also inside autocast."""
         code = self.mlp(tokens)
         with torch.autocast(code.device.type, enabled=False):
             code = code if code.dtype == torch.float64 else code.float()
-            return self.prototypes(F.normalize(code, dim=-1))
+            scores: Tensor = self.prototypes(F.normalize(code, dim=-1))
+            return scores
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Take the values of a published head.

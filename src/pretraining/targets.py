@@ -43,6 +43,13 @@ class Targets(nn.Module, ABC):
         """`forward` at the temperature that holds."""
 
 
+class Uncentred(Targets):
+    """`softmax(scores / τ)`, for prototypes that are balanced from the start (`CalibratedHead`)."""
+
+    def distributions(self, scores: Tensor, temperature: float) -> Tensor:
+        return (scores / temperature).softmax(dim=-1)
+
+
 class Centring(Targets):
     """`softmax((scores − m) / τ)` with m a moving average of the mean score over all ranks, weighted by count.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.core.errors import UserError
-from src.segmentation.decoders.decoder import resize_scores
+from src.core.resizing import resize_images, resize_scores, unit_range
 from src.segmentation.sliding_window import Axis, axis, blend, centres, covering, matrices
 
 Size = tuple[int, int]
@@ -202,26 +202,15 @@ class _WindowRows:
 
 def seen(network: Network, images: Tensor, vertical: Axis, horizontal: Axis, mirrored: bool) -> Tensor:
     """Scores `[B, C, h', w']`, float32 at least, of images that the network sees resized, padded and maybe mirrored."""
-    images = padded(resized(images, (vertical.resized, horizontal.resized)), network.patch)
+    images = padded(resize_images(images, (vertical.resized, horizontal.resized)), network.patch)
     scores = network.scores(images.flip(-1)).flip(-1) if mirrored else network.scores(images)
     return scores.float() if scores.dtype.itemsize < 4 else scores
-
-
-def resized(images: Tensor, size: Size) -> Tensor:
-    """RGB `[B, 3, H, W]` at another size, bicubic with antialiasing; as it is where the size is."""
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(_as_float(images), size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def padded(images: Tensor, patch: int) -> Tensor:
     """RGB `[B, 3, H, W]`, extended below and to the right by its last row and column to multiples of `patch`."""
     below, right = -images.shape[-2] % patch, -images.shape[-1] % patch
-    return F.pad(_as_float(images), (0, right, 0, below), mode="replicate") if below or right else images
-
-
-def _as_float(images: Tensor) -> Tensor:
-    return images if images.is_floating_point() else images.float() / 255
+    return F.pad(unit_range(images), (0, right, 0, below), mode="replicate") if below or right else images
 
 
 def _upsampled(grid: Tensor, vertical: Axis, horizontal: Axis, size: Size) -> Tensor:

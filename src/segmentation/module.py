@@ -18,9 +18,10 @@ from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.core.distributed import ranks, sum_over_ranks
 from src.core.errors import UserError
+from src.core.resizing import resize_scores
 from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
-from src.segmentation.decoders.decoder import Decoder, resize_scores
+from src.segmentation.decoders.decoder import Decoder
 from src.segmentation.decoders.linear import LinearDecoder
 from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
 from src.segmentation.feature_cache import CachedFeatures, FeatureBatch

@@ -116,3 +116,16 @@ def test_less_than_a_batch_is_refused(packed: tuple[Path, Path]) -> None:
 def test_chunks_are_not_mixed_with_older_ones(packed: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match=r"expected a folder without chunks, found an index\.json"):
         write_chunks(packed[0], str(packed[1]))
+
+
+@pytest.mark.slow
+def test_clean_views_are_those_of_the_first_epoch_without_colour_changes(packed: tuple[Path, Path]) -> None:
+    folder, chunks = packed
+    batches = list(StreamingDataModule(str(chunks), batch_size=3, size=16, num_workers=0, seed=5).clean_views(5))
+    assert [len(batch.indices) for batch in batches] == [3, 3]
+    files, crop = list_images(folder), MultiViewCrop(16, seed=5, photometric=False)
+    for batch in batches:
+        for b, index in enumerate(batch.indices.tolist()):
+            views, _ = crop(read_image(files[index]), 0, index)
+            for v, view in enumerate(views):
+                assert np.array_equal(batch.global_views.images[v, b].permute(1, 2, 0).numpy(), view.image)

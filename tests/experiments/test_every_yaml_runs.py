@@ -88,6 +88,7 @@ def two_steps(path: Path, run_folder: Path, *more: str) -> Any:
     extra = {
         "ScenesDataModule": small,
         "ProjectionHead": head,
+        "CalibratedHead": head,
         "TrainingTransforms": crop,
         "SemanticFPN": pyramid,
         "UPerNet": pyramid,

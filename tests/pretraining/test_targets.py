@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.pretraining.targets import Centring, SinkhornKnopp, TokenMean
+from src.pretraining.targets import Centring, SinkhornKnopp, TokenMean, Uncentred
 
 
 def test_centring_subtracts_the_centre_and_then_moves_it_by_the_batch_mean():
@@ -15,6 +15,15 @@ def test_centring_subtracts_the_centre_and_then_moves_it_by_the_batch_mean():
     assert torch.allclose(targets.centre, centre, atol=1e-7)
     assert torch.allclose(targets(second, 0.05), ((second - centre) / 0.05).softmax(-1), atol=1e-6)
     assert torch.allclose(targets.centre, 0.9 * centre + 0.1 * second.mean(0), atol=1e-7)
+
+
+def test_uncentred_targets_are_plain_softmaxes_and_keep_no_state():
+    targets, scores = Uncentred(), torch.randn(2, 3, 5)
+    targets.build(5)
+    for _ in range(2):
+        assert torch.equal(targets(scores, 0.05), (scores / 0.05).softmax(-1))
+    assert torch.equal(Uncentred(temperature=0.2)(scores, 0.05), (scores / 0.2).softmax(-1))
+    assert not targets.state_dict()
 
 
 def test_the_momentum_of_the_centre_has_an_effect():

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from src.segmentation.decoders.decoder import resize_scores
-from src.segmentation.inference import Inference, Network, SlidingWindow, Tile, Whole, padded, resized
+from src.core.resizing import resize_images, resize_scores
+from src.segmentation.inference import Inference, Network, SlidingWindow, Tile, Whole, padded
 
 PATCH, CLASSES = 4, 5
 
@@ -54,7 +54,7 @@ def assembled(inference: Inference, images: Tensor | list[Tensor], sizes: Sequen
 def window_scores(image: Tensor, scale: float, mirrored: bool) -> Tensor:
     """What the network says of a window, at the window's own size."""
     height, width = image.shape[-2:]
-    seen = resized(image[None], (round(height * scale), round(width * scale)))
+    seen = resize_images(image[None], (round(height * scale), round(width * scale)))
     inner = seen.shape[-2:]
     seen = padded(seen, PATCH)
     scores = network().scores(seen.flip(-1)).flip(-1) if mirrored else network().scores(seen)

@@ -9,17 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Class scores `[B, C, h', w']` at another size, bilinear between cell centres, in float32 at least.
-
-    Half precision is left here: near a border, bfloat16 (8 bits) would tie classes that differ.
-    """
-    if scores.dtype.itemsize < 4:
-        scores = scores.float()
-    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+from src.core.resizing import resize_scores
 
 
 class Decoder(nn.Module, ABC):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from src.segmentation.decoders.decoder import resize_scores
+from src.core.resizing import resize_scores
 from src.segmentation.decoders.linear import LinearDecoder
 
 
