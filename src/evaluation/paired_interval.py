@@ -92,7 +92,7 @@ class MeanOverPatches(ImageStatistic):
         return drawn
 
 
-def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, random: int = 2000, seed: int = 0) -> Interval:
+def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """A row's mean over seeds with its interval, in the unit of the score (`difference` is the mean).
 
     Args:
@@ -104,7 +104,7 @@ def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, random: int
     Raises:
         UserError: If the row is empty or its seeds differ in their number of images.
     """
-    weights = _weights([row], random, seed)
+    weights = _weights([row], draws, seed)
     observed = np.array([one.value() for one in row])
     drawn = np.stack([one.resampled(weights) for one in row], axis=1)  # [B, S]
     return interval(observed, drawn, row[0].images, level)
@@ -115,7 +115,7 @@ def paired_interval(
     after: Sequence[ImageStatistic],
     relative: bool = False,
     level: float = 0.95,
-    random: int = 2000,
+    draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
     """The change from one row to another with its interval, by a paired bootstrap over images (see `verdict.judge`).
@@ -131,7 +131,7 @@ def paired_interval(
     Raises:
         UserError: If a row is empty, the rows differ in their number of images, or the seeds do not pair up.
     """
-    weights = _weights([before, after], random, seed)
+    weights = _weights([before, after], draws, seed)
     first = list(before) * len(after) if len(before) == 1 else list(before)
     if len(first) != len(after):
         raise UserError(f"an interval pairs seeds, found {len(before)} of one row and {len(after)} of the other")
@@ -147,7 +147,7 @@ def _change(before: Array | float, after: Array | float, relative: bool) -> Arra
     return np.asarray(100 * (after / before - 1) if relative else after - before, dtype=np.float64)
 
 
-def _weights(rows: Sequence[Sequence[ImageStatistic]], random: int, seed: int) -> NDArray[np.int64]:
+def _weights(rows: Sequence[Sequence[ImageStatistic]], draws: int, seed: int) -> NDArray[np.int64]:
     """How often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
     if not all(rows):
         raise UserError("an interval needs results of every row, and one of them has none")
@@ -155,4 +155,4 @@ def _weights(rows: Sequence[Sequence[ImageStatistic]], random: int, seed: int) -
     if len(counts) > 1:
         raise UserError(f"an interval needs the same images in all rows and seeds, found {counts} images")
     (images,) = counts
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=random)
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=draws)

@@ -91,7 +91,7 @@ def judge(
     adapted: Sequence[NDArray[np.int64]],
     class_names: Sequence[str],
     level: float = 0.95,
-    random: int = 2000,
+    draws: int = 2000,
     seed: int = 0,
 ) -> Verdict:
     """Compare two rows on the same images over paired seeds.
@@ -124,7 +124,7 @@ def judge_overlaps(
     adapted: Sequence[Array],
     class_names: Sequence[str],
     level: float = 0.95,
-    random: int = 2000,
+    draws: int = 2000,
     seed: int = 0,
 ) -> Verdict:
     """`judge` from what it needs of the confusion matrices: intersections and unions [N, 2, C] per seed (`overlaps`).
@@ -137,7 +137,7 @@ def judge_overlaps(
         raise UserError(f"{len(class_names)} class names for {before.shape[-1]} classes")
     seeds, images = before.shape[:2]
     observed = difference(before.sum(1), after.sum(1))  # [S, 1 + C]
-    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=random)  # [B, N]
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=draws)  # [B, N]
     drawn = difference(resampled(weights, before), resampled(weights, after))  # [B, S, 1 + C]
 
     names = ["", *class_names]
