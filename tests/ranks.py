@@ -48,7 +48,7 @@ def main(target: Path, devices: int, kind: str) -> None:
             "regional": RegionalConsistency(targets=make()),
             "local": LocalConsistency(targets=make(), distorted_only=True, patches=3),
         },
-        optimisation=Optimisation(lr=1e-2, lr_batch=16, warmup=0.0, head_warmup=0.0, freeze_last_layer=0, momentum=0.5),
+        optimisation=Optimisation(lr=1e-2, lr_batch=16, warmup=0.0, head_warmup=0.4, freeze_last_layer=0, momentum=0.5),
     )
     module.losses = []
     data = ScenesDataModule(

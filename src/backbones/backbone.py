@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.layers import apply_rot_embed_cat
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from src.backbones.adapter_file import load_adapter
 from src.backbones.adapters.adapter import Adapter, Report
@@ -93,6 +95,7 @@ class Backbone(nn.Module):
         self.heads = int(self.trunk.blocks[-1].attn.num_heads)
         self.prefix = int(self.trunk.num_prefix_tokens)
         self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))  # UDI's: the first of `extra`
+        self.checkpoint_blocks = False  # keep only each block's input for backward
         self.adapter: Adapter | None = None
         self.adapter_names: tuple[str, ...] = ()
         for key in ("mean", "std"):
@@ -211,9 +214,11 @@ class Backbone(nn.Module):
         """The rotary embedding of one block (trunks with mixed RoPE learn one per block)."""
         return rope[depth] if rope is not None and getattr(self.trunk, "rope_mixed", False) else rope
 
-    @staticmethod
-    def _run(block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
-        return block(tokens) if rope is None else block(tokens, rope=rope)
+    def _run(self, block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
+        run = block if rope is None else partial(block, rope=rope)
+        if self.checkpoint_blocks and torch.is_grad_enabled():
+            return checkpoint(run, tokens, use_reentrant=False, preserve_rng_state=block.training)
+        return run(tokens)
 
     def _class_attention(self, block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
         """The class token's row, from q and k alone, beside the fused attention (method, "Symbols"): `[B, H, N]`."""

@@ -1,12 +1,16 @@
 """One bar for a whole fit, with time left; on a file or pipe, a line for every tenth of the way."""
 
+import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+
+NOTE_SECONDS = 1.0  # between two notes on a terminal: reading a loss waits for the device
 
 
 class Ticker:
@@ -20,16 +24,18 @@ class Ticker:
 
     def __init__(self, label: str, total: int | None, start: int = 0) -> None:
         self.label, self.total, self.start, self.done = label, total, start, start
-        self._began = time.monotonic()
+        self._began, self._noted = time.monotonic(), -math.inf
         self._tenth = 10 * start // total if total else 0
         self._bar = tqdm(desc=label, total=total, initial=start, dynamic_ncols=True) if sys.stderr.isatty() else None
 
-    def to(self, done: int, note: str = "") -> None:
-        """Moves on to step `done`; `note` is shown behind the bar."""
+    def to(self, done: int, note: Callable[[], str] = str) -> None:
+        """Moves on to step `done`; `note` is shown behind the bar, and asked for only where it is about to be."""
         if done == self.done:
             return
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
+            if time.monotonic() - self._noted >= NOTE_SECONDS:
+                self._bar.set_postfix_str(note(), refresh=False)
+                self._noted = time.monotonic()
             self._bar.update(done - self.done)
         self.done = done
         if self._bar is None and self.total and 10 * done // self.total > self._tenth:
@@ -37,7 +43,7 @@ class Ticker:
             seconds = (time.monotonic() - self._began) / (done - self.start) * (self.total - done)
             left = tqdm.format_interval(seconds)
             print(
-                f"{self.label} {done}/{self.total} ({100 * done // self.total} %), {left} left {note}".rstrip(),
+                f"{self.label} {done}/{self.total} ({100 * done // self.total} %), {left} left {note()}".rstrip(),
                 flush=True,
             )
 
@@ -73,8 +79,11 @@ class Progress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._ticker is not None:
-            loss = trainer.callback_metrics.get("train/loss")
-            note = f"epoch {trainer.current_epoch}" + (f", loss {loss.item():.4f}" if loss is not None else "")
+
+            def note() -> str:
+                loss = trainer.callback_metrics.get("train/loss")
+                return f"epoch {trainer.current_epoch}" + (f", loss {loss.item():.4f}" if loss is not None else "")
+
             self._ticker.to(trainer.global_step, note)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

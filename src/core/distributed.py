@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor, distributed
 
 _ALONE = ContextVar("alone", default=False)
@@ -36,15 +37,23 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the true positions of all ranks, 0 if there are none.
+def mean_over_ranks(rows: Tensor) -> Tensor:
+    """Mean row `[...]` of `[count, ...]`, over the rows of all ranks, without gradient."""
+    if ranks() == 1:
+        return rows.detach().mean(dim=0)
+    count = sum_over_ranks(rows.new_full((), len(rows)))
+    return sum_over_ranks(rows.sum(dim=0)) / count
 
-    Divides by the all-reduced count and multiplies by the number of ranks, which DDP's averaging of gradients takes
-    out again: the gradient is that of one process with the whole batch.
+
+def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights with which a sum is the mean over the true positions of all ranks, all 0 if there are none.
+
+    One over the all-reduced count, times the number of ranks, which DDP's averaging of gradients takes out again: the
+    gradient is that of one process with the whole batch.
 
     Args:
-        values: Any shape.
-        mask: Bool, the same shape.
+        mask: Bool, any shape.
+        dtype: Of the weights.
     """
-    count = sum_over_ranks(mask.sum().to(values.dtype))
-    return (values * mask).sum() * ranks() / count.clamp_min(1)
+    count = sum_over_ranks(mask.sum().to(dtype))
+    return mask.to(dtype) * (ranks() / count.clamp_min(1))

@@ -1,7 +1,7 @@
 """Intervals over images of any score of an evaluation set: of one row of a table, and of the change between two.
 
-`significance.judge` does this for confusion matrices; here a score only has to be computable for resampled images. Draws
-and interval are the same, so that all numbers of a verdict rest on the same resampled sets of images.
+`significance.judge` does this for confusion matrices; here a score only has to be computable for resampled images.
+Draws and interval are the same, so that all numbers of a verdict rest on the same resampled sets of images.
 
 Shapes: S seeds · N images · C classes · B bootstrap draws.
 """

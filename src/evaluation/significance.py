@@ -115,7 +115,7 @@ def judge(
         UserError: if the matrices do not belong to the same images and classes, or the seeds do not pair up.
     """
     return judge_overlaps(
-        [overlaps(m) for m in baseline], [overlaps(m) for m in adapted], class_names, level, random, seed
+        [overlaps(m) for m in baseline], [overlaps(m) for m in adapted], class_names, level, draws, seed
     )
 
 

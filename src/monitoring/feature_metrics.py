@@ -131,7 +131,7 @@ class FeatureMetrics:
         indices = self.indices[:LEVEL_IMAGES]
         batch = Batch(views, views, torch.ones(some.patches.shape[:3], dtype=torch.bool, device=indices.device), None)
         random = KeyedRandom(0, torch.zeros_like(indices), indices)
-        prototypes = network.head.prototypes.out_features
+        prototypes = len(network.head.weight)
         signs: dict[str, float] = {}
         with this_rank_alone():
             for name, objective in objectives.items():

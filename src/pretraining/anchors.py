@@ -21,7 +21,9 @@ class _Anchor(Objective):
 
     needs_frozen = True
 
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
         assert teacher.frozen is not None
         return LossOutput(self.distance(student.features.patches.float(), teacher.frozen.patches.float()))
 

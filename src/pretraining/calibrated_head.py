@@ -71,12 +71,12 @@ class CalibratedHead(Head):
         self.whitening.projection.copy_(projection)
         self.prototypes.weight.copy_(prototypes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, float32 also inside autocast."""
+    def code(self, tokens: Tensor) -> Tensor:
+        """Whitened tokens after the MLP, normalised, `[..., D]` to `[..., D]`, float32 also inside autocast."""
         white = self.whitening(tokens)
         code = white if self.mlp is None else white + self.mlp(white)
         with torch.autocast(code.device.type, enabled=False):
-            return F.linear(F.normalize(code, dim=-1), self.prototypes.weight.to(code.dtype))
+            return F.normalize(code if code.dtype == torch.float64 else code.float(), dim=-1)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Refuse a published head: these prototypes are the domain's own.

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules.views import Batch
-from src.core.distributed import masked_mean
+from src.core.distributed import mean_weights
 from src.core.keyed_random import KeyedRandom
-from src.pretraining.correspondence import locate, patch_centres, sample_bilinear
+from src.pretraining.correspondence import locate, patch_centres, scatter_bilinear
+from src.pretraining.cross_entropy import weighted_cross_entropy
 from src.pretraining.network import NetworkOutput
 from src.pretraining.regions import AttentionAware, RegionSampler, region_means
+from src.pretraining.target_summary import TargetSummary
 from src.pretraining.targets import Centring, Targets, TokenMean
 
 
@@ -27,9 +29,9 @@ class LossOutput(NamedTuple):
     Attributes:
         loss: Scalar to minimise.
         target_entropy: Mean entropy of the targets in nats, without gradient; between 0 (one prototype) and log K
-            (uniform: the targets say nothing). None for objectives without targets.
+            (uniform: the targets say nothing). None for objectives without targets, and where it is not asked for.
         prototypes_used: Effective number of prototypes that the targets share out, without gradient; see
-            `prototypes_used`. None for objectives without targets.
+            `prototypes_used`. None as for the entropy.
     """
 
     loss: Tensor
@@ -40,17 +42,6 @@ class LossOutput(NamedTuple):
 def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor:
     """`H(t, s) = −Σ p_t log softmax(scores / τ_s)`, `[..., K]` to `[...]` (method, section 4)."""
     return -(targets * F.log_softmax(scores / temperature, dim=-1)).sum(dim=-1)
-
-
-def entropy(targets: Tensor) -> Tensor:
-    """Mean entropy of distributions `[..., K]`, in nats, without gradient."""
-    return torch.special.entr(targets.detach()).sum(dim=-1).mean()
-
-
-def prototypes_used(targets: Tensor) -> Tensor:
-    """Exp of the entropy of the mean of distributions `[..., K]`: 1 if all choose one prototype, K if all are alike."""
-    mean = targets.detach().flatten(0, -2).mean(dim=0)
-    return torch.special.entr(mean).sum().exp()
 
 
 class Objective(nn.Module, ABC):
@@ -73,8 +64,10 @@ class Objective(nn.Module, ABC):
         """Make what depends on the head's K and the tokens' D; called once, and only where the weight is not 0."""
 
     @abstractmethod
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
-        """Compare the student's with the teacher's view of a batch."""
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
+        """Compare the student's with the teacher's view of a batch; `describe` the targets only where it is read."""
 
 
 class WithTargets(Objective):
@@ -91,6 +84,34 @@ class WithTargets(Objective):
 
     def build(self, prototypes: int, width: int) -> None:
         self.targets.build(prototypes)
+
+    def compare(
+        self,
+        student: NetworkOutput,
+        teacher: NetworkOutput,
+        seen: Tensor,
+        codes: Tensor,
+        weights: Tensor,
+        pulls: Tensor,
+        describe: bool,
+    ) -> LossOutput:
+        """The weighted sum of cross-entropies between targets and codes (`cross_entropy.py`).
+
+        Args:
+            student: Its prototypes and temperature score the codes.
+            teacher: Its head makes a target of each token seen.
+            seen: The teacher's tokens `[..., D]`.
+            codes: The student's `[..., C]`.
+            weights: Of each code, `[...]`.
+            pulls: Codes that meet each target, times their coefficients: the leading axes of `seen`, `[..., C]`.
+            describe: Also give entropy and usage of the targets.
+        """
+        with torch.no_grad():
+            rows, prototypes = teacher.head.code(seen).flatten(0, -2), teacher.head.weight
+        blocks, summary = self.targets.blocks(rows, prototypes, teacher.temperature), TargetSummary()
+        blocks = summary.watch(blocks) if describe else blocks
+        loss = weighted_cross_entropy(codes, weights, pulls, student.head.weight, student.temperature, blocks)
+        return LossOutput(loss, summary.entropy(), summary.prototypes_used()) if describe else LossOutput(loss)
 
 
 class GlobalConsistency(WithTargets):
@@ -114,22 +135,22 @@ class GlobalConsistency(WithTargets):
         if self.centre_tokens:
             self.mean = TokenMean(width)
 
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
         seen, tokens = teacher.features.cls, student.features.cls  # [V, B, D]
         if student.local_cls is not None:
             tokens = torch.cat((tokens, student.local_cls))  # [V + L, B, D]
         if self.centre_tokens:
             mean = self.mean(seen)
             seen, tokens = seen - mean, tokens - mean
-        targets = self.targets(teacher.head(seen), teacher.temperature)  # [V, B, K]
-        scores = student.head(tokens)  # [V + L, B, K]
-        losses = [
-            cross_entropy(targets[a], scores[b], student.temperature).mean()
-            for a in range(len(targets))
-            for b in range(len(scores))
-            if a != b
-        ]
-        return LossOutput(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
+        codes = student.head.code(tokens)  # [V + L, B, C]
+        views, batch_size = seen.shape[:2]
+        share = 1 / (views * (len(codes) - 1) * batch_size)  # of a pair a ≠ b of one image in the mean
+        met = codes.new_full(codes.shape[:2], views * share)  # by a local view: the targets of all global ones,
+        met[:views] -= share  # by a global view: all but its own
+        pulls = (codes.sum(dim=0) - codes[:views]) * share  # [V, B, C]
+        return self.compare(student, teacher, seen, codes, met, pulls, describe)
 
 
 class RegionalConsistency(WithTargets):
@@ -153,19 +174,22 @@ class RegionalConsistency(WithTargets):
         super().__init__(weight, targets)
         self.regions = AttentionAware() if regions is None else regions
 
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
         seen = teacher.features
         assert student.context is not None and teacher.context is not None and seen.attention is not None
         masks = self.regions(seen.attention, seen.grid, random)  # [V, B, R, N]
         regions = region_means(seen.patches, masks)  # [V, B, R, D]
-        targets = self.targets(teacher.head(teacher.context(regions, seen.patches)), teacher.temperature)
-        losses = []
-        for a in range(len(regions)):
-            for b in range(len(student.features.patches)):
-                if a != b:
-                    meaning = student.context(regions[a], student.features.patches[b])  # [B, R, D]
-                    losses.append(cross_entropy(targets[a], student.head(meaning), student.temperature).mean())
-        return LossOutput(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
+        views = len(regions)
+        meanings = [
+            torch.stack([student.context(regions[a], student.features.patches[b]) for b in range(views) if a != b])
+            for a in range(views)
+        ]
+        codes = student.head.code(torch.stack(meanings))  # [V, V − 1, B, R, C]: of view a's regions in each other view
+        weights = codes.new_full(codes.shape[:-1], 1 / codes.shape[:-1].numel())
+        pulls = codes.sum(dim=1) / weights.numel()  # [V, B, R, C]
+        return self.compare(student, teacher, teacher.context(regions, seen.patches), codes, weights, pulls, describe)
 
 
 class LocalConsistency(WithTargets):
@@ -197,39 +221,52 @@ class LocalConsistency(WithTargets):
         self.distorted_only = distorted_only
         self.patches = patches
 
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
-        clean, seen = batch.clean, student.features.patches  # [V, B, N, D]
-        targets = self.targets(teacher.head(teacher.features.patches), teacher.temperature)  # [V, B, N, K]
-        chosen = self._subset(seen, random)  # [V, B, M]
-        scores = student.head(_take(seen, chosen))  # [V, B, M, K]
-        loss = scores.new_zeros(())
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
+        seen, patches = teacher.features.patches, student.features.patches  # [V, B, N, D]
+        chosen = self._subset(patches, random)  # [V, B, M], None for all
+        codes = student.head.code(_take(patches, chosen))  # [V, B, M, C]
+        weights, pulls = codes.new_zeros(codes.shape[:-1]), codes.new_zeros(*seen.shape[:-1], codes.shape[-1])
         if self.same_view:
-            values = cross_entropy(_take(targets, chosen), scores, student.temperature)
-            mask = batch.mask.gather(-1, chosen) if self.distorted_only else torch.ones_like(chosen, dtype=torch.bool)
-            loss = loss + self.same_view * masked_mean(values, mask)
+            mask = torch.ones_like(weights, dtype=torch.bool)
+            if self.distorted_only:
+                mask = _take(batch.mask[..., None], chosen).squeeze(-1)
+            same = self.same_view * mean_weights(mask, codes.dtype)
+            weights = weights + same
+            pulls = pulls + _put(codes * same[..., None], chosen, seen.shape[-2])
         if self.between_views:
-            losses, inside = [], []
+            pairs = [(a, b) for a in range(len(seen)) for b in range(len(codes)) if a != b]
+            ground = _take(patch_centres(batch.clean.boxes, batch.clean.flips, student.features.grid), chosen)
             grid = teacher.features.grid
-            ground = _take(patch_centres(clean.boxes, clean.flips, student.features.grid), chosen)  # [V, B, M, 2]
-            for a in range(len(targets)):
-                for b in range(len(scores)):
-                    if a != b:
-                        positions, within = locate(ground[b], clean.boxes[a], clean.flips[a], grid)
-                        there = sample_bilinear(targets[a], positions, grid)  # [B, M, K]
-                        losses.append(cross_entropy(there, scores[b], student.temperature))
-                        inside.append(within)
-            loss = loss + self.between_views * masked_mean(torch.stack(losses), torch.stack(inside))
-        return LossOutput(loss, entropy(targets), prototypes_used(targets))
+            tracked = [locate(ground[b], batch.clean.boxes[a], batch.clean.flips[a], grid) for a, b in pairs]
+            between = self.between_views * mean_weights(torch.stack([inside for _, inside in tracked]), codes.dtype)
+            back: list[list[Tensor]] = [[] for _ in seen]
+            given: list[list[Tensor]] = [[] for _ in codes]
+            for (a, b), (positions, _), share in zip(pairs, tracked, between, strict=True):
+                given[b].append(share)
+                back[a].append(scatter_bilinear(codes[b] * share[..., None], positions, grid))
+            weights = weights + torch.stack([torch.stack(parts).sum(dim=0) for parts in given])
+            pulls = pulls + torch.stack([torch.stack(parts).sum(dim=0) for parts in back])
+        return self.compare(student, teacher, seen, codes, weights, pulls, describe)
 
-    def _subset(self, patches: Tensor, random: KeyedRandom) -> Tensor:
-        """Indices of the student's patches that are scored, `[V, B, M]`."""
-        views, batch, count = patches.shape[:3]
+    def _subset(self, patches: Tensor, random: KeyedRandom) -> Tensor | None:
+        """Indices of the student's patches that are scored, `[V, B, M]`; None for all."""
+        views, _, count = patches.shape[:3]
         if self.patches is None or self.patches >= count:
-            return torch.arange(count, device=patches.device).expand(views, batch, -1)
+            return None
         order = random.uniform("local/subset", views, count).transpose(0, 1)  # [V, B, N]
         return order.argsort(dim=-1)[..., : self.patches]
 
 
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of `[..., N, C]` at `[..., M]`."""
-    return values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
+def _take(values: Tensor, index: Tensor | None) -> Tensor:
+    """Rows of `[..., N, C]` at `[..., M]`; None takes all as they are."""
+    return values if index is None else values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
+
+
+def _put(values: Tensor, index: Tensor | None, count: int) -> Tensor:
+    """Rows `[..., M, C]` at their places among `count` others that are zero, the transpose of `_take`."""
+    if index is None:
+        return values
+    empty = values.new_zeros(*values.shape[:-2], count, values.shape[-1])
+    return empty.scatter_add(-2, index[..., None].expand_as(values), values)

@@ -61,17 +61,42 @@ def sample_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) ->
     Returns:
         `[..., M, C]`.
     """
-    height, width = grid
-    row, column = positions[..., 0].clamp(0, height - 1), positions[..., 1].clamp(0, width - 1)
-    top, left = row.floor(), column.floor()
-    down, right = (row - top).to(values.dtype)[..., None], (column - left).to(values.dtype)[..., None]
-    top, left = top.long(), left.long()
-    bottom, beyond = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    (top, bottom, down), (left, beyond, right) = _neighbours(positions, grid, values.dtype)
 
     def take(rows: Tensor, columns: Tensor) -> Tensor:
-        index = (rows * width + columns)[..., None].expand(*rows.shape, values.shape[-1])
+        index = (rows * grid[1] + columns)[..., None].expand(*rows.shape, values.shape[-1])
         return values.gather(-2, index)
 
     upper = take(top, left) * (1 - right) + take(top, beyond) * right
     lower = take(bottom, left) * (1 - right) + take(bottom, beyond) * right
     return upper * (1 - down) + lower * down
+
+
+def scatter_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Spread vectors over a patch map: the transpose of `sample_bilinear`, with the same positions and weights.
+
+    Args:
+        values: `[..., M, C]`.
+        positions: `[..., M, 2]`, (row, column) in units of patches; outside the outermost centres the edge is taken.
+        grid: (h, w) with h·w = N.
+
+    Returns:
+        `[..., N, C]`.
+    """
+    (top, bottom, down), (left, beyond, right) = _neighbours(positions, grid, values.dtype)
+    spread = values.new_zeros(*values.shape[:-2], grid[0] * grid[1], values.shape[-1])
+    for rows, vertical in ((top, 1 - down), (bottom, down)):
+        for columns, horizontal in ((left, 1 - right), (beyond, right)):
+            index = (rows * grid[1] + columns)[..., None].expand_as(values)
+            spread = spread.scatter_add(-2, index, values * (vertical * horizontal))
+    return spread
+
+
+def _neighbours(positions: Tensor, grid: tuple[int, int], dtype: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Along rows and along columns: the patch before, the patch after, and the weight `[..., 1]` of the latter."""
+    axes = []
+    for axis, side in enumerate(grid):
+        at = positions[..., axis].clamp(0, side - 1)
+        before = at.floor()
+        axes.append((before.long(), (before.long() + 1).clamp(max=side - 1), (at - before).to(dtype)[..., None]))
+    return axes

@@ -20,6 +20,7 @@ from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.pretraining.acceleration import Acceleration
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.calibration import IMAGES, Calibration, calibration
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
@@ -51,6 +52,7 @@ class ContinualPretraining(LightningModule):
         patch_augmentation: How the student's input is distorted.
         optimisation: Learning rate, momentum and temperatures.
         seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        acceleration: How the fit uses its device.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
 
     Raises:
@@ -67,12 +69,14 @@ class ContinualPretraining(LightningModule):
         objectives: dict[str, Objective] | None = None,
         patch_augmentation: PatchAugmentation = Blur(),
         optimisation: Optimisation = Optimisation(),
+        acceleration: Acceleration = Acceleration(),
         seed: int = 0,
         init_head: bool = False,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
         self.optimisation = optimisation
+        self.acceleration = acceleration
         self.patch_augmentation = patch_augmentation
         self.seed = seed
         levels = objectives or {
@@ -94,7 +98,7 @@ class ContinualPretraining(LightningModule):
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
         for objective in active.values():
-            objective.build(projection.prototypes.weight.shape[0], backbone.width)
+            objective.build(len(projection.weight), backbone.width)
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Sections 3 to 8."""
@@ -105,15 +109,28 @@ class ContinualPretraining(LightningModule):
         teacher = self.teacher(
             batch.clean.images, temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
         )
-        student = self.student(batch.distorted.images, self.optimisation.student_temperature, local_images=local_images)
-        terms = {name: objective(student, teacher, batch, random) for name, objective in self.objectives.items()}
+        student = self.student(
+            batch.distorted.images,
+            self.optimisation.student_temperature,
+            local_images=local_images,
+            backbone_learns=not self.optimisation.heads_only(self.global_step, self.total_steps),
+        )
+        described = self._logs_now()
+        terms = {
+            name: objective(student, teacher, batch, random, described) for name, objective in self.objectives.items()
+        }
         loss = sum(self.objectives[name].weight * term.loss for name, term in terms.items())
         self._log(loss, terms, len(crops.indices))
         return loss
 
+    def on_fit_start(self) -> None:
+        """Make the networks fast."""
+        self.acceleration.prepare(self.student.backbone, self.teacher.network.backbone, self.device)
+
     def configure_optimizers(self) -> Optimizer:
         """AdamW over adapters, context and head; rates and decay are set at each step."""
-        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999))
+        fused = self.acceleration.fuses(self.device, self.trainer.precision) if self._trainer is not None else False
+        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999), fused=fused)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Every trainable parameter in one group: with weight decay, or without (biases, norms, scales)."""
@@ -139,7 +156,8 @@ class ContinualPretraining(LightningModule):
         decay = self.optimisation.decay(self.global_step, self.total_steps)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
-        self.log("train/lr", rate)
+        if self._logs_now():
+            self.log("train/lr", rate)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
         """Drop the gradients of what does not learn yet, then clip the rest together."""
@@ -154,7 +172,8 @@ class ContinualPretraining(LightningModule):
         momentum = self.optimisation.teacher_momentum(self.global_step, self.total_steps)
         super().optimizer_step(*args, **options)
         self.teacher.update(self.student, momentum)
-        self.log("train/momentum", momentum)
+        if self._logs_now():
+            self.log("train/momentum", momentum)
 
     @property
     def total_steps(self) -> int:
@@ -202,6 +221,11 @@ class ContinualPretraining(LightningModule):
             if term.target_entropy is not None:
                 self.log(f"train/target_entropy/{name}", term.target_entropy, batch_size=batch_size)
                 self.log(f"train/divergence/{name}", term.loss - term.target_entropy, batch_size=batch_size)
+
+    def _logs_now(self) -> bool:
+        """Whether the loggers get this step: a number that is logged for nobody costs time, and on a GPU a wait."""
+        steps = self.trainer.fit_loop.epoch_loop._batches_that_stepped + 1  # as Lightning counts them
+        return bool(steps % self.trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())

@@ -5,9 +5,11 @@ Shapes: V global views · L local views · B images · S side in pixels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from src.backbones.backbone import Backbone, Features
 from src.pretraining.head import Head
@@ -56,6 +58,7 @@ class Network(nn.Module):
         attention: bool = False,
         local_images: Tensor | None = None,
         frozen: bool = False,
+        backbone_learns: bool = True,
     ) -> NetworkOutput:
         """Features of a batch of views.
 
@@ -65,14 +68,42 @@ class Network(nn.Module):
             attention: Also give the class token's attention.
             local_images: Local views `[L, B, 3, s, s]`, or None.
             frozen: Also give the features with adapters off.
+            backbone_learns: Whether gradients reach into the backbone; without, its parameters get zeros.
         """
         views = images.shape[0]
-        features = self.backbone(images.flatten(0, 1), attention).split_views(views)
+        features = self._features(images.flatten(0, 1), attention, backbone_learns).split_views(views)
         local_cls = None
         if local_images is not None:
-            local_cls = self.backbone(local_images.flatten(0, 1)).cls.unflatten(0, local_images.shape[:2])
+            local = self._features(local_images.flatten(0, 1), False, backbone_learns)
+            local_cls = local.cls.unflatten(0, local_images.shape[:2])
         original = None
         if frozen:
             with self.backbone.adapters_off():
                 original = self.backbone(images.flatten(0, 1)).split_views(views)
         return NetworkOutput(features, local_cls, self.head, self.context, temperature, original)
+
+    def _features(self, images: Tensor, attention: bool, learns: bool) -> Features:
+        if learns or not torch.is_grad_enabled():
+            features: Features = self.backbone(images, attention)
+            return features
+        with torch.no_grad():
+            features = self.backbone(images, attention)
+        trained = [parameter for _, parameter in self.backbone.trainable()]
+        cls, extra, patches = _EndHere.apply(features.cls, features.extra, features.patches, *trained)
+        return Features(cls, extra, patches, features.attention, features.grid)
+
+
+class _EndHere(Function):
+    """Tokens as they are; backward ends here and gives every parameter zeros.
+
+    Zeros and not nothing: DDP waits for the gradient of every parameter that requires one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cls: Tensor, extra: Tensor, patches: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*parameters)
+        return tuple(tokens.view_as(tokens) for tokens in (cls, extra, patches))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, None, *(torch.zeros_like(parameter) for parameter in ctx.saved_tensors))

@@ -100,8 +100,8 @@ class Grey(PatchAugmentation):
     """Luma (ITU-R BT.601) in all three channels."""
 
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:
-        luma = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-        return (images * luma).sum(dim=-3, keepdim=True).expand_as(images)
+        red, green, blue = images.split(1, dim=-3)
+        return (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(images)
 
 
 class Mask(PatchAugmentation):

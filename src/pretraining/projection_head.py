@@ -58,13 +58,11 @@ class ProjectionHead(Head):
         last.parametrizations.weight.original0.requires_grad_(False)
         self.prototypes = last
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, float32 also inside autocast."""
+    def code(self, tokens: Tensor) -> Tensor:
+        """Normalised bottleneck, `[..., D]` to `[..., C]`, float32 also inside autocast."""
         code = self.mlp(tokens)
         with torch.autocast(code.device.type, enabled=False):
-            code = code if code.dtype == torch.float64 else code.float()
-            scores: Tensor = self.prototypes(F.normalize(code, dim=-1))
-            return scores
+            return F.normalize(code if code.dtype == torch.float64 else code.float(), dim=-1)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Take the values of a published head.

@@ -43,8 +43,10 @@ class RegionSampler(ABC):
         height, width = grid
         views = attention.shape[0]
         anchors = self.anchors(attention, grid, random)
-        sizes = torch.tensor(self.windows, device=attention.device)
-        window = sizes[random.integers("region/window", len(self.windows), views, self.regions)].transpose(0, 1)
+        drawn = random.integers("region/window", len(self.windows), views, self.regions).transpose(0, 1)  # [V, B, R]
+        window = torch.full_like(drawn, self.windows[0])
+        for choice, side in enumerate(self.windows[1:], start=1):  # a lookup table would be copied to the device
+            window.masked_fill_(drawn == choice, side)
         # An even window cannot be centred: its extra row and column lie before the anchor. Clipped to the grid.
         top, left = anchors // width - window // 2, anchors % width - window // 2
         rows = torch.arange(height, device=attention.device)

@@ -6,11 +6,13 @@ Shapes: `[..., K]`, K prototypes; every leading position is one sample of a leve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from src.core.distributed import sum_over_ranks
+from src.core.distributed import mean_over_ranks, sum_over_ranks
+from src.pretraining.cross_entropy import row_blocks
 
 
 class Targets(nn.Module, ABC):
@@ -38,9 +40,30 @@ class Targets(nn.Module, ABC):
         with torch.no_grad():
             return self.distributions(scores, temperature if self.temperature is None else self.temperature)
 
+    def blocks(self, codes: Tensor, prototypes: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor]]:
+        """Targets of the scores `codes · prototypesᵀ`, by blocks of rows; state, if any, moves on by this batch.
+
+        Args:
+            codes: The teacher's, `[M, C]`.
+            prototypes: The teacher's, `[K, C]`.
+            temperature: τ_t as the schedule has it.
+
+        Yields:
+            Rows and their distributions `[rows, K]`, which are the caller's to use until the next block.
+        """
+        with torch.no_grad():
+            held = temperature if self.temperature is None else self.temperature
+            yield from self.block_distributions(codes, prototypes, held)
+
     @abstractmethod
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
         """`forward` at the temperature that holds."""
+
+    def block_distributions(
+        self, codes: Tensor, prototypes: Tensor, temperature: float
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """`blocks` at the temperature that holds; here all rows at once, for targets that depend on each other."""
+        yield slice(0, len(codes)), self.distributions(codes @ prototypes.T, temperature)
 
 
 class Uncentred(Targets):
@@ -48,6 +71,12 @@ class Uncentred(Targets):
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
         return (scores / temperature).softmax(dim=-1)
+
+    def block_distributions(
+        self, codes: Tensor, prototypes: Tensor, temperature: float
+    ) -> Iterator[tuple[slice, Tensor]]:
+        for rows in row_blocks(len(codes), len(prototypes), codes.device):
+            yield rows, self.distributions(codes[rows] @ prototypes.T, temperature)
 
 
 class Centring(Targets):
@@ -69,11 +98,20 @@ class Centring(Targets):
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
         targets = ((scores - self.centre) / temperature).softmax(dim=-1)
-        rows = scores.flatten(0, -2)
-        total = sum_over_ranks(rows.sum(dim=0))
-        count = sum_over_ranks(torch.tensor(float(len(rows)), device=rows.device, dtype=rows.dtype))
-        self.centre.lerp_((total / count).to(self.centre.dtype), 1 - self.momentum)
+        self._move(mean_over_ranks(scores.flatten(0, -2)))
         return targets
+
+    def block_distributions(
+        self, codes: Tensor, prototypes: Tensor, temperature: float
+    ) -> Iterator[tuple[slice, Tensor]]:
+        shift = self.centre.to(codes.dtype) / -temperature
+        self._move(prototypes @ mean_over_ranks(codes))  # the mean score, since scores are linear in the codes
+        scaled = codes / temperature
+        for rows in row_blocks(len(codes), len(prototypes), codes.device):
+            yield rows, torch.addmm(shift, scaled[rows], prototypes.T).softmax(dim=-1)
+
+    def _move(self, mean: Tensor) -> None:
+        self.centre.lerp_(mean.to(self.centre.dtype), 1 - self.momentum)
 
 
 class SinkhornKnopp(Targets):
@@ -89,12 +127,21 @@ class SinkhornKnopp(Targets):
         self.iterations = iterations
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
-        # [samples, K]; scores are cosines, so subtracting 1, a constant that the norms take out, keeps exp in range
-        weights = ((scores.flatten(0, -2) - 1) / temperature).exp()
+        return self._balance(scores.flatten(0, -2).clone(), temperature).view_as(scores)
+
+    def block_distributions(
+        self, codes: Tensor, prototypes: Tensor, temperature: float
+    ) -> Iterator[tuple[slice, Tensor]]:
+        yield slice(0, len(codes)), self._balance(codes @ prototypes.T, temperature)
+
+    def _balance(self, weights: Tensor, temperature: float) -> Tensor:
+        """Targets of scores `[samples, K]`, in the memory of the scores."""
+        # scores are cosines, so subtracting 1, a constant that the norms take out, keeps exp in range
+        weights.sub_(1).div_(temperature).exp_()
         for _ in range(self.iterations):
-            weights = weights / sum_over_ranks(weights.sum(dim=0)).clamp_min(torch.finfo(weights.dtype).tiny)
-            weights = weights / weights.sum(dim=-1, keepdim=True)
-        return weights.view_as(scores)
+            weights.div_(sum_over_ranks(weights.sum(dim=0)).clamp_min(torch.finfo(weights.dtype).tiny))
+            weights.div_(weights.sum(dim=-1, keepdim=True))
+        return weights
 
 
 class TokenMean(nn.Module):
@@ -120,7 +167,6 @@ class TokenMean(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """The mean `[D]` after moving on by tokens `[..., D]`."""
         rows = tokens.flatten(0, -2).to(self.total.dtype)
-        mean = sum_over_ranks(rows.sum(dim=0)) / sum_over_ranks(rows.new_tensor(float(len(rows))))
-        self.total.lerp_(mean, 1 - self.momentum)
+        self.total.lerp_(mean_over_ranks(rows), 1 - self.momentum)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.momentum)
         return self.total / self.weight

@@ -6,7 +6,7 @@ import copy
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src.backbones.adapters.selective import FrozenValues
 from src.pretraining.network import Network, NetworkOutput
@@ -38,8 +38,9 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def update(self, student: Network, momentum: float) -> None:
         """Move each followed tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
-        for name in self._followed:
-            self.network.get_parameter(name).lerp_(student.get_parameter(name), 1 - momentum)
+        moving: list[Tensor] = [self.network.get_parameter(name) for name in self._followed]
+        followed: list[Tensor] = [student.get_parameter(name) for name in self._followed]
+        torch._foreach_lerp_(moving, followed, 1 - momentum)
 
     def forward(self, *inputs: Any, **options: Any) -> NetworkOutput:
         """What the network makes of its inputs, without gradients."""

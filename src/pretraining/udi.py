@@ -11,8 +11,9 @@ from torch import Tensor
 from datamodules.views import Batch
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
-from src.pretraining.consistency import LossOutput, WithTargets, cross_entropy, entropy, prototypes_used
+from src.pretraining.consistency import LossOutput, WithTargets, cross_entropy
 from src.pretraining.network import NetworkOutput
+from src.pretraining.target_summary import entropy, prototypes_used
 from src.pretraining.targets import Targets
 
 
@@ -38,7 +39,9 @@ class SecondClassConsistency(WithTargets):
             raise UserError(f"strata: expected at least 1 along a side, got {strata}")
         self.strata = strata
 
-    def forward(self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom) -> LossOutput:
+    def forward(
+        self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
+    ) -> LossOutput:
         seen = teacher.features
         chosen = stratified(self.strata, seen.grid, len(seen.patches), random)  # [V, B, S]
         patches = seen.patches.gather(2, chosen[..., None].expand(-1, -1, -1, seen.patches.shape[-1]))
@@ -50,7 +53,8 @@ class SecondClassConsistency(WithTargets):
             for b in range(len(scores))
             if a != b
         ]
-        return LossOutput(torch.stack(losses).mean(), entropy(targets), prototypes_used(targets))
+        loss = torch.stack(losses).mean()
+        return LossOutput(loss, entropy(targets), prototypes_used(targets)) if describe else LossOutput(loss)
 
 
 def stratified(strata: int, grid: tuple[int, int], views: int, random: KeyedRandom) -> Tensor:
