@@ -13,9 +13,9 @@ from lightning.pytorch import Trainer, seed_everything
 from torch.utils.data import DataLoader
 
 from datamodules.scenes import ScenesDataModule
-from src import pretraining
 from src.backbones.adapters import LoRA
 from src.pretraining import ContinualPretraining
+from src.pretraining import module as pretraining
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.pretraining.optimisation import Optimisation
