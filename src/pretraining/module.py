@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datamodules.views import Crops
-from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
@@ -110,6 +109,11 @@ class ContinualPretraining(LightningModule):
             {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
         ]
 
+    def on_train_start(self) -> None:
+        """Leave the images' values unread from here on: that would make a step wait for the device."""
+        for network in (self.student, self.teacher.network):
+            network.backbone.checks_range = False
+
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -141,7 +145,7 @@ class ContinualPretraining(LightningModule):
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
-        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher", self.config_hash)
+        self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from src.backbones.backbone import Backbone, Features
+from src.backbones.backbone import Backbone
+from src.backbones.features import Features
 from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.regions import RegionalAttention
 

@@ -112,7 +112,7 @@ def test_merged_and_unmerged_features_agree(family, kind, monkeypatch):
     backbone.install(kind)
     move(backbone)
     unmerged = backbone(images).patches
-    kind.merge(backbone)
+    backbone.merge()
     assert torch.allclose(backbone(images).patches, unmerged, atol=1e-5)
     assert set(backbone.state_dict()) == names and backbone.trainable() == [] and backbone.adapter is None
 
@@ -121,7 +121,7 @@ def test_merging_a_uniadapter_is_refused_with_the_reason(monkeypatch):
     backbone = tiny_backbone(monkeypatch)
     backbone.install(UniAdapter(rank=4))
     with pytest.raises(ValueError, match="ReLU"):
-        UniAdapter(rank=4).merge(backbone)
+        backbone.merge()
 
 
 def test_a_second_adapter_is_refused(monkeypatch):
