@@ -75,7 +75,7 @@ def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
     kind = _OWN.get(path.removeprefix(f"{_HOME}.")) or _foreign(path, trust)
     try:
         values = json.loads(settings)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise UserError(f"expected the settings of a {kind.__name__} as a JSON object, found {settings[:80]!r}")
