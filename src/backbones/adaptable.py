@@ -34,7 +34,9 @@ class Adaptable(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._forget_adapter()
+        self.adapter: Adapter | None = None
+        self.adapter_names: tuple[str, ...] = ()
+        self.adapter_scale = 1.0
 
     def install(self, kind: Adapter) -> Report:
         """Put adapters in; they are the only parameters that train from now on.
@@ -155,6 +157,4 @@ class Adaptable(nn.Module):
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
 
     def _forget_adapter(self) -> None:
-        self.adapter: Adapter | None = None
-        self.adapter_names: tuple[str, ...] = ()
-        self.adapter_scale = 1.0
+        self.adapter, self.adapter_names, self.adapter_scale = None, (), 1.0

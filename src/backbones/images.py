@@ -74,7 +74,8 @@ def check_range(images: Tensor) -> None:
         return
     if images.dtype == torch.bool or images.is_complex():
         raise UserError(f"expected images as uint8 or as floats in [0, 1], found {images.dtype}")
-    low, high = (value.item() for value in images.detach().aminmax())
+    values = images.detach() if images.is_floating_point() else images.long()  # uint16 has no minimum
+    low, high = (value.item() for value in values.aminmax())
     found = f"found values from {low:.4g} to {high:.4g}"
     if not images.is_floating_point():
         if low < 0 or high > 255:
@@ -142,8 +143,8 @@ def _to_tensor(image: ImageLike) -> Tensor:
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "uif":
             raise UserError(f"expected an image as uint8 or as floats in [0, 1], found an array of {image.dtype}")
-        image = image.astype(np.float32) if image.dtype == np.float16 else image
-        array = torch.tensor(image[..., None] if image.ndim == 2 else image)  # a copy
+        kind = np.float32 if image.dtype.kind == "f" else image.dtype.newbyteorder("=")
+        array = torch.tensor(np.ascontiguousarray(image[..., None] if image.ndim == 2 else image, dtype=kind))
         pixels = array.movedim(-1, 0) if array.ndim == 3 else array
         expected = "an array [H, W] or [H, W, 3]"
     elif isinstance(image, Tensor):
