@@ -13,6 +13,7 @@ from src.backbones.adapter_file import read_metadata, read_tensors, write_adapte
 from src.backbones.adapters.adapter import Adapter, Report
 from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.adapters.trial import added_shapes
+from src.backbones.checkpoints import weight_hash
 from src.core.errors import UserError
 
 
@@ -65,6 +66,8 @@ class Adaptable(nn.Module):
     def merge(self) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model, and no adapter.
 
+        The backbone then has another weight hash: adapters of the weights before are not for it.
+
         Raises:
             UserError: If there is no adapter, or its kind cannot be folded.
         """
@@ -72,6 +75,7 @@ class Adaptable(nn.Module):
             raise UserError(f"{self.name} carries no adapter to merge; load or install one first")
         self.adapter.merge(self.trunk)
         self._forget_adapter()
+        self.weight_hash = weight_hash(self.trunk.state_dict())
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
