@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from src.backbones.adapter_file import load_adapter
-    from src.backbones.backbone import Backbone, Features, load_backbone
+    from src.backbones.backbone import Backbone, load_adapter, load_backbone
+    from src.backbones.features import Features
     from src.pretraining import ContinualPretraining
     from src.segmentation import SemanticSegmentation
 
@@ -17,9 +17,9 @@ __all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation
 _HOME = {
     "Backbone": "src.backbones.backbone",
     "ContinualPretraining": "src.pretraining",
-    "Features": "src.backbones.backbone",
+    "Features": "src.backbones.features",
     "SemanticSegmentation": "src.segmentation",
-    "load_adapter": "src.backbones.adapter_file",
+    "load_adapter": "src.backbones.backbone",
     "load_backbone": "src.backbones.backbone",
 }
 

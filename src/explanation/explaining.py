@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.views import Views
-from src.backbones.backbone import Backbone, Features
+from src.backbones.backbone import Backbone
+from src.backbones.features import Features
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.pca import pca_colours
 from src.explanation.drawing import COLOURS, boxes, fitted, heat, joined, sheet

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.views import Views
-from src.backbones.backbone import Features
+from src.backbones.features import Features
 from src.explanation.drawing import RIGHT, WRONG, Colour
 from src.pretraining.correspondence import locate, patch_centres
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.views import Batch, Crops, Views
-from src.backbones.backbone import Backbone, Features
+from src.backbones.backbone import Backbone
+from src.backbones.features import Features
 from src.core.distributed import this_rank_alone
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.confusion import scores_from_confusion

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datamodules.views import Crops
-from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
@@ -141,13 +140,18 @@ class ContinualPretraining(LightningModule):
         ]
 
     def on_train_start(self) -> None:
-        """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint."""
+        """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint.
+
+        From here on images' values are left unread, which would make a step wait for the device.
+        """
         if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
             values = self.trainer.strategy.broadcast(self._calibration(self.student.head))
             assert values is not None
             for network in (self.student, self.teacher.network):
                 assert isinstance(network.head, CalibratedHead)
                 network.head.calibrate(*values)
+        for network in (self.student, self.teacher.network):
+            network.backbone.checks_range = False
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""
@@ -182,7 +186,7 @@ class ContinualPretraining(LightningModule):
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
-        save_adapter(path, self.teacher.network.backbone, self.global_step, "teacher", self.config_hash)
+        self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:

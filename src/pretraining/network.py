@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from src.backbones.backbone import Backbone, Features
+from src.backbones.backbone import Backbone
+from src.backbones.features import Features
 from src.pretraining.head import Head
 from src.pretraining.regions import RegionalAttention
 

@@ -109,6 +109,10 @@ class SemanticSegmentation(ScoredSegmentation):
 
     # ------------------------------------------------------------------------------------------ the training step
 
+    def on_train_start(self) -> None:
+        """Leave the images' values unread from here on: that would make a step wait for the device."""
+        self.backbone.checks_range = False
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Cross-entropy over all labelled pixels of the batch, on all ranks together."""
         maps = self.feature_maps(batch)

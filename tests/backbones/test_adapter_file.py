@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.backbones.adapter_file import load_adapter, read_metadata, save_adapter
+from src.backbones.adapter_file import read_metadata
 from src.backbones.adapters import SLR, AdaptFormer, BitFit, LastBlocks, LoRA, UniAdapter
 from tests.tiny import tiny_backbone
 
@@ -34,9 +34,9 @@ def adapted(monkeypatch, kind, seed: int = 0):
 )
 def test_features_come_back_bit_for_bit_with_the_metadata(kind, monkeypatch, tmp_path):
     backbone = adapted(monkeypatch, kind)
-    save_adapter(tmp_path / "adapter.safetensors", backbone, step=7, whose="teacher", config_hash="abc")
+    backbone.save_adapter(tmp_path / "adapter.safetensors", step=7, whose="teacher", config_hash="abc")
     fresh = tiny_backbone(monkeypatch)
-    metadata = load_adapter(fresh, tmp_path / "adapter.safetensors")
+    metadata = fresh.load_adapter(tmp_path / "adapter.safetensors")
     assert torch.equal(fresh(IMAGES).patches, backbone(IMAGES).patches)
     assert fresh.adapter == kind
     assert (metadata["step"], metadata["whose"], metadata["config_hash"]) == ("7", "teacher", "abc")
@@ -50,10 +50,10 @@ def test_adapters_are_switched_and_turned_off_on_one_backbone(monkeypatch, tmp_p
     for name, kind in kinds.items():
         backbone = adapted(monkeypatch, kind)
         features[name] = backbone(IMAGES).patches
-        save_adapter(tmp_path / name, backbone, 1, "student")
+        backbone.save_adapter(tmp_path / name, 1, "student")
     backbone = tiny_backbone(monkeypatch)
     for name in ("one", "two", "one"):
-        load_adapter(backbone, tmp_path / name)
+        backbone.load_adapter(tmp_path / name)
         assert torch.equal(backbone(IMAGES).patches, features[name])
         with backbone.adapters_off():
             assert torch.equal(backbone(IMAGES).patches, frozen)
@@ -63,31 +63,31 @@ def test_adapters_are_switched_and_turned_off_on_one_backbone(monkeypatch, tmp_p
 
 def test_other_weights_are_refused_with_both_hashes(monkeypatch, tmp_path):
     backbone = adapted(monkeypatch, UniAdapter(rank=4))
-    save_adapter(tmp_path / "a", backbone, 1, "teacher")
+    backbone.save_adapter(tmp_path / "a", 1, "teacher")
     other = tiny_backbone(monkeypatch, seed=1)
     with pytest.raises(ValueError, match=f"{backbone.weight_hash}.*{other.weight_hash}"):
-        load_adapter(other, tmp_path / "a")
+        other.load_adapter(tmp_path / "a")
 
 
 def test_what_is_no_adapter_file_is_named(monkeypatch, tmp_path):
     backbone = tiny_backbone(monkeypatch)
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
-        load_adapter(backbone, tmp_path / "missing.safetensors")
+        backbone.load_adapter(tmp_path / "missing.safetensors")
     (tmp_path / "text").write_text("not tensors")
     with pytest.raises(ValueError, match="no safetensors file"):
-        load_adapter(backbone, tmp_path / "text")
+        backbone.load_adapter(tmp_path / "text")
     save_file({"a": torch.zeros(1)}, tmp_path / "plain")
     with pytest.raises(ValueError, match="no adapter metadata"):
-        load_adapter(backbone, tmp_path / "plain")
-    save_adapter(tmp_path / "good", adapted(monkeypatch, UniAdapter(rank=4)), 1, "teacher")
+        backbone.load_adapter(tmp_path / "plain")
+    adapted(monkeypatch, UniAdapter(rank=4)).save_adapter(tmp_path / "good", 1, "teacher")
     tensors = load_file(tmp_path / "good")
     tensors.popitem()
     save_file(tensors, tmp_path / "less", read_metadata(tmp_path / "good"))
     with pytest.raises(ValueError, match="does not hold the tensors of its UniAdapter"):
-        load_adapter(backbone, tmp_path / "less")
+        backbone.load_adapter(tmp_path / "less")
     assert backbone.adapter is None
 
 
 def test_nothing_to_save_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="carries no adapter"):
-        save_adapter(tmp_path / "a", tiny_backbone(monkeypatch), 0, "teacher")
+        tiny_backbone(monkeypatch).save_adapter(tmp_path / "a", 0, "teacher")

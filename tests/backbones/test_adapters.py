@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from src.backbones.adapters import SLR, Adapter, AdaptFormer, BitFit, Full, LastBlocks, LoRA, UniAdapter
+from src.core.errors import UserError
 from tests.tiny import FAMILIES, tiny_backbone
 
 KINDS: list[Adapter] = [
@@ -112,16 +113,28 @@ def test_merged_and_unmerged_features_agree(family, kind, monkeypatch):
     backbone.install(kind)
     move(backbone)
     unmerged = backbone(images).patches
-    kind.merge(backbone)
+    backbone.merge()
     assert torch.allclose(backbone(images).patches, unmerged, atol=1e-5)
     assert set(backbone.state_dict()) == names and backbone.trainable() == [] and backbone.adapter is None
+
+
+def test_a_merged_backbone_takes_no_adapter_of_the_weights_before(monkeypatch, tmp_path):
+    backbone = tiny_backbone(monkeypatch)
+    backbone.install(LoRA(rank=2))
+    move(backbone)
+    backbone.save_adapter(tmp_path / "a", 1, "teacher")
+    backbone.merge()
+    with pytest.raises(UserError, match="load the same weights"):
+        backbone.load_adapter(tmp_path / "a")
+    with pytest.raises(UserError, match="no adapter to merge"):
+        backbone.merge()
 
 
 def test_merging_a_uniadapter_is_refused_with_the_reason(monkeypatch):
     backbone = tiny_backbone(monkeypatch)
     backbone.install(UniAdapter(rank=4))
     with pytest.raises(ValueError, match="ReLU"):
-        UniAdapter(rank=4).merge(backbone)
+        backbone.merge()
 
 
 def test_a_second_adapter_is_refused(monkeypatch):

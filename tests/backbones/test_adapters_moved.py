@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.backbones.adapter_file import load_adapter, save_adapter
 from src.backbones.adapters.selective import FrozenValues
 from tests.backbones.test_adapters import KINDS, images_for, move
 from tests.tiny import FAMILIES, tiny_backbone
@@ -27,7 +26,7 @@ def test_an_adapter_installed_or_loaded_into_a_bfloat16_backbone_is_bfloat16(fam
     made = tiny_backbone(monkeypatch, FAMILIES[family])
     made.install(kind)
     move(made)
-    save_adapter(tmp_path / "a", made, 1, "teacher")
+    made.save_adapter(tmp_path / "a", 1, "teacher")
     backbone = tiny_backbone(monkeypatch, FAMILIES[family]).to(torch.bfloat16)
     images = images_for(backbone)
     bare = backbone(images).patches
@@ -36,7 +35,7 @@ def test_an_adapter_installed_or_loaded_into_a_bfloat16_backbone_is_bfloat16(fam
     assert torch.equal(backbone(images).patches, bare)
     backbone(images).patches.float().square().mean().backward()
     assert all(parameter.grad is not None for _, parameter in backbone.trainable())
-    load_adapter(backbone, tmp_path / "a")
+    backbone.load_adapter(tmp_path / "a")
     assert homes(backbone) == {("cpu", torch.bfloat16)}
     assert torch.equal(backbone(images).patches, made.to(torch.bfloat16)(images).patches)
     assert not torch.equal(backbone(images).patches, bare)
@@ -51,12 +50,12 @@ def test_an_adapter_installed_or_loaded_into_a_bfloat16_backbone_is_bfloat16(fam
 def test_an_adapter_installed_or_loaded_into_a_backbone_without_data_has_none(family, kind, monkeypatch, tmp_path):
     made = tiny_backbone(monkeypatch, FAMILIES[family])
     made.install(kind)
-    save_adapter(tmp_path / "a", made, 1, "teacher")
+    made.save_adapter(tmp_path / "a", 1, "teacher")
     backbone = tiny_backbone(monkeypatch, FAMILIES[family]).to("meta")
     report = backbone.install(kind)
     assert homes(backbone) == {("meta", torch.float32)} and report.trainable > 0
     assert backbone(images_for(backbone).to("meta")).patches.is_meta
-    load_adapter(backbone, tmp_path / "a")
+    backbone.load_adapter(tmp_path / "a")
     assert homes(backbone) == {("meta", torch.float32)}
     with backbone.adapters_off():
         assert backbone(images_for(backbone).to("meta")).patches.is_meta

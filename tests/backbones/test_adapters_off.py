@@ -13,7 +13,6 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from src.backbones.adapter_file import load_adapter, save_adapter
 from src.backbones.adapters import SLR, Adapter, BitFit, Full, LastBlocks, LoRA, UniAdapter
 from src.backbones.adapters.selective import FrozenValues
 from src.backbones.backbone import Backbone
@@ -89,9 +88,9 @@ def test_what_one_network_is_asked_for_leaves_the_other_alone(kind, whose, bare,
     asked = backbone_of(module, whose)
     other = backbone_of(module, "teacher" if whose == "student" else "student")
     adapted, untouched = tokens(asked), tokens(other)
-    save_adapter(tmp_path / "own", asked, 3, "teacher")
+    asked.save_adapter(tmp_path / "own", 3, "teacher")
     assert restores(asked, IMAGES) and torch.equal(tokens(asked), bare)
-    load_adapter(asked, tmp_path / "own")
+    asked.load_adapter(tmp_path / "own")
     assert torch.equal(tokens(asked), adapted)
     assert torch.equal(off(asked), bare)
     asked.uninstall()
@@ -111,7 +110,7 @@ def test_merging_one_network_leaves_the_other_alone(kind, whose, bare, monkeypat
     merged = backbone_of(module, whose)
     other = backbone_of(module, "teacher" if whose == "student" else "student")
     adapted, untouched = tokens(merged), tokens(other)
-    kind.merge(merged)
+    merged.merge()
     assert torch.allclose(tokens(merged), adapted, atol=1e-5)
     assert torch.equal(tokens(other), untouched) and torch.equal(off(other), bare)
 
@@ -159,7 +158,7 @@ def test_nothing_to_turn_off_or_to_take_out_raises(kind, monkeypatch):
         backbone.uninstall()
     if isinstance(kind, LoRA | SLR):
         with pytest.raises(ValueError, match="found none"):
-            kind.merge(backbone)
+            backbone.merge()
 
 
 @pytest.mark.parametrize("count", [0, -1])

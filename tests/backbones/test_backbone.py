@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from timm.models._features import FeatureGetterNet
 
 from src.backbones.backbone import Backbone
+from tests.backbones.test_adapters import KINDS, move
 from tests.tiny import FAMILIES, TINY, tiny_backbone
 
 
@@ -52,6 +54,35 @@ def test_feature_maps_are_the_blocks_outputs_and_the_normed_last_one(monkeypatch
     normed = backbone.trunk.norm(second.flatten(2).transpose(1, 2))
     assert torch.allclose(normed, backbone(images).patches, atol=1e-6)
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", [None, *KINDS], ids=str)
+def test_maps_of_any_blocks_equal_the_blocks_run_one_by_one_bit_for_bit(family, kind, monkeypatch):
+    backbone = tiny_backbone(monkeypatch, FAMILIES[family]).eval()
+    images = torch.rand(2, 3, 2 * backbone.patch_size, 3 * backbone.patch_size)
+    if kind is not None:
+        backbone.install(kind)
+        move(backbone)
+    outputs = []
+    for block in backbone.trunk.blocks:
+        block.register_forward_hook(lambda _, __, output: outputs.append(output[:, backbone.prefix :]))
+    backbone(images)
+    wanted = [output.transpose(1, 2).unflatten(2, (2, 3)) for output in outputs]
+    for found, index in zip(backbone.feature_maps(images, [1, 0, 1]), (1, 0, 1), strict=True):
+        assert torch.equal(found, wanted[index]) and found.stride() == wanted[index].stride()
+    final, maps = backbone.forward_intermediates(images, indices=[0, 1], output_fmt="NCHW")
+    assert torch.equal(final[:, backbone.prefix :], backbone(images).patches)
+    assert all(torch.equal(found, each) for found, each in zip(maps, wanted, strict=True))
+
+
+def test_a_toolbox_that_takes_timm_models_takes_a_backbone(monkeypatch):
+    backbone = tiny_backbone(monkeypatch)
+    images = torch.rand(1, 3, 32, 48)
+    encoder = FeatureGetterNet(backbone, out_indices=(0, 1), prune=False)
+    assert encoder.feature_info.channels() == [32, 32] and encoder.feature_info.reduction() == [16, 16]
+    for found, wanted in zip(encoder(images), backbone.feature_maps(images, [0, 1]), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_wrong_sides_and_blocks_are_refused_with_a_way_out(monkeypatch):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import UniAdapter
 from src.commands.inspect import main, teacher_context
 from src.pretraining.regions import RegionalAttention
@@ -22,7 +21,7 @@ def test_every_picture_is_written_and_described(
     monkeypatch.setattr("src.explanation.explaining.SIDE", 96)
     backbone = tiny_backbone(monkeypatch)
     backbone.install(UniAdapter(rank=4))
-    save_adapter(tmp_path / "adapter.safetensors", backbone, 3, "teacher")
+    backbone.save_adapter(tmp_path / "adapter.safetensors", 3, "teacher")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
     out = tmp_path / "out"
     main([str(tmp_path / "a.png"), "--adapter", str(tmp_path / "adapter.safetensors"), "--out", str(out)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from src.backbones.backbone import Features
+from src.backbones.features import Features
 from src.explanation.drawing import RIGHT, WRONG
 from src.explanation.matching import SHOWN, VIEW, match_lines, overlapping_views, similar_patches
 from src.pretraining.correspondence import patch_centres

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules.views import Batch
-from src.backbones.backbone import Features
+from src.backbones.features import Features
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.pretraining.network import NetworkOutput
 from src.pretraining.patch_augmentation import Blur

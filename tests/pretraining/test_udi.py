@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.backbones.backbone import Features
+from src.backbones.features import Features
 from src.pretraining.network import NetworkOutput
 from src.pretraining.patch_augmentation import Blur
 from src.pretraining.targets import SinkhornKnopp

@@ -1,7 +1,8 @@
 """Adapters: the few parameters that learn while the backbone stays as it is (method, section 1).
 
 UniAdapter and AdaptFormer wrap each block; LoRA and SLR reparametrise weights and can therefore be merged into them;
-BitFit, LastBlocks and Full mark parameters that are already there. All answer `Adapter`.
+BitFit, LastBlocks and Full mark parameters that are already there. All answer `Adapter`, which takes a trunk (a timm
+ViT); `Backbone` keeps track of the adapter in its own.
 """
 
 from src.backbones.adapters.adapter import Adapter, Report

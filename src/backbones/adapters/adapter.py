@@ -1,22 +1,22 @@
-"""The interface that every adapter kind answers (method, section 1)."""
+"""The interface of all adapter kinds (method, section 1)."""
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from src.core.errors import UserError
 
-if TYPE_CHECKING:
-    from src.backbones.backbone import Backbone
+LARGEST_RANK = 1 << 14
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an adapter kind put where.
+    """An adapter kind's changes to a trunk.
 
     Attributes:
         kind: The kind with its sizes, as written in Python.
@@ -37,54 +37,95 @@ class Report:
 
 
 class Adapter(ABC):
-    """One way to make a frozen backbone learn a little."""
+    """One way to make a frozen trunk, a timm ViT, learn a little.
 
-    def install(self, backbone: Backbone) -> Report:
-        """Add or mark the parameters that train; all others stay frozen.
+    A kind is a frozen dataclass: its fields are its settings, which adapter files store as JSON. It holds no tensors;
+    everything that it adds lives in the trunk. `Backbone` calls these methods and keeps track of the adapter in it.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the settings against their annotations.
+
+        Raises:
+            UserError: If a setting has another type, is not among the choices, is not finite, or is no usable rank.
+        """
+        try:
+            hints = typing.get_type_hints(type(self))
+        except NameError:  # annotations of another package that only a type checker can read
+            hints = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            expected = _mismatch(value, hints.get(field.name))
+            if expected is None and field.name == "rank" and not 1 <= value <= LARGEST_RANK:
+                expected = f"a whole number from 1 to {LARGEST_RANK}"
+            if expected is not None:
+                raise UserError(f"{type(self).__name__}: expected {field.name} to be {expected}, found {value!r}")
+
+    @abstractmethod
+    def inject(self, trunk: Any) -> list[str]:
+        """Add or mark the parameters that train, and return the names of the places; all others stay frozen.
 
         New parameters have the device and the dtype of the weights they stand beside. Their random values are drawn in
         float32 on the CPU, so that a seed gives the same adapter everywhere.
 
         Raises:
-            UserError: If the kind finds nothing to adapt in this trunk, or does not know its blocks.
+            UserError: If the kind does not know the trunk's blocks.
         """
-        places = self._install(backbone.trunk)
-        if not places:
-            raise UserError(f"{self} matches nothing in {backbone.name}; its adapter would train no parameter")
-        trainable = sum(parameter.numel() for _, parameter in backbone.trainable())
-        return Report(str(self), tuple(places), trainable, sum(p.numel() for p in backbone.parameters()))
 
     @abstractmethod
-    def _install(self, trunk: Any) -> list[str]:
-        """Change the trunk in place and name the places."""
-
-    @abstractmethod
-    def uninstall(self, backbone: Backbone) -> None:
-        """Undo `install`: the frozen trunk, bit for bit.
+    def remove(self, trunk: Any) -> None:
+        """Undo `inject`: the frozen trunk, bit for bit.
 
         Raises:
-            UserError: If this kind is not in the trunk.
+            ValueError: If this kind is not in the trunk.
         """
 
     @abstractmethod
-    @contextmanager
-    def disabled(self, backbone: Backbone) -> Iterator[None]:
-        """Within this context, which may be nested, the trunk computes as if nothing had been installed.
+    def disabled(self, trunk: Any) -> AbstractContextManager[None]:
+        """Within this context, which may be nested, the trunk computes as if nothing had been injected.
 
         Raises:
-            UserError: If this kind is not in the trunk.
+            ValueError: If this kind is not in the trunk.
         """
 
-    def merge(self, backbone: Backbone) -> None:
+    def attenuate(self, trunk: Any, factor: float) -> None:
+        """Keep only a fraction of what was learnt, once: 0 is the frozen trunk and 1 the adapted one, bit for bit.
+
+        Raises:
+            UserError: If this kind cannot be attenuated.
+            ValueError: If it is not in the trunk.
+        """
+        raise UserError(f"{self} has no attenuate(trunk, factor); load it with adapter_scale=1")
+
+    def merge(self, trunk: Any) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model.
 
         Raises:
             UserError: If this kind cannot be folded.
+            ValueError: If it is not in the trunk.
         """
-        raise UserError(f"{self} cannot be merged into the weights of {backbone.name}: {self._no_merge}")
+        raise UserError(f"{self} cannot be merged into the weights: {self._no_merge}")
 
-    def _absent(self, backbone: Backbone, expected: str) -> ValueError:
-        """The error for a trunk that does not hold what `install` puts there."""
-        return ValueError(f"{self}: expected {expected} in {backbone.name}, found none; call backbone.install() first")
+    def _absent(self, expected: str) -> ValueError:
+        """The error for a trunk that does not hold what `inject` puts there."""
+        return ValueError(f"{self}: expected {expected} in the trunk, found none; call backbone.install() first")
 
     _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"
+
+
+def _mismatch(value: object, hint: Any) -> str | None:
+    """The expected type of a setting in words, if the value does not have it; other annotations accept anything."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        return None if value in choices else f"one of {', '.join(map(str, choices))}"
+    if origin is tuple and typing.get_args(hint)[1:] == (...,):
+        if not isinstance(value, tuple):
+            return "a tuple"
+        return next(filter(None, (_mismatch(item, typing.get_args(hint)[0]) for item in value)), None)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return None if isinstance(value, int) and number else "a whole number"
+    if hint is float:
+        return None if number and -1e30 < value < 1e30 else "a finite number"  # type: ignore[operator]
+    return None

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.eva import EvaBlock
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
-
-if TYPE_CHECKING:
-    from src.backbones.backbone import Backbone
 
 
 class Bottleneck(nn.Module):
@@ -103,7 +100,7 @@ def inner_block(block: Any) -> Any:
 class _Wrapping(Adapter):
     """Kinds that wrap every block in an `AdaptedBlock`."""
 
-    def _install(self, trunk: Any) -> list[str]:
+    def inject(self, trunk: Any) -> list[str]:
         for depth, block in enumerate(trunk.blocks):
             if type(block) not in (Block, EvaBlock):
                 raise UserError(
@@ -117,14 +114,14 @@ class _Wrapping(Adapter):
     @abstractmethod
     def _wrap(self, block: Any, width: int) -> AdaptedBlock: ...
 
-    def uninstall(self, backbone: Backbone) -> None:
-        self._adapted(backbone)
-        for depth, block in enumerate(backbone.trunk.blocks):
-            backbone.trunk.blocks[depth] = inner_block(block)
+    def remove(self, trunk: Any) -> None:
+        self._adapted(trunk)
+        for depth, block in enumerate(trunk.blocks):
+            trunk.blocks[depth] = inner_block(block)
 
     @contextmanager
-    def disabled(self, backbone: Backbone) -> Iterator[None]:
-        blocks = self._adapted(backbone)
+    def disabled(self, trunk: Any) -> Iterator[None]:
+        blocks = self._adapted(trunk)
         before = [block.enabled for block in blocks]
         for block in blocks:
             block.enabled = False
@@ -134,10 +131,14 @@ class _Wrapping(Adapter):
             for block, enabled in zip(blocks, before, strict=True):
                 block.enabled = enabled
 
-    def _adapted(self, backbone: Backbone) -> list[AdaptedBlock]:
-        blocks = [block for block in backbone.trunk.blocks if isinstance(block, AdaptedBlock)]
+    def attenuate(self, trunk: Any, factor: float) -> None:
+        for block in self._adapted(trunk):
+            block.bottleneck.scale *= factor
+
+    def _adapted(self, trunk: Any) -> list[AdaptedBlock]:
+        blocks = [block for block in trunk.blocks if isinstance(block, AdaptedBlock)]
         if not blocks:
-            raise self._absent(backbone, "adapted blocks")
+            raise self._absent("adapted blocks")
         return blocks
 
 

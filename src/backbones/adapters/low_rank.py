@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from torch.nn.utils import parametrize
 
 from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
-
-if TYPE_CHECKING:
-    from src.backbones.backbone import Backbone
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
@@ -44,11 +41,14 @@ class LowRankUpdate(nn.Module):
         rank: r.
         scale: Factor of the update.
         scaling: Also learn a scale per input and per output, both starting at one.
+
+    Attributes:
+        strength: Fraction of the way from the frozen to the updated weight, 0 to 1.
     """
 
     def __init__(self, weight: Tensor, rows: list[slice], rank: int, scale: float, scaling: bool) -> None:
         super().__init__()
-        self.rows, self.scale, self.enabled = rows, scale, True
+        self.rows, self.scale, self.enabled, self.strength = rows, scale, True, 1.0
         counts = [len(range(*part.indices(weight.shape[0]))) for part in rows]
         self.down = nn.ParameterList([torch.empty(rank, weight.shape[1]) for _ in rows])
         self.up = nn.ParameterList([torch.zeros(count, rank) for count in counts])
@@ -70,7 +70,8 @@ class LowRankUpdate(nn.Module):
             deltas += [torch.zeros_like(weight[position:start]), self.scale * (up @ down)]
             position = stop
         deltas.append(torch.zeros_like(weight[position:]))
-        return updated + torch.cat(deltas)
+        updated = updated + torch.cat(deltas)
+        return updated if self.strength == 1 else torch.lerp(weight, updated, self.strength)
 
 
 class _Reparametrising(Adapter):
@@ -85,7 +86,12 @@ class _Reparametrising(Adapter):
 
     _scaling = False
 
-    def _install(self, trunk: Any) -> list[str]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.targets)) < len(self.targets):
+            raise UserError(f"{type(self).__name__}: targets {self.targets} name a layer twice; name each once")
+
+    def inject(self, trunk: Any) -> list[str]:
         places = []
         for depth, block in enumerate(trunk.blocks):
             layers: dict[Any, list[tuple[int, slice]]] = {}
@@ -99,22 +105,25 @@ class _Reparametrising(Adapter):
                 parametrize.register_parametrization(layer, "weight", update.to(layer.weight))
         return places
 
-    def uninstall(self, backbone: Backbone) -> None:
-        self._fold(backbone, keep=False)
+    def remove(self, trunk: Any) -> None:
+        self._fold(trunk, keep=False)
 
-    def merge(self, backbone: Backbone) -> None:
-        self._fold(backbone, keep=True)
-        backbone.adapter, backbone.adapter_names = None, ()
+    def merge(self, trunk: Any) -> None:
+        self._fold(trunk, keep=True)
 
-    def _fold(self, backbone: Backbone, keep: bool) -> None:
+    def attenuate(self, trunk: Any, factor: float) -> None:
+        for update in self._updates(trunk):
+            update.strength *= factor
+
+    def _fold(self, trunk: Any, keep: bool) -> None:
         """Put plain weights back, updated or as they were.
 
         Not by torch's `remove_parametrizations`: it writes into the frozen weight, and changes the layer's class; a
         deep copy shares the class, and the teacher the weight as well.
         """
-        layers: list[Any] = [m for m in backbone.trunk.modules() if parametrize.is_parametrized(m, "weight")]
+        layers: list[Any] = [m for m in trunk.modules() if parametrize.is_parametrized(m, "weight")]
         if not layers:
-            raise self._absent(backbone, "reparametrised weights")
+            raise self._absent("reparametrised weights")
         for layer in layers:
             update, weight = layer.parametrizations["weight"][0], layer.parametrizations["weight"].original
             if keep:
@@ -125,10 +134,8 @@ class _Reparametrising(Adapter):
             layer.weight = weight.requires_grad_(False)
 
     @contextmanager
-    def disabled(self, backbone: Backbone) -> Iterator[None]:
-        updates = [module for module in backbone.trunk.modules() if isinstance(module, LowRankUpdate)]
-        if not updates:
-            raise self._absent(backbone, "reparametrised weights")
+    def disabled(self, trunk: Any) -> Iterator[None]:
+        updates = self._updates(trunk)
         before = [update.enabled for update in updates]
         for update in updates:
             update.enabled = False
@@ -137,6 +144,12 @@ class _Reparametrising(Adapter):
         finally:
             for update, enabled in zip(updates, before, strict=True):
                 update.enabled = enabled
+
+    def _updates(self, trunk: Any) -> list[LowRankUpdate]:
+        updates = [module for module in trunk.modules() if isinstance(module, LowRankUpdate)]
+        if not updates:
+            raise self._absent("reparametrised weights")
+        return updates
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
-
-if TYPE_CHECKING:
-    from src.backbones.backbone import Backbone
 
 
 class FrozenValues(nn.Module):
@@ -50,7 +48,7 @@ class _Marking(Adapter):
     def _chosen(self, trunk: Any) -> list[str]:
         """Names of the parameters to train."""
 
-    def _install(self, trunk: Any) -> list[str]:
+    def inject(self, trunk: Any) -> list[str]:
         chosen = self._chosen(trunk)
         frozen = {name: trunk.get_parameter(name).detach() for name in chosen}
         for name, value in frozen.items():
@@ -59,16 +57,15 @@ class _Marking(Adapter):
             trunk.frozen_values = FrozenValues(frozen)
         return chosen
 
-    def uninstall(self, backbone: Backbone) -> None:
-        trunk = backbone.trunk
-        for name, value in self._frozen(backbone).items():
+    def remove(self, trunk: Any) -> None:
+        for name, value in self._frozen(trunk).items():
             _set_parameter(trunk, name, nn.Parameter(value, requires_grad=False))
         del trunk.frozen_values
 
     @contextmanager
-    def disabled(self, backbone: Backbone) -> Iterator[None]:
-        frozen = self._frozen(backbone).items()
-        marked = [backbone.trunk.get_parameter(name) for name, _ in frozen]
+    def disabled(self, trunk: Any) -> Iterator[None]:
+        frozen = self._frozen(trunk).items()
+        marked = [trunk.get_parameter(name) for name, _ in frozen]
         trained = [parameter.detach().clone() for parameter in marked]
         for parameter, (_, value) in zip(marked, frozen, strict=True):
             parameter.data.copy_(value)
@@ -78,10 +75,15 @@ class _Marking(Adapter):
             for parameter, values in zip(marked, trained, strict=True):
                 parameter.data.copy_(values)
 
-    def _frozen(self, backbone: Backbone) -> FrozenValues:
-        frozen = getattr(backbone.trunk, "frozen_values", None)
+    def attenuate(self, trunk: Any, factor: float) -> None:
+        for name, value in self._frozen(trunk).items():
+            parameter = trunk.get_parameter(name)
+            parameter.data.copy_(torch.lerp(value, parameter.data, factor))
+
+    def _frozen(self, trunk: Any) -> FrozenValues:
+        frozen = getattr(trunk, "frozen_values", None)
         if not isinstance(frozen, FrozenValues):
-            raise self._absent(backbone, "the frozen values of its marked parameters")
+            raise self._absent("the frozen values of its marked parameters")
         return frozen
 
 

@@ -44,10 +44,33 @@ def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
         with torch.device("meta"):
             model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **(options or {}))
     except (TypeError, RuntimeError, AssertionError) as error:
+        _refuse_other_families(name, None)
         raise UserError(f"{name} cannot be built as a vision transformer of any image size: {error}") from None
-    if not isinstance(model, VisionTransformer | Eva):
-        raise UserError(f"{name} is a {type(model).__name__}; expected one of timm's VisionTransformer or Eva models")
+    _refuse_other_families(name, model)
     return model
+
+
+def _refuse_other_families(name: str, model: nn.Module | None) -> None:
+    """Name a network that is no plain ViT: ResNet, ConvNeXt, Swin and the like.
+
+    Args:
+        name: A timm model name.
+        model: The model, or None if it took no `dynamic_img_size`.
+
+    Raises:
+        UserError: As it says; a ViT that cannot be built for another reason passes.
+    """
+    if model is None:
+        try:
+            with torch.device("meta"):
+                model = timm.create_model(name)
+        except (TypeError, RuntimeError, AssertionError):
+            return
+    if not isinstance(model, VisionTransformer | Eva):
+        raise UserError(
+            f"{name} is a {type(model).__name__}, no vision transformer of timm's VisionTransformer or Eva class; use "
+            "a vit_… model, such as vit_small_patch14_dinov2, vit_small_patch16_dinov3 or vit_base_patch16_224"
+        )
 
 
 def model_geometry(model: nn.Module) -> Geometry:

@@ -207,7 +207,7 @@ def _labelled(place: Place, network: str) -> bool:
 def _no_vit(source: Source) -> str:
     if {"weight_hash", "adapter"} <= source.metadata.keys():
         return (
-            f"{source.path} is an adapter file of this project (a {source.metadata['adapter']} for "
+            f"{source.path} is an adapter file of this project (a {source.metadata['adapter'].rpartition('.')[2]} for "
             f"{source.metadata.get('backbone')}): give it as adapter:, and its backbone's weights as weights:"
         )
     some = ", ".join(sorted(source.tensors)[:4])

@@ -1,0 +1,164 @@
+"""Bookkeeping of the adapter in a trunk: put in, taken out, switched off, merged, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from src.backbones.adapter_file import read_metadata, read_tensors, write_adapter
+from src.backbones.adapters.adapter import Adapter, Report
+from src.backbones.adapters.kinds import class_path, read_kind, settings_text
+from src.backbones.adapters.trial import added_shapes
+from src.backbones.checkpoints import weight_hash
+from src.core.errors import UserError
+
+
+class Adaptable(nn.Module):
+    """A module that holds a trunk under that name, and at most one adapter in it.
+
+    Attributes:
+        trunk: timm's VisionTransformer or Eva.
+        name: Of the trunk, for messages and files.
+        weight_hash: Of the trunk's frozen weights.
+        adapter: The kind in the trunk, or None.
+        adapter_names: Names of its parameters, as in `named_parameters()`.
+        adapter_scale: Strength at which it was loaded.
+    """
+
+    trunk: Any  # timm's models carry no types
+    name: str
+    weight_hash: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter: Adapter | None = None
+        self.adapter_names: tuple[str, ...] = ()
+        self.adapter_scale = 1.0
+
+    def install(self, kind: Adapter) -> Report:
+        """Put adapters in; they are the only parameters that train from now on.
+
+        Raises:
+            UserError: If adapters are in already, the kind finds nothing to adapt in this trunk or does not know its
+                blocks, or no file could hold it.
+        """
+        if self.adapter is not None:
+            raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
+        class_path(kind), settings_text(kind)  # what cannot be saved is said before training
+        places = kind.inject(self.trunk)
+        trainable = self.trainable()
+        if not places or not trainable:
+            raise UserError(f"{kind} matches nothing in {self.name}; its adapter would train no parameter")
+        self.adapter, self.adapter_names = kind, tuple(name for name, _ in trainable)
+        counts = [sum(p.numel() for p in some) for some in ([p for _, p in trainable], self.parameters())]
+        return Report(str(kind), tuple(places), *counts)
+
+    def uninstall(self) -> None:
+        """Take the adapters out again: the frozen model, bit for bit."""
+        if self.adapter is not None:
+            self.adapter.remove(self.trunk)
+            self._forget_adapter()
+
+    def merge(self) -> None:
+        """Fold the adapter into the weights: the same features from a plain timm model, and no adapter.
+
+        The backbone then has another weight hash: adapters of the weights before are not for it.
+
+        Raises:
+            UserError: If there is no adapter, or its kind cannot be folded.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to merge; load or install one first")
+        self.adapter.merge(self.trunk)
+        self._forget_adapter()
+        self.weight_hash = weight_hash(self.trunk.state_dict())
+
+    @contextmanager
+    def adapters_off(self) -> Iterator[None]:
+        """Within this context the features are those of the frozen model, bit for bit."""
+        if self.adapter is None:
+            yield
+            return
+        with self.adapter.disabled(self.trunk):
+            yield
+
+    def save_adapter(
+        self, path: str | Path, step: int, whose: Literal["teacher", "student"], config_hash: str = ""
+    ) -> None:
+        """Write the adapter with the hash of the weights that it belongs to.
+
+        Args:
+            path: File to write; it appears whole or not at all.
+            step: Optimiser steps done.
+            whose: Which of the two networks this backbone belongs to.
+            config_hash: Hash of the configuration that made it, if there is one.
+
+        Raises:
+            UserError: If there is no adapter, or only part of its strength.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to save; install one first")
+        if self.adapter_scale != 1:
+            raise UserError(
+                f"the adapter was loaded with adapter_scale={self.adapter_scale}; load it with 1 to save it"
+            )
+        metadata = {
+            "backbone": self.name,
+            "weight_hash": self.weight_hash,
+            "adapter": class_path(self.adapter),
+            "sizes": settings_text(self.adapter),
+            "step": str(step),
+            "whose": whose,
+            "config_hash": config_hash,
+        }
+        write_adapter(path, metadata, {name: self.get_parameter(name) for name in self.adapter_names})
+
+    def load_adapter(self, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()) -> dict[str, str]:
+        """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.
+
+        Args:
+            path: An adapter file.
+            adapter_scale: As in `Backbone`.
+            trust: Packages that may be imported for an adapter kind that is not of this project.
+
+        Returns:
+            The file's metadata.
+
+        Raises:
+            MissingFile: If there is no such file.
+            UserError: If the file was made on other weights, its kind is not known or not trusted, it is damaged, or
+                its tensors do not fit its own description.
+        """
+        if not 0 <= adapter_scale <= 1:
+            raise UserError(f"expected adapter_scale from 0 (frozen) to 1 (adapted), found {adapter_scale}")
+        metadata = read_metadata(path)
+        if metadata["weight_hash"] != self.weight_hash:
+            raise UserError(
+                f"{path} was made on {metadata['backbone']!r} with weights {metadata['weight_hash']!r}, but this "
+                f"backbone is {self.name} with weights {self.weight_hash!r}; load the same weights as in pre-training"
+            )
+        try:
+            kind = read_kind(metadata["adapter"], metadata["sizes"], trust)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        shapes = added_shapes(self.trunk, self.adapter, kind)
+        tensors = read_tensors(path, {f"trunk.{name}": shape for name, shape in shapes.items()})
+        self.uninstall()
+        self.install(kind)
+        for name in self.adapter_names:
+            self.get_parameter(name).data.copy_(tensors[name])
+        if adapter_scale != 1:
+            kind.attenuate(self.trunk, adapter_scale)
+            self.adapter_scale = adapter_scale
+        return metadata
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that the adapters brought, or marked, for training."""
+        return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def _forget_adapter(self) -> None:
+        self.adapter, self.adapter_names, self.adapter_scale = None, (), 1.0
