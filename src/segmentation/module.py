@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
+from src.backbones.identity import adapter_record
 from src.core.distributed import ranks, sum_over_ranks
 from src.core.errors import UserError
 from src.core.schedules import linear, warmup_cosine
@@ -92,6 +93,7 @@ class SemanticSegmentation(ScoredSegmentation):
             raise UserError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
         if adapter is not None and backbone.adapter is None:
             backbone.install(adapter)
+            self.adapter_record = adapter_record(backbone, untouched=True)
         self.decoder = decoder(backbone.width, num_classes)
         self.trains = train
         self.loss_grid = loss_grid
@@ -164,6 +166,10 @@ class SemanticSegmentation(ScoredSegmentation):
                 "(backbone.init_args.adapter), or the model an adapter to start from the identity"
             )
         freeze_unreached(self.backbone, self.decoder.blocks)
+
+    def adapter_installed(self) -> None:
+        """Train what `train` says, the adapter of a checkpoint included."""
+        self._choose_what_trains()
 
     def train(self, mode: bool = True) -> SemanticSegmentation:
         """A backbone that does not train stays in evaluation mode."""
