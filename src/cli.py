@@ -28,6 +28,7 @@ from src.config.sweep_arguments import from_agent
 from src.config.trained_head import drop_lost_adapter, recorded
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.errors import CommandLineError, MissingFile
+from src.monitoring.divergence import DivergenceGuard
 from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
 
@@ -201,7 +202,7 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        return super()._instantiate_trainer(config, [*callbacks, Throughput()])
+        return super()._instantiate_trainer(config, [*callbacks, DivergenceGuard(), Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

@@ -18,6 +18,7 @@ from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.core.numbers import check_number
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
 from src.pretraining.network import Network
 from src.pretraining.optimisation import Optimisation
@@ -62,15 +63,16 @@ class ContinualPretraining(LightningModule):
         self.optimisation = optimisation
         self.patch_augmentation = patch_augmentation
         self.seed = seed
-        levels = objectives or {
-            "global": GlobalConsistency(),
-            "regional": RegionalConsistency(),
-            "local": LocalConsistency(),
-        }
+        levels = {"global": GlobalConsistency(), "regional": RegionalConsistency(), "local": LocalConsistency()}
+        if objectives is not None:
+            levels = objectives
+        for name, level in levels.items():
+            check_number(f"objectives.{name}.weight", level.weight)
         active = {name: level for name, level in levels.items() if level.weight != 0}
         self.objectives = nn.ModuleDict(active)
         if not active:
-            raise UserError("every objective has weight 0: nothing to learn")
+            found = "every objective has weight 0" if levels else "objectives is empty"
+            raise UserError(f"{found}: nothing to learn; leave objectives out for GLARE's three, or give one a weight")
         if self._any("needs_second_class_token") and not backbone.second_class_token:
             raise UserError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
@@ -82,6 +84,18 @@ class ContinualPretraining(LightningModule):
         self.teacher = Teacher(self.student)
         for objective in active.values():
             objective.build(projection.prototypes.weight.shape[0], backbone.width)
+
+    def setup(self, stage: str) -> None:
+        """Check the precision before anything is computed.
+
+        Raises:
+            UserError: If weights would be stored in 16 bits: the adapters' small steps would round to nothing.
+        """
+        if self.trainer.precision in ("16-true", "bf16-true"):
+            raise UserError(
+                f"trainer.precision {self.trainer.precision}: pre-training keeps its weights in 32 bits, since small "
+                "steps and the teacher's average would round to nothing in 16; use bf16-mixed"
+            )
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Sections 3 to 8."""

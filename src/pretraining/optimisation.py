@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from src.core.numbers import check_number
 from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
 
 
@@ -25,6 +26,9 @@ class Optimisation:
         student_temperature: Of the student's softmax.
         teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
         temperature_warmup: Share of the steps in which the teacher's temperature rises.
+
+    Raises:
+        UserError: If a number is not finite or out of its range.
     """
 
     lr: float = 5e-4
@@ -39,6 +43,22 @@ class Optimisation:
     student_temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     temperature_warmup: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "final_lr", "freeze_last_layer"):
+            check_number(f"optimisation.{name}", getattr(self, name))
+        for name in ("warmup", "head_warmup", "temperature_warmup"):
+            check_number(f"optimisation.{name}", getattr(self, name), most=1)
+        for name, value in (("clip", self.clip), ("student_temperature", self.student_temperature)):
+            check_number(f"optimisation.{name}", value, open_left=True)
+        for value in self.weight_decay:
+            check_number("optimisation.weight_decay", value)
+        for value in self.teacher_temperature:
+            check_number("optimisation.teacher_temperature", value, open_left=True)
+        if self.momentum is not None:
+            check_number("optimisation.momentum", self.momentum, most=1)
+        if self.lr_batch is not None:
+            check_number("optimisation.lr_batch", self.lr_batch, least=1)
 
     def learning_rate(self, step: int, steps: int, batch: int) -> float:
         """Rate for a step, where `batch` images over all ranks and accumulated batches make one step."""

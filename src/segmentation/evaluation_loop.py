@@ -20,7 +20,7 @@ from torch import Tensor
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.backbones.identity import adapter_record, identity
-from src.core.errors import UserError
+from src.core.errors import Diverged, UserError
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
 from src.segmentation.head_checkpoint import (
@@ -78,7 +78,7 @@ class ScoredSegmentation(LightningModule, ABC):
     (`trainer.default_root_dir`) after each evaluation, so that the files there are those of the last one:
 
     - `evaluation.json`: stage, step, these means; IoU, accuracy, Dice and boundary IoU per class (null where there is
-      nothing to measure), absent classes, class names, number of images;
+      nothing to measure), classes of which the masks hold no pixel (`absent`), class names, number of images;
     - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
 
     Checkpoints hold no frozen tensor but the adapter's, and say which weights, adapter and classes they are made for
@@ -123,6 +123,7 @@ class ScoredSegmentation(LightningModule, ABC):
         self.class_names = names
         self.inference = inference
         self.predicts_probabilities = False
+        self._finite = torch.tensor(True)  # whether all class scores were, since the last reset
         self.confusion = ConfusionPerImage(num_classes, ignore_index)
         self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
 
@@ -148,8 +149,15 @@ class ScoredSegmentation(LightningModule, ABC):
         self._count(batch)
 
     def predict_step(self, batch: LabelledImages, batch_idx: int) -> list[Prediction]:
-        """Class ids of each image, at its mask's native size."""
-        return list(self._predictions(batch, self.predicts_probabilities))
+        """Class ids of each image, at its mask's native size.
+
+        Raises:
+            Diverged: If scores are NaN or infinite.
+        """
+        self._finite = torch.tensor(True, device=self.device)
+        predictions = list(self._predictions(batch, self.predicts_probabilities))
+        self._check_finite()
+        return predictions
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting."""
@@ -234,13 +242,22 @@ class ScoredSegmentation(LightningModule, ABC):
             mask = torch.empty_like(truth, dtype=torch.uint8 if self.num_classes <= 256 else torch.int64)
             shares = torch.empty(self.num_classes, *truth.shape, dtype=torch.float16) if probabilities else None
             for top, left, scores in tiles:
+                self._finite &= scores.isfinite().all().to(self._finite.device)  # read once, at the end
                 place = (slice(top, top + scores.shape[-2]), slice(left, left + scores.shape[-1]))
                 mask[place] = scores.argmax(dim=0)
                 if shares is not None:
                     shares[:, *place] = scores.to("cpu", torch.float16)
             yield Prediction(name, mask, shares)
 
+    def _check_finite(self) -> None:
+        if not self._finite:
+            raise Diverged(
+                "the model's class scores hold NaN or infinite values, so no score or mask of it is written; fit again "
+                "with a lower rate, or set trainer.precision to bf16-mixed or 32-true"
+            )
+
     def _reset(self) -> None:
+        self._finite = torch.tensor(True, device=self.device)
         self.confusion.reset()
         if self.boundary is not None:
             self.boundary.reset()
@@ -255,6 +272,7 @@ class ScoredSegmentation(LightningModule, ABC):
     def _report(self, stage: str) -> None:
         if self.trainer.sanity_checking:
             return
+        self._check_finite()
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
         evaluation = self._evaluation(stage, scores, images)
@@ -290,7 +308,7 @@ class ScoredSegmentation(LightningModule, ABC):
             "class_accuracy": self._by_class(scores.class_accuracy),
             "dice": self._by_class(scores.dice),
             **outlines,
-            "absent": [self.class_names[index] for index in scores.absent],
+            "absent": [name for name, recall in self._by_class(scores.class_accuracy).items() if recall is None],
             "class_names": self.class_names,
             "images": len(images.names),
         }

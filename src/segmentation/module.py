@@ -5,6 +5,7 @@ Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from src.backbones.backbone import Backbone
 from src.backbones.identity import adapter_record
 from src.core.distributed import ranks, sum_over_ranks
 from src.core.errors import UserError
+from src.core.numbers import check_number
 from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
 from src.segmentation.decoders.decoder import Decoder, resize_scores
@@ -85,6 +87,14 @@ class SemanticSegmentation(ScoredSegmentation):
         inference: Inference = Whole(),
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
+        for name, value, most in (
+            ("lr", lr, math.inf),
+            ("backbone_lr", backbone_lr, math.inf),
+            ("layer_decay", layer_decay, 1.0),
+            ("weight_decay", weight_decay, math.inf),
+            ("warmup", warmup, 1.0),
+        ):
+            check_number(name, value, most=most)
         if cache_features and train != "head":
             raise UserError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":
@@ -198,9 +208,11 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            UserError: If features shall be cached and the data module is none or has random transforms, or inference
+            UserError: If the precision makes AdamW divide by zero (its ε is 0 in float16); if features shall be cached and the data module is none or has random transforms, or inference
                 is not that of whole images.
         """
+        if stage == "fit" and self.trainer.precision == "16-true":
+            raise UserError("trainer.precision 16-true ends in NaN with AdamW, whose ε is 0 in float16; use bf16-mixed")
         if stage != "fit" or not self.cache_features:
             return
         if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:

@@ -148,6 +148,10 @@ def test_an_objective_with_weight_zero_is_gone_with_its_modules(monkeypatch, tmp
     fit(module, tmp_path, local=2)
     with pytest.raises(ValueError, match="weight 0"):
         model(monkeypatch, objectives={"global": GlobalConsistency(0.0)})
+    with pytest.raises(ValueError, match="objectives is empty: nothing to learn"):
+        model(monkeypatch, objectives={})
+    with pytest.raises(ValueError, match=r"objectives\.global\.weight: expected a finite number"):
+        model(monkeypatch, objectives={"global": GlobalConsistency(float("nan"))})
 
 
 def test_the_same_seed_gives_identical_losses(monkeypatch, tmp_path):

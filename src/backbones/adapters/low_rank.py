@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
+from src.core.numbers import check_number
 
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
@@ -78,6 +79,10 @@ class _Reparametrising(Adapter):
 
     rank: int
     targets: tuple[Target, ...]
+
+    def __post_init__(self) -> None:
+        check_number(f"{type(self).__name__}.rank", self.rank, least=1)
+        check_number(f"{type(self).__name__}.alpha", self.update_scale, open_left=True)
 
     @property
     @abstractmethod

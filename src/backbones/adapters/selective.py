@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
+from src.core.numbers import check_number
 
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone
@@ -107,6 +108,9 @@ class LastBlocks(_Marking):
     """
 
     count: int = 2
+
+    def __post_init__(self) -> None:
+        check_number("LastBlocks.count", self.count, least=1)
 
     def _chosen(self, trunk: Any) -> list[str]:
         first = max(0, len(trunk.blocks) - self.count)
