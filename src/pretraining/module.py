@@ -16,10 +16,11 @@ from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.core.distributed import logs_this_step, mean_over_ranks
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.core.numbers import check_number
-from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, LossOutput, Objective, RegionalConsistency
 from src.pretraining.network import Network
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.patch_augmentation import Blur, PatchAugmentation
@@ -137,7 +138,7 @@ class ContinualPretraining(LightningModule):
         """Drop the gradients of what does not learn yet, then clip the rest together."""
         if self.optimisation.heads_only(self.global_step, self.total_steps):
             _drop_gradients(self.student.backbone)
-        if self.current_epoch < self.optimisation.freeze_last_layer:
+        if self.optimisation.prototypes_frozen(self.current_epoch, self.global_step, self.total_steps):
             _drop_gradients(self.student.head.prototypes)
         self.clip_gradients(optimizer, self.optimisation.clip, gradient_clip_algorithm="norm")
 
@@ -173,13 +174,18 @@ class ContinualPretraining(LightningModule):
         """
         check_loaded_keys(self, checkpoint["state_dict"])
 
-    def _log(self, loss: Tensor, terms: dict[str, Any], batch_size: int) -> None:
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+    def _log(self, loss: Tensor, terms: dict[str, LossOutput], batch_size: int) -> None:
+        values = {"train/loss": loss}
         for name, term in terms.items():
-            self.log(f"train/loss/{name}", term.loss, batch_size=batch_size)
+            values[f"train/loss/{name}"] = term.loss
             if term.target_entropy is not None:
-                self.log(f"train/target_entropy/{name}", term.target_entropy, batch_size=batch_size)
-                self.log(f"train/divergence/{name}", term.loss - term.target_entropy, batch_size=batch_size)
+                values[f"train/target_entropy/{name}"] = term.target_entropy
+                values[f"train/divergence/{name}"] = term.loss - term.target_entropy
+        if logs_this_step(self.trainer):  # of the global batch, in one exchange; in between they are this rank's share
+            means = mean_over_ranks(torch.stack([value.detach().to(loss.dtype) for value in values.values()]))
+            values = dict(zip(values, means.unbind(), strict=True))
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name == "train/loss", batch_size=batch_size)
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from src.core.distributed import sum_over_ranks
+from src.core.distributed import max_over_ranks, sum_over_ranks
 
 
 class Targets(nn.Module, ABC):
@@ -82,12 +82,16 @@ class SinkhornKnopp(Targets):
         self.iterations = iterations
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
-        # [samples, K]; scores are cosines, so subtracting 1, a constant that the norms take out, keeps exp in range
-        weights = ((scores.flatten(0, -2) - 1) / temperature).exp()
+        logits = scores.flatten(0, -2) / temperature  # [samples, K]; logarithms of the weights, which may not fit
         for _ in range(self.iterations):
-            weights = weights / sum_over_ranks(weights.sum(dim=0)).clamp_min(torch.finfo(weights.dtype).tiny)
-            weights = weights / weights.sum(dim=-1, keepdim=True)
-        return weights.view_as(scores)
+            logits = (logits - _log_sum_over_samples(logits)).log_softmax(dim=-1)
+        return logits.exp().view_as(scores)
+
+
+def _log_sum_over_samples(logits: Tensor) -> Tensor:
+    """log Σ exp over the samples of all ranks, `[K]`; the largest logit of all ranks is taken out before exp."""
+    largest = max_over_ranks(logits.amax(dim=0))
+    return largest + sum_over_ranks((logits - largest).exp().sum(dim=0)).log()
 
 
 class TokenMean(nn.Module):

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.backbones.identity import adapter_record
-from src.core.distributed import ranks, sum_over_ranks
+from src.core.distributed import logs_this_step, mean_over_ranks, ranks, sum_over_ranks
 from src.core.errors import UserError
 from src.core.numbers import check_number
 from src.core.schedules import linear, warmup_cosine
@@ -134,7 +134,9 @@ class SemanticSegmentation(ScoredSegmentation):
             total = -(counts * logits.log_softmax(dim=1)).sum()
             count = counts.sum()
         loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)
+        attached = self._trainer is not None and logs_this_step(self.trainer)
+        shown = mean_over_ranks(loss) if attached else loss.detach()  # of the global batch where it is written
+        self.log("train/loss", shown, prog_bar=True, batch_size=len(batch.names))
         return loss
 
     def class_scores(self, images: Tensor) -> Tensor:
@@ -208,8 +210,8 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            UserError: If the precision makes AdamW divide by zero (its ε is 0 in float16); if features shall be cached and the data module is none or has random transforms, or inference
-                is not that of whole images.
+            UserError: If the precision makes AdamW divide by zero (its ε is 0 in float16); if features shall be cached
+                and the data module is none or has random transforms, or inference is not that of whole images.
         """
         if stage == "fit" and self.trainer.precision == "16-true":
             raise UserError("trainer.precision 16-true ends in NaN with AdamW, whose ε is 0 in float16; use bf16-mixed")

@@ -16,8 +16,8 @@ from src.callbacks.checkpoint import RunCheckpoint
 from src.core.errors import Diverged
 from src.monitoring.divergence import DivergenceGuard
 from src.segmentation import SemanticSegmentation
-from tests.command_line import pretraining, segmentation
 from tests.coloured_blocks import BlocksDataModule, trainer
+from tests.command_line import pretraining, segmentation
 from tests.segmentation.test_module import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode.*", "ignore:.*isinstance.treespec.*")
