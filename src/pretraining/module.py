@@ -16,6 +16,7 @@ from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.backbones.parameter_groups import parameter_groups
 from src.core.distributed import logs_this_step, mean_over_ranks
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
@@ -115,15 +116,7 @@ class ContinualPretraining(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """AdamW over adapters, context and head; rates and decay are set at each step."""
-        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999))
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every trainable parameter in one group: with weight decay, or without (biases, norms, scales)."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return [
-            {"params": [p for p in trainable if p.ndim > 1], "decayed": True},
-            {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
-        ]
+        return torch.optim.AdamW(parameter_groups(self), lr=0.0, betas=(0.9, 0.999))
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step."""

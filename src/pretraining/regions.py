@@ -109,6 +109,10 @@ class RegionalAttention(nn.Module):
             layer.weight.data.copy_(torch.eye(width) + noise * torch.randn(width, width))
         self.temperature = width**-0.5
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of what weight decay leaves alone: all of it, which starts as the identity and not at zero."""
+        return {name for name, _ in self.named_parameters()}
+
     def weights(self, regions: Tensor, patches: Tensor) -> Tensor:
         """Attention of each region over a view: `[..., R, D]` and `[..., N, D]` to `[..., R, N]`, rows sum to one.
 

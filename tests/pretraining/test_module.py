@@ -105,12 +105,20 @@ def test_prototypes_learn_where_an_epoch_is_longer_than_the_run(monkeypatch, tmp
     assert module.current_epoch <= 1 and not torch.equal(module.student.head.prototypes.weight, before)
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group_and_vectors_do_not_decay(monkeypatch):
-    module = model(monkeypatch)
-    groups = module.parameter_groups()
+@pytest.mark.parametrize("adapter", [UniAdapter(rank=4), LoRA(rank=2), Full()], ids=str)
+def test_every_trainable_parameter_is_in_exactly_one_group_and_only_matrices_of_layers_decay(adapter, monkeypatch):
+    module = model(monkeypatch, adapter=adapter)
+    groups = module.configure_optimizers().param_groups
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in module.parameters() if p.requires_grad)
-    assert all((p.ndim > 1) == group["decayed"] for group in groups for p in group["params"])
+    decayed = {id(p) for group in groups if group["decayed"] for p in group["params"]}
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            exempt = p.ndim <= 1 or "context" in name or name.endswith(("pos_embed", "cls_token"))
+            assert (id(p) in decayed) == (not exempt), name
+    assert any(name.endswith("pos_embed") and p.requires_grad for name, p in module.named_parameters()) == (
+        adapter == Full()
+    )
 
 
 CHANGES = [
