@@ -29,10 +29,11 @@ from datamodules.reading.sources import Concat, Files, Source, Subset, cache
 from datamodules.sampling.clean_views import clean_views
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
 from datamodules.sampling.resume_state import ResumeState
-from datamodules.sampling.samplers import EpochSampler, EverySampleOnce, process
+from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.transforms.segmentation import TrainingTransforms
+from src.core.distributed import process
 from src.core.errors import UserError
 
 logger = logging.getLogger(__name__)

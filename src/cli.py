@@ -25,8 +25,10 @@ from src.config.injection import check_command_line_only, check_injected, guarde
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
+from src.config.trained_head import drop_lost_adapter, recorded
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.errors import CommandLineError, MissingFile
+from src.monitoring.divergence import DivergenceGuard
 from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
 
@@ -81,6 +83,7 @@ class CLI(LightningCLI):
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.arguments = list(arguments)
+        self._classes: dict[str, Any] | None = None  # of a trained head
         options = {command: {"usage": USAGE.format(command=command)} for command in self.subcommands()}
         super().__init__(
             model_class=LightningModule,
@@ -114,9 +117,19 @@ class CLI(LightningCLI):
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
-        """An attribute of the data, if the model asks for it: images without masks have no classes to tell of."""
+        """An attribute of the data, if the model asks for it: images without masks have no classes to tell of.
+
+        A trained head knows its classes itself, whatever the folder that it is tested on holds.
+        """
         accepted = accepted_arguments(self.config[self.config.subcommand].model.class_path)
-        return getattr(data, name) if accepted is None or name in accepted else None
+        if accepted is not None and name not in accepted:
+            return None
+        if self._classes is None or name == "ignore_index":
+            return getattr(data, name)
+        ids, names = list(self._classes["ids"]), list(self._classes["names"])
+        if hasattr(data, "expect_classes"):
+            data.expect_classes(ids, names)
+        return len(names) if name == "num_classes" else names
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = self.arguments
@@ -153,6 +166,10 @@ class CLI(LightningCLI):
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):
             raise MissingFile(f"--ckpt_path {config.ckpt_path}: no such file (a run keeps checkpoints/last.ckpt)")
+        if self.subcommand != "fit" and config.get("ckpt_path"):
+            head = recorded(config.ckpt_path)
+            self._classes = head.get("classes")
+            drop_lost_adapter(config, self.arguments, head.get("adapter"))
         model = config.model.class_path
         if self.subcommand != "fit" and not config.get("ckpt_path") and getattr(find(model), "needs_checkpoint", False):
             raise CommandLineError(
@@ -185,7 +202,7 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        return super()._instantiate_trainer(config, [*callbacks, Throughput()])
+        return super()._instantiate_trainer(config, [*callbacks, DivergenceGuard(), Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

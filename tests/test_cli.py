@@ -226,6 +226,23 @@ class TestRuns:
         assert (tmp_path / "run" / "evaluation.json").is_file()
         assert (tmp_path / "run" / "config.yaml").read_text() == before
 
+    @pytest.mark.parametrize("train", ["head", "head+adapters"])
+    def test_a_head_needs_no_adapter_file(self, tmp_path: Path, train: str, capsys: pytest.CaptureFixture[str]) -> None:
+        run(["fit", "--config", written(tmp_path / "x.yaml", pretraining(tmp_path / "pre"))])
+        config, file = segmentation(tmp_path / "run"), tmp_path / "pre" / "adapter.safetensors"
+        config["model"]["init_args"] |= {"train": train, "backbone": with_arguments(BACKBONE, adapter=str(file))}
+        run(["fit", "--config", written(tmp_path / "y.yaml", config)])
+        command = ["test", "--config", str(tmp_path / "run" / "config.yaml"), "--ckpt_path", "last"]
+        with_file = run(command).trainer.callback_metrics
+        if train == "head":  # the README's way: the same yaml, without the flag
+            plain = ["test", "--config", written(tmp_path / "z.yaml", segmentation(tmp_path / "run")), *command[3:]]
+            assert run(plain).trainer.callback_metrics == with_file
+        file.unlink()
+        with pytest.warns(UserWarning, match=r"adapter\.safetensors is gone; using the adapter that the checkpoint"):
+            assert run(command).trainer.callback_metrics == with_file
+        assert main([*command, "--model.init_args.backbone.init_args.adapter", str(file)]) == 1
+        assert "adapter.safetensors not found" in capsys.readouterr().err
+
     @pytest.mark.parametrize("config", [pretraining, segmentation])
     def test_bf16_trains(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
         run(["fit", "--config", written(tmp_path / "x.yaml", config(tmp_path / "run", precision="bf16-mixed"))])

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from torch.utils.data import Dataset, DistributedSampler
 
+from src.core.distributed import process
 from src.core.errors import UserError
 
 
@@ -77,13 +77,6 @@ class EverySampleOnce(DistributedSampler[int]):
 
     def __len__(self) -> int:
         return len(self.indices)
-
-
-def process() -> tuple[int, int]:
-    """(rank, number of processes); (0, 1) outside of torch.distributed."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
 
 
 class _Sized(Dataset[Any]):

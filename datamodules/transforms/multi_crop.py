@@ -50,7 +50,7 @@ class MultiViewCrop:
 
     Args:
         size: Side of the global views, pixels.
-        local_views: Number of local views; 0 is UDI's default.
+        local_views: Number of local views; 0 is our choice, UDI's code defaults to 6 and its recipe takes 10.
         local_size: Side of the local views, pixels.
         seed: The run's seed.
         photometric: Change colours as DINO does; without, views are only cut, resized and mirrored.

@@ -65,6 +65,7 @@ class Backbone(Adaptable):
         self.name = name
         self.weights = weights
         self.network = network
+        self.positions = positions
         trunk = build_trunk(name, weights, network, second_class_token, positions)
         self.trunk = trunk.requires_grad_(False).eval()
         self.weight_hash = weight_hash(self.trunk.state_dict())

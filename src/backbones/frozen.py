@@ -1,7 +1,8 @@
 """Checkpoints without frozen tensors.
 
-What a backbone's weights and its adapter file can bring back is never stored again: a checkpoint of ViT-S with its
-optimiser stays at a few MB, and loading it onto other weights cannot go unnoticed.
+What a backbone's weights can bring back is never stored again: a checkpoint of ViT-S with its optimiser stays at a few
+MB, and loading it onto other weights cannot go unnoticed. Adapters are always stored, also where they do not train: a
+file that is overwritten or left out later changes nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from src.core.errors import UserError
 
 
 def frozen_names(module: nn.Module) -> set[str]:
-    """Names in `module.state_dict()` of the parameters that no backbone in the module trains.
+    """Names in `module.state_dict()` of the parameters that no backbone in the module trains, adapters left out.
 
     A teacher's adapters do not require gradients either, but are not frozen: they are its own. Frozen is what every
     backbone in the module (student's and teacher's) holds without training it.
     """
     backbones = [child for child in module.modules() if isinstance(child, Backbone)]
     held = [{id(p) for p in backbone.parameters() if not p.requires_grad} for backbone in backbones]
-    frozen = set.intersection(*held) if held else set()
+    adapters = {id(backbone.get_parameter(name)) for backbone in backbones for name in backbone.adapter_names}
+    frozen = set.intersection(*held) - adapters if held else set()
     return {name for name, p in module.named_parameters(remove_duplicate=False) if id(p) in frozen}
 
 

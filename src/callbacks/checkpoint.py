@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.core.atomic_files import replacing
 from src.core.checkpoint_files import checkpoint_exists
-from src.core.errors import UserError
+from src.core.errors import Diverged, UserError
 
 
 @runtime_checkable
@@ -100,7 +100,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.state.fn != "fit" or trainer.global_step == 0:
             return
         # a single rank that failed cannot save: saving waits for all of them
-        if trainer.world_size == 1 and not trainer.sanity_checking:
+        if trainer.world_size == 1 and not trainer.sanity_checking and not isinstance(exception, Diverged):
             self.save(trainer)
         self._release()
         folder = Path(trainer.default_root_dir)

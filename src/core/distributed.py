@@ -1,13 +1,16 @@
-"""Sums and means over all ranks, so that no objective depends on how the batch was split."""
+"""The processes that train together, and sums and means over them: nothing depends on how a batch was split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+Value = TypeVar("Value")
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -28,6 +31,13 @@ def ranks() -> int:
     return distributed.get_world_size() if distributes else 1
 
 
+def process() -> tuple[int, int]:
+    """(rank, number of processes); (0, 1) outside of torch.distributed."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Sum over all ranks, without gradient; the tensor itself on one rank."""
     if ranks() == 1:
@@ -45,6 +55,35 @@ def mean_over_ranks(rows: Tensor) -> Tensor:
     return sum_over_ranks(rows.sum(dim=0)) / count
 
 
+def differentiable_sum(values: Tensor) -> Tensor:
+    """Sum over all ranks through which the gradients of all ranks flow back; the tensor itself on one rank."""
+    if ranks() == 1:
+        return values
+    from torch.distributed.nn.functional import all_reduce  # missing where torch is built without distributed
+
+    total: Tensor = all_reduce(values)
+    return total
+
+
+def max_over_ranks(values: Tensor) -> Tensor:
+    """Largest value over all ranks, without gradient; the tensor itself on one rank."""
+    if ranks() == 1:
+        return values
+    values = values.detach().clone()
+    distributed.all_reduce(values, distributed.ReduceOp.MAX)
+    return values
+
+
+def mean_of_ranks(values: Tensor) -> Tensor:
+    """Mean over all ranks, without gradient: of each rank's loss, the loss of the global batch."""
+    return sum_over_ranks(values.detach()) / ranks()
+
+
+def logs_this_step(trainer: Any) -> bool:
+    """Whether Lightning writes what is logged in the running training step: only then is an exchange worth its time."""
+    return bool(trainer._logger_connector.should_update_logs)
+
+
 def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Weights with which a sum is the mean over the true positions of all ranks, all 0 if there are none.
 
@@ -57,3 +96,19 @@ def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """
     count = sum_over_ranks(mask.sum().to(dtype))
     return mask.to(dtype) * (ranks() / count.clamp_min(1))
+
+
+def merge_by_index(held: dict[int, Value]) -> dict[int, Value]:
+    """Entries of all ranks in one dictionary, in the order of their keys; the same on every rank.
+
+    A distributed sampler may pad the last batch by repeating samples: a repeated index is one entry here.
+
+    Args:
+        held: What this rank holds, by index in the data set.
+    """
+    parts: list[dict[int, Value]] = [held]
+    if distributed.is_available() and distributed.is_initialized():
+        parts = [{} for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(parts, held)
+    merged = {index: value for part in parts for index, value in part.items()}
+    return {index: merged[index] for index in sorted(merged)}

@@ -26,6 +26,10 @@ class MissingFile(UserError, FileNotFoundError):
         return ValueError.__str__(self)  # OSError would format errno and file name
 
 
+class Diverged(UserError):
+    """A training has become NaN or infinite: its state is worth nothing."""
+
+
 class CommandLineError(UserError):
     """The command line or a configuration file is wrong: exit code 2."""
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.core.gathering import merge_by_index
+from src.core.distributed import merge_by_index
 
 
 def boundary(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from src.core.distributed import merge_by_index
 from src.core.errors import UserError
-from src.core.gathering import merge_by_index
 
 
 class Scores(NamedTuple):

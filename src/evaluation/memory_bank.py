@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.core.distributed import merge_by_index
 from src.core.errors import UserError
-from src.core.gathering import merge_by_index
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.patch_labels import patch_fractions
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from src.core.distributed import merge_by_index
 from src.core.errors import UserError
-from src.core.gathering import merge_by_index
 from src.core.keyed_random import KeyedRandom
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.core.gathering import merge_by_index
+from src.core.distributed import merge_by_index
 from src.core.resizing import resize_scores
 from src.evaluation.average_precision import AveragePrecision
 from src.evaluation.confusion import ConfusionPerImage

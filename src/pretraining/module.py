@@ -17,12 +17,15 @@ from datamodules.views import Crops
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.backbones.parameter_groups import parameter_groups
+from src.core.distributed import logs_this_step, mean_of_ranks
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.core.numbers import check_number
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.calibration import IMAGES, Calibration, calibration
-from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, LossOutput, Objective, RegionalConsistency
 from src.pretraining.head import Head
 from src.pretraining.network import Network
 from src.pretraining.optimisation import Optimisation
@@ -78,15 +81,16 @@ class ContinualPretraining(LightningModule):
         self.acceleration = acceleration
         self.patch_augmentation = patch_augmentation
         self.seed = seed
-        levels = objectives or {
-            "global": GlobalConsistency(),
-            "regional": RegionalConsistency(),
-            "local": LocalConsistency(),
-        }
+        levels = {"global": GlobalConsistency(), "regional": RegionalConsistency(), "local": LocalConsistency()}
+        if objectives is not None:
+            levels = objectives
+        for name, level in levels.items():
+            check_number(f"objectives.{name}.weight", level.weight)
         active = {name: level for name, level in levels.items() if level.weight != 0}
         self.objectives = nn.ModuleDict(active)
         if not active:
-            raise UserError("every objective has weight 0: nothing to learn")
+            found = "every objective has weight 0" if levels else "objectives is empty"
+            raise UserError(f"{found}: nothing to learn; leave objectives out for GLARE's three, or give one a weight")
         if self._any("needs_second_class_token") and not backbone.second_class_token:
             raise UserError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
@@ -98,6 +102,18 @@ class ContinualPretraining(LightningModule):
         self.teacher = Teacher(self.student)
         for objective in active.values():
             objective.build(len(projection.weight), backbone.width)
+
+    def setup(self, stage: str) -> None:
+        """Check the precision before anything is computed.
+
+        Raises:
+            UserError: If weights would be stored in 16 bits: the adapters' small steps would round to nothing.
+        """
+        if self.trainer.precision in ("16-true", "bf16-true"):
+            raise UserError(
+                f"trainer.precision {self.trainer.precision}: pre-training keeps its weights in 32 bits, since small "
+                "steps and the teacher's average would round to nothing in 16; use bf16-mixed"
+            )
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Sections 3 to 8."""
@@ -114,7 +130,7 @@ class ContinualPretraining(LightningModule):
             local_images=local_images,
             backbone_learns=not self.optimisation.heads_only(self.global_step, self.total_steps),
         )
-        described = self._logs_now()
+        described = logs_this_step(self.trainer)
         terms = {
             name: objective(student, teacher, batch, random, described) for name, objective in self.objectives.items()
         }
@@ -129,15 +145,7 @@ class ContinualPretraining(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """AdamW over adapters, context and head; rates and decay are set at each step."""
         fused = self.acceleration.fuses(self.device, self.trainer.precision) if self._trainer is not None else False
-        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=(0.9, 0.999), fused=fused)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every trainable parameter in one group: with weight decay, or without (biases, norms, scales)."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return [
-            {"params": [p for p in trainable if p.ndim > 1], "decayed": True},
-            {"params": [p for p in trainable if p.ndim <= 1], "decayed": False},
-        ]
+        return torch.optim.AdamW(parameter_groups(self), lr=0.0, betas=(0.9, 0.999), fused=fused)
 
     def on_train_start(self) -> None:
         """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint.
@@ -160,14 +168,14 @@ class ContinualPretraining(LightningModule):
         decay = self.optimisation.decay(self.global_step, self.total_steps)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"], group["weight_decay"] = rate, decay * group["decayed"]
-        if self._logs_now():
+        if logs_this_step(self.trainer):
             self.log("train/lr", rate)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
         """Drop the gradients of what does not learn yet, then clip the rest together."""
         if self.optimisation.heads_only(self.global_step, self.total_steps):
             _drop_gradients(self.student.backbone)
-        if self.current_epoch < self.optimisation.freeze_last_layer:
+        if self.optimisation.prototypes_frozen(self.current_epoch, self.global_step, self.total_steps):
             _drop_gradients(self.student.head.prototypes)
         self.clip_gradients(optimizer, self.optimisation.clip, gradient_clip_algorithm="norm")
 
@@ -176,7 +184,7 @@ class ContinualPretraining(LightningModule):
         momentum = self.optimisation.teacher_momentum(self.global_step, self.total_steps)
         super().optimizer_step(*args, **options)
         self.teacher.update(self.student, momentum)
-        if self._logs_now():
+        if logs_this_step(self.trainer):
             self.log("train/momentum", momentum)
 
     @property
@@ -218,18 +226,18 @@ class ContinualPretraining(LightningModule):
         with torch.random.fork_rng(devices=[]), self.trainer.precision_plugin.forward_context():
             return calibration(self.teacher.network.backbone, head, views, self.seed)
 
-    def _log(self, loss: Tensor, terms: dict[str, Any], batch_size: int) -> None:
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+    def _log(self, loss: Tensor, terms: dict[str, LossOutput], batch_size: int) -> None:
+        values = {"train/loss": loss}
         for name, term in terms.items():
-            self.log(f"train/loss/{name}", term.loss, batch_size=batch_size)
+            values[f"train/loss/{name}"] = term.loss
             if term.target_entropy is not None:
-                self.log(f"train/target_entropy/{name}", term.target_entropy, batch_size=batch_size)
-                self.log(f"train/divergence/{name}", term.loss - term.target_entropy, batch_size=batch_size)
-
-    def _logs_now(self) -> bool:
-        """Whether the loggers get this step: a number that is logged for nobody costs time, and on a GPU a wait."""
-        steps = self.trainer.fit_loop.epoch_loop._batches_that_stepped + 1  # as Lightning counts them
-        return bool(steps % self.trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
+                values[f"train/target_entropy/{name}"] = term.target_entropy
+                values[f"train/divergence/{name}"] = term.loss - term.target_entropy
+        if logs_this_step(self.trainer):  # of the global batch, in one exchange; in between they are this rank's share
+            means = mean_of_ranks(torch.stack([value.detach().to(loss.dtype) for value in values.values()]))
+            values = dict(zip(values, means.unbind(), strict=True))
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name == "train/loss", batch_size=batch_size)
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())

@@ -111,10 +111,19 @@ class RegionalAttention(nn.Module):
             layer.weight.data.copy_(torch.eye(width) + noise * torch.randn(width, width))
         self.temperature = width**-0.5
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of what weight decay leaves alone: all of it, which starts as the identity and not at zero."""
+        return {name for name, _ in self.named_parameters()}
+
     def weights(self, regions: Tensor, patches: Tensor) -> Tensor:
-        """Where each region looks in a view: `[..., R, D]` and `[..., N, D]` to `[..., R, N]`, rows sum to one."""
-        scores = self.query(regions) @ self.key(patches).transpose(-2, -1)
-        return (self.temperature * scores.float()).softmax(dim=-1).to(patches.dtype)
+        """Attention of each region over a view: `[..., R, D]` and `[..., N, D]` to `[..., R, N]`, rows sum to one.
+
+        The logits are formed in float32, also inside autocast: in bfloat16, logits around 100 are whole numbers.
+        """
+        with torch.autocast(patches.device.type, enabled=False):
+            regions, tokens = (x if x.dtype == torch.float64 else x.float() for x in (regions, patches))
+            scores = self.query(regions) @ self.key(tokens).transpose(-2, -1)
+            return (self.temperature * scores).softmax(dim=-1).to(patches.dtype)
 
     def forward(self, regions: Tensor, patches: Tensor) -> Tensor:
         """Regions in the context of a view, `[..., R, D]`."""

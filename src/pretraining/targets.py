@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from src.core.distributed import mean_over_ranks, sum_over_ranks
+from src.core.distributed import max_over_ranks, mean_over_ranks, sum_over_ranks
 from src.pretraining.cross_entropy import row_blocks
 
 
@@ -127,21 +127,23 @@ class SinkhornKnopp(Targets):
         self.iterations = iterations
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
-        return self._balance(scores.flatten(0, -2).clone(), temperature).view_as(scores)
+        return self._balance(scores.flatten(0, -2) / temperature).view_as(scores)
 
     def block_distributions(
         self, codes: Tensor, prototypes: Tensor, temperature: float
     ) -> Iterator[tuple[slice, Tensor]]:
-        yield slice(0, len(codes)), self._balance(codes @ prototypes.T, temperature)
+        yield slice(0, len(codes)), self._balance((codes @ prototypes.T).div_(temperature))
 
-    def _balance(self, weights: Tensor, temperature: float) -> Tensor:
-        """Targets of scores `[samples, K]`, in the memory of the scores."""
-        # scores are cosines, so subtracting 1, a constant that the norms take out, keeps exp in range
-        weights.sub_(1).div_(temperature).exp_()
+    def _balance(self, logits: Tensor) -> Tensor:
+        """Targets of logits `[samples, K]`, in their memory; in logarithms, since a weight itself may not fit."""
+        blocks = list(row_blocks(len(logits), logits.shape[-1], logits.device))
         for _ in range(self.iterations):
-            weights.div_(sum_over_ranks(weights.sum(dim=0)).clamp_min(torch.finfo(weights.dtype).tiny))
-            weights.div_(weights.sum(dim=-1, keepdim=True))
-        return weights
+            largest = max_over_ranks(logits.amax(dim=0))
+            sums = [(logits[rows] - largest).exp_().sum(dim=0) for rows in blocks]
+            logits.sub_(largest + sum_over_ranks(torch.stack(sums).sum(dim=0)).log())
+            for rows in blocks:
+                logits[rows] -= logits[rows].logsumexp(dim=-1, keepdim=True)
+        return logits.exp_()
 
 
 class TokenMean(nn.Module):

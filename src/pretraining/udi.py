@@ -18,17 +18,17 @@ from src.pretraining.targets import Targets
 
 
 class SecondClassConsistency(WithTargets):
-    """The student's second class token against a consolidated profile of the teacher's local predictions.
+    """The student's second class token against a profile of the teacher's patches and class token.
 
-    A view is divided into s × s strata, one patch is drawn from each (UDI's stratified sampling), and the mean of the
-    teacher's predictions for these patches of view a is the target of the second class token of view b ≠ a: a
-    distribution with several modes, where the first class token has one. That the profile holds patches alone, equally
-    weighted, and the number of strata are our choice; the paper's abstract leaves them open.
+    A view is divided into s × s strata and one patch is drawn from each, as UDI samples them. The target of the second
+    class token of view b ≠ a is `softmax(centre(½ · mean of the patches' scores + ½ · the class token's scores))` of
+    the teacher's view a, as in UDI's public code: a profile that leans on several parts of the view, where the first
+    class token's target leans on one.
 
     Args:
         weight: λ of this term.
         targets: How the teacher's scores become distributions.
-        strata: s, strata along a side; no more than the grid has patches.
+        strata: s, strata along a side; no more than the grid has patches. UDI samples 16 patches a view.
     """
 
     needs_second_class_token = True
@@ -45,7 +45,8 @@ class SecondClassConsistency(WithTargets):
         seen = teacher.features
         chosen = stratified(self.strata, seen.grid, len(seen.patches), random)  # [V, B, S]
         patches = seen.patches.gather(2, chosen[..., None].expand(-1, -1, -1, seen.patches.shape[-1]))
-        targets = self.targets(teacher.head(patches), teacher.temperature).mean(dim=2)  # [V, B, K]
+        profile = 0.5 * teacher.head(patches).mean(dim=2) + 0.5 * teacher.head(seen.cls)  # [V, B, K]
+        targets = self.targets(profile, teacher.temperature)
         scores = student.head(student.features.extra[..., 0, :])  # the second class token comes first: [V, B, K]
         losses = [
             cross_entropy(targets[a], scores[b], student.temperature).mean()

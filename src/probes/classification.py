@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.backbones.backbone import Backbone
+from src.core.distributed import merge_by_index
 from src.core.errors import UserError
-from src.core.gathering import merge_by_index
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.linear_probe import RidgeProbe
 from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation

@@ -14,13 +14,24 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
-from src.core.errors import UserError
+from src.backbones.identity import adapter_record, identity
+from src.core.errors import Diverged, UserError
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.segmentation.head_checkpoint import (
+    bring_adapter,
+    check_backbone,
+    check_classes,
+    check_finite,
+    check_recorded,
+    versions,
+    warn_of_setting,
+)
 from src.segmentation.inference import Inference, Network, Size, Tile, Whole
 
 MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
@@ -67,10 +78,11 @@ class ScoredSegmentation(LightningModule, ABC):
     (`trainer.default_root_dir`) after each evaluation, so that the files there are those of the last one:
 
     - `evaluation.json`: stage, step, these means; IoU, accuracy, Dice and boundary IoU per class (null where there is
-      nothing to measure), absent classes, class names, number of images;
+      nothing to measure), classes of which the masks hold no pixel (`absent`), class names, number of images;
     - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
 
-    Checkpoints hold no frozen tensor, but the name and the hash of the weights that they belong to.
+    Checkpoints hold no frozen tensor but the adapter's, and say which weights, adapter and classes they are made for
+    (`src.segmentation.head_checkpoint`). In a test, a validation or a prediction a checkpoint brings its own adapter.
 
     Args:
         backbone: Gives the features.
@@ -105,11 +117,13 @@ class ScoredSegmentation(LightningModule, ABC):
         if len(set(names)) != num_classes:
             raise UserError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
         self.backbone = backbone
+        self.adapter_record = adapter_record(backbone)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.class_names = names
         self.inference = inference
         self.predicts_probabilities = False
+        self._finite = torch.tensor(True)  # whether all class scores were, since the last reset
         self.confusion = ConfusionPerImage(num_classes, ignore_index)
         self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
 
@@ -135,8 +149,15 @@ class ScoredSegmentation(LightningModule, ABC):
         self._count(batch)
 
     def predict_step(self, batch: LabelledImages, batch_idx: int) -> list[Prediction]:
-        """Class ids of each image, at its mask's native size."""
-        return list(self._predictions(batch, self.predicts_probabilities))
+        """Class ids of each image, at its mask's native size.
+
+        Raises:
+            Diverged: If scores are NaN or infinite.
+        """
+        self._finite = torch.tensor(True, device=self.device)
+        predictions = list(self._predictions(batch, self.predicts_probabilities))
+        self._check_finite()
+        return predictions
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting."""
@@ -159,24 +180,60 @@ class ScoredSegmentation(LightningModule, ABC):
         return frozen_buffers(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen tensors out; note whose features these are."""
+        """Leave frozen tensors out; note whose features and which classes these are."""
         checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
-        checkpoint["backbone"] = self._identity
+        checkpoint["backbone"] = identity(self.backbone)
+        checkpoint["adapter"] = self.adapter_record
+        checkpoint["classes"] = {"ids": self._class_ids, "names": list(self.class_names)}
+        checkpoint["input_size"] = self._input_size
+        checkpoint["versions"] = versions()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint that does not fit.
+        """Bring the head's own adapter; refuse a checkpoint that does not fit, or holds NaN.
 
         Raises:
-            UserError: Naming the keys that do not, or both weights.
+            UserError: Naming both weights, adapters or classes, or the keys that do not fit.
         """
-        made_for = checkpoint.get("backbone")
-        if made_for != self._identity:
-            raise UserError(f"the checkpoint was made for the backbone {made_for}, and this one is {self._identity}")
+        check_recorded(checkpoint)
+        check_backbone(checkpoint, self.backbone)
+        resumes = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if bring_adapter(checkpoint, self.backbone, self.adapter_record, resumes):
+            self.adapter_installed()
+        self.adapter_record = checkpoint["adapter"]
+        self._check_classes(checkpoint["classes"])
         check_loaded_keys(self, checkpoint["state_dict"])
+        check_finite(checkpoint["state_dict"])
+        warn_of_setting(checkpoint, self._input_size)
+
+    def adapter_installed(self) -> None:
+        """Decide what trains, after a checkpoint has brought an adapter: nothing of the backbone."""
+        self.backbone.requires_grad_(False).eval()
 
     @property
-    def _identity(self) -> dict[str, str]:
-        return {"name": self.backbone.name, "weight_hash": self.backbone.weight_hash}
+    def _data(self) -> Any:
+        """The run's data module, or None."""
+        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
+        return getattr(data, "inner", data)  # of cached features
+
+    @property
+    def _class_ids(self) -> list[int]:
+        """The classes' ids in the data's masks; 0, 1, … without data."""
+        ids = getattr(self._data, "class_ids", None) or getattr(self._data, "ids", None)
+        return list(range(self.num_classes)) if ids is None else list(ids)
+
+    @property
+    def _input_size(self) -> list[int] | None:
+        """(height, width) that images are resized to; None where the data does not say."""
+        size = getattr(self._data, "size", None)
+        return None if size is None else [size, size] if isinstance(size, int) else list(size)
+
+    def _check_classes(self, made_for: Mapping[str, Any]) -> None:
+        names = self.class_names
+        if hasattr(self._data, "expect_classes"):
+            self._data.expect_classes(list(made_for["ids"]), list(made_for["names"]))
+        elif hasattr(self._data, "class_names"):
+            names = self._data.class_names
+        check_classes(made_for, self._class_ids, names)
 
     def _predictions(self, batch: LabelledImages, probabilities: bool = False) -> Iterator[Prediction]:
         sizes = [(mask.shape[-2], mask.shape[-1]) for mask in batch.masks]
@@ -185,13 +242,22 @@ class ScoredSegmentation(LightningModule, ABC):
             mask = torch.empty_like(truth, dtype=torch.uint8 if self.num_classes <= 256 else torch.int64)
             shares = torch.empty(self.num_classes, *truth.shape, dtype=torch.float16) if probabilities else None
             for top, left, scores in tiles:
+                self._finite &= scores.isfinite().all().to(self._finite.device)  # read once, at the end
                 place = (slice(top, top + scores.shape[-2]), slice(left, left + scores.shape[-1]))
                 mask[place] = scores.argmax(dim=0)
                 if shares is not None:
                     shares[:, *place] = scores.to("cpu", torch.float16)
             yield Prediction(name, mask, shares)
 
+    def _check_finite(self) -> None:
+        if not self._finite:
+            raise Diverged(
+                "the model's class scores hold NaN or infinite values, so no score or mask of it is written; fit again "
+                "with a lower rate, or set trainer.precision to bf16-mixed or 32-true"
+            )
+
     def _reset(self) -> None:
+        self._finite = torch.tensor(True, device=self.device)
         self.confusion.reset()
         if self.boundary is not None:
             self.boundary.reset()
@@ -206,6 +272,7 @@ class ScoredSegmentation(LightningModule, ABC):
     def _report(self, stage: str) -> None:
         if self.trainer.sanity_checking:
             return
+        self._check_finite()
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
         evaluation = self._evaluation(stage, scores, images)
@@ -241,7 +308,7 @@ class ScoredSegmentation(LightningModule, ABC):
             "class_accuracy": self._by_class(scores.class_accuracy),
             "dice": self._by_class(scores.dice),
             **outlines,
-            "absent": [self.class_names[index] for index in scores.absent],
+            "absent": [name for name, recall in self._by_class(scores.class_accuracy).items() if recall is None],
             "class_names": self.class_names,
             "images": len(images.names),
         }

@@ -5,6 +5,7 @@ Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from torch.optim import Optimizer
 
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
-from src.core.distributed import ranks, sum_over_ranks
+from src.backbones.identity import adapter_record
+from src.core.distributed import logs_this_step, mean_of_ranks, ranks, sum_over_ranks
 from src.core.errors import UserError
+from src.core.numbers import check_number
 from src.core.resizing import resize_scores
 from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
@@ -85,6 +88,14 @@ class SemanticSegmentation(ScoredSegmentation):
         inference: Inference = Whole(),
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
+        for name, value, most in (
+            ("lr", lr, math.inf),
+            ("backbone_lr", backbone_lr, math.inf),
+            ("layer_decay", layer_decay, 1.0),
+            ("weight_decay", weight_decay, math.inf),
+            ("warmup", warmup, 1.0),
+        ):
+            check_number(name, value, most=most)
         if cache_features and train != "head":
             raise UserError(f"cache_features keeps features as they are, but train is {train!r}: set one or the other")
         if adapter is not None and train == "head":
@@ -93,6 +104,7 @@ class SemanticSegmentation(ScoredSegmentation):
             raise UserError("layer_decay and drop_path act on a backbone that trains, but train is 'head': drop them")
         if adapter is not None and backbone.adapter is None:
             backbone.install(adapter)
+            self.adapter_record = adapter_record(backbone, untouched=True)
         self.decoder = decoder(backbone.width, num_classes)
         self.trains = train
         self.loss_grid = loss_grid
@@ -127,7 +139,9 @@ class SemanticSegmentation(ScoredSegmentation):
             total = -(counts * logits.log_softmax(dim=1)).sum()
             count = counts.sum()
         loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names), sync_dist=True)
+        attached = self._trainer is not None and logs_this_step(self.trainer)
+        shown = mean_of_ranks(loss) if attached else loss.detach()  # of the global batch where it is written
+        self.log("train/loss", shown, prog_bar=True, batch_size=len(batch.names))
         return loss
 
     def class_scores(self, images: Tensor) -> Tensor:
@@ -170,6 +184,10 @@ class SemanticSegmentation(ScoredSegmentation):
             )
         freeze_unreached(self.backbone, self.decoder.blocks)
 
+    def adapter_installed(self) -> None:
+        """Train what `train` says, the adapter of a checkpoint included."""
+        self._choose_what_trains()
+
     def train(self, mode: bool = True) -> SemanticSegmentation:
         """A backbone that does not train stays in evaluation mode."""
         super().train(mode)
@@ -197,9 +215,11 @@ class SemanticSegmentation(ScoredSegmentation):
         """Put the feature cache before the data module.
 
         Raises:
-            UserError: If features shall be cached and the data module is none or has random transforms, or inference
-                is not that of whole images.
+            UserError: If the precision makes AdamW divide by zero (its ε is 0 in float16); if features shall be cached
+                and the data module is none or has random transforms, or inference is not that of whole images.
         """
+        if stage == "fit" and self.trainer.precision == "16-true":
+            raise UserError("trainer.precision 16-true ends in NaN with AdamW, whose ε is 0 in float16; use bf16-mixed")
         if stage != "fit" or not self.cache_features:
             return
         if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from src.backbones.adapters.bottleneck import inner_block
 from src.backbones.backbone import Backbone
+from src.backbones.parameter_groups import parameter_groups as groups_of
 from src.core.errors import UserError
 
 
@@ -66,27 +67,21 @@ def parameter_groups(
     """Every trainable parameter in one group, by its share of the learning rate and by whether it decays.
 
     A head's share is 1; the backbone's is `backbone_lr · layer_decay^(L + 1 − l)`, where its L blocks are layers 1 to
-    L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). Matrices and kernels decay;
-    norms, biases, layer scales, position embeddings and prefix tokens do not.
+    L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). What decays is the rule of
+    `src.backbones.parameter_groups`.
 
     Returns:
         Groups with `params`, `weight_decay` and `lr_factor`.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in head.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((1.0, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    undecayed = backbone.trunk.no_weight_decay()
-    for name, parameter in backbone.trunk.named_parameters():
-        if parameter.requires_grad:
-            factor = backbone_lr * layer_decay ** (backbone.depth + 1 - layer_of(name, backbone.depth))
-            # a parameter of the trunk itself, not of a layer in it, is an embedding or a token
-            decays = parameter.ndim > 1 and "." in name and name not in undecayed
-            groups.setdefault((factor, weight_decay if decays else 0.0), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
-        for (factor, decay), parameters in groups.items()
-    ]
+
+    def factor(name: str) -> float:
+        if not name.startswith("backbone.trunk."):
+            return 1.0
+        layer = layer_of(name.removeprefix("backbone.trunk."), backbone.depth)
+        return backbone_lr * float(layer_decay ** (backbone.depth + 1 - layer))
+
+    groups = groups_of(nn.ModuleDict({"head": head, "backbone": backbone}), factor)
+    return [{**group, "weight_decay": weight_decay * group["decayed"]} for group in groups]
 
 
 def layer_of(name: str, depth: int) -> int:

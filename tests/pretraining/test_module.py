@@ -86,7 +86,7 @@ def test_the_teacher_moves_once_per_optimiser_step_under_accumulation(monkeypatc
 
 
 def test_head_warmup_keeps_the_adapters_and_the_first_epoch_keeps_the_prototypes(monkeypatch, tmp_path):
-    module = model(monkeypatch, dataclasses.replace(FAST, head_warmup=1.0, freeze_last_layer=1))
+    module = model(monkeypatch, dataclasses.replace(FAST, head_warmup=1.0, freeze_last_layer=1, freeze_share=1.0))
     before = snapshot(module.student)
     fit(module, tmp_path)
     moved = {name for name, p in module.student.named_parameters() if not torch.equal(p, before[name])}
@@ -94,18 +94,37 @@ def test_head_warmup_keeps_the_adapters_and_the_first_epoch_keeps_the_prototypes
     assert any(name.startswith("head.mlp") for name in moved) and any(name.startswith("context") for name in moved)
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group_and_vectors_do_not_decay(monkeypatch):
-    module = model(monkeypatch)
-    groups = module.parameter_groups()
+def test_prototypes_learn_where_an_epoch_is_longer_than_the_run(monkeypatch, tmp_path):
+    optimisation = dataclasses.replace(FAST, freeze_last_layer=1, freeze_share=0.3)
+    assert [optimisation.prototypes_frozen(0, step, 10) for step in range(5)] == [True, True, True, False, False]
+    assert not optimisation.prototypes_frozen(1, 0, 10) and Optimisation().prototypes_frozen(0, 21, 440)
+    assert not Optimisation().prototypes_frozen(0, 22, 440)
+    module = model(monkeypatch, optimisation)
+    before = module.student.head.prototypes.weight.clone()
+    fit(module, tmp_path)
+    assert module.current_epoch <= 1 and not torch.equal(module.student.head.prototypes.weight, before)
+
+
+@pytest.mark.parametrize("adapter", [UniAdapter(rank=4), LoRA(rank=2), Full()], ids=str)
+def test_every_trainable_parameter_is_in_exactly_one_group_and_only_matrices_of_layers_decay(adapter, monkeypatch):
+    module = model(monkeypatch, adapter=adapter)
+    groups = module.configure_optimizers().param_groups
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in module.parameters() if p.requires_grad)
-    assert all((p.ndim > 1) == group["decayed"] for group in groups for p in group["params"])
+    decayed = {id(p) for group in groups if group["decayed"] for p in group["params"]}
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            exempt = p.ndim <= 1 or "context" in name or name.endswith(("pos_embed", "cls_token"))
+            assert (id(p) in decayed) == (not exempt), name
+    assert any(name.endswith("pos_embed") and p.requires_grad for name, p in module.named_parameters()) == (
+        adapter == Full()
+    )
 
 
 CHANGES = [
     {"lr": 2e-2}, {"lr_batch": 256}, {"final_lr": 5e-3}, {"warmup": 1.0}, {"weight_decay": (0.9, 0.9)}, {"clip": 1e-3},
-    {"head_warmup": 0.5}, {"freeze_last_layer": 1}, {"momentum": 0.2}, {"student_temperature": 0.3},
-    {"teacher_temperature": (0.1, 0.2)}, {"temperature_warmup": 1.0},
+    {"head_warmup": 0.5}, {"freeze_last_layer": 1, "freeze_share": 0.5}, {"momentum": 0.2},
+    {"student_temperature": 0.3}, {"teacher_temperature": (0.1, 0.2)}, {"temperature_warmup": 1.0},
 ]  # fmt: skip
 
 
@@ -148,6 +167,10 @@ def test_an_objective_with_weight_zero_is_gone_with_its_modules(monkeypatch, tmp
     fit(module, tmp_path, local=2)
     with pytest.raises(ValueError, match="weight 0"):
         model(monkeypatch, objectives={"global": GlobalConsistency(0.0)})
+    with pytest.raises(ValueError, match="objectives is empty: nothing to learn"):
+        model(monkeypatch, objectives={})
+    with pytest.raises(ValueError, match=r"objectives\.global\.weight: expected a finite number"):
+        model(monkeypatch, objectives={"global": GlobalConsistency(float("nan"))})
 
 
 def test_the_same_seed_gives_identical_losses(monkeypatch, tmp_path):

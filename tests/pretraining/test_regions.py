@@ -87,3 +87,12 @@ def test_impossible_regions_are_refused():
         Uniform(0)
     with pytest.raises(ValueError, match="windows"):
         Uniform(2, ())
+
+
+def test_attention_is_formed_in_float32_inside_autocast():
+    torch.manual_seed(0)
+    context = RegionalAttention(64)
+    regions, patches = 12 * torch.randn(2, 8, 64), 12 * torch.randn(2, 35, 64)
+    exact = context(regions, patches), context.weights(regions, patches)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(context.weights(regions, patches), exact[1])

@@ -77,3 +77,14 @@ def test_the_mean_token_is_a_weighted_mean_of_the_batches_without_a_start_at_zer
     assert torch.allclose(mean(first), first.flatten(0, 1).mean(0), atol=1e-6)
     expected = (0.9 * first.flatten(0, 1).mean(0) + second.flatten(0, 1).mean(0)) / 1.9
     assert torch.allclose(mean(second), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 300.0, -300.0])
+def test_sinkhorn_stays_finite_for_scores_of_any_size(shift):
+    torch.manual_seed(0)
+    scores = 5 * (2 * torch.rand(24, 16) - 1)  # prototypes of norm 5, as published heads have them
+    targets = SinkhornKnopp()((scores + shift).float(), 0.04)
+    exact = SinkhornKnopp()(scores.double(), 0.04)
+    assert torch.isfinite(targets).all()
+    torch.testing.assert_close(targets.sum(-1), torch.ones(24))
+    torch.testing.assert_close(targets.double(), exact, rtol=0, atol=1e-5 if shift == 0 else 2e-3)

@@ -123,6 +123,10 @@ class TestWhatTrains:
             ({"drop_path": 0.1}, "act on a backbone that trains"),
             ({"train": "everything", "cache_features": True}, "cache_features keeps features as they are"),
             ({"class_names": ["red", "red", "blue"]}, "expected one name per class"),
+            *(({"lr": value}, "lr: expected a finite number") for value in (float("nan"), float("inf"), -1e-3)),
+            ({"backbone_lr": -0.1}, "backbone_lr: expected a finite number"),
+            ({"weight_decay": float("nan")}, "weight_decay: expected a finite number"),
+            ({"warmup": 1.1}, "warmup: expected a finite number of at least 0 and at most 1"),
         ],
     )
     def test_contradictions_are_refused(self, options: dict, message: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
+from src.core.numbers import check_number
 
 
 class Bottleneck(nn.Module):
@@ -110,6 +111,13 @@ class _Wrapping(Adapter):
         for depth, block in enumerate(trunk.blocks):
             trunk.blocks[depth] = self._wrap(block, trunk.embed_dim)
         return [f"blocks.{depth}" for depth in range(len(trunk.blocks))]
+
+    rank: int
+    scale: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(f"{type(self).__name__}.scale", self.scale, open_left=True)
 
     @abstractmethod
     def _wrap(self, block: Any, width: int) -> AdaptedBlock: ...

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
+from src.core.numbers import check_number
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
@@ -88,6 +89,7 @@ class _Reparametrising(Adapter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number(f"{type(self).__name__}.alpha", self.update_scale, open_left=True)
         if len(set(self.targets)) < len(self.targets):
             raise UserError(f"{type(self).__name__}: targets {self.targets} name a layer twice; name each once")
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from src.backbones.adapters.adapter import Adapter
+from src.core.numbers import check_number
 
 
 class FrozenValues(nn.Module):
@@ -109,6 +110,10 @@ class LastBlocks(_Marking):
     """
 
     count: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("LastBlocks.count", self.count, least=1)
 
     def _chosen(self, trunk: Any) -> list[str]:
         first = max(0, len(trunk.blocks) - self.count)

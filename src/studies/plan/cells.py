@@ -22,7 +22,7 @@ from src.config.yaml_reader import Config, digest, without_effect
 from src.core.errors import MissingFile
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 
 
 class Spot(NamedTuple):

@@ -1,0 +1,91 @@
+"""The identity of a backbone's features: everything that decides their values, as a checkpoint records it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from src.backbones import adapters
+from src.backbones.adapters import Adapter
+from src.backbones.backbone import Backbone
+from src.backbones.checkpoints import weight_hash
+from src.core.errors import UserError
+
+UNTOUCHED = ""  # hash of an adapter that starts as the identity: its random values say nothing
+
+
+def identity(backbone: Backbone) -> dict[str, Any]:
+    """Name, weights and reading of a backbone, as plain values; its adapter apart (`adapter_record`)."""
+    config = backbone.trunk.pretrained_cfg
+    return {
+        "name": backbone.name,
+        "weight_hash": backbone.weight_hash,
+        "network": backbone.network,
+        "positions": backbone.positions,
+        "second_class_token": backbone.second_class_token,
+        "mean": [float(value) for value in config["mean"]],
+        "std": [float(value) for value in config["std"]],
+    }
+
+
+def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any] | None:
+    """Kind, sizes and tensor hash of a backbone's adapter, as plain values; None without one.
+
+    Args:
+        backbone: With or without an adapter.
+        untouched: The adapter starts as the identity and comes from no file.
+    """
+    if backbone.adapter is None:
+        return None
+    tensors = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
+    return {
+        "kind": type(backbone.adapter).__name__,
+        "sizes": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(backbone.adapter).items()  # type: ignore[call-overload]
+        },
+        "tensors": UNTOUCHED if untouched else weight_hash(tensors),
+    }
+
+
+def recorded_adapter(record: Mapping[str, Any]) -> Adapter:
+    """The adapter that a record describes, not yet installed.
+
+    Raises:
+        UserError: If this version has no such kind, or the kind has other sizes.
+    """
+    kind = record["kind"]
+    if kind not in adapters.__all__ or not issubclass(getattr(adapters, kind), Adapter):
+        raise UserError(f"the checkpoint holds an adapter of the kind {kind}, which this version does not know")
+    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["sizes"].items()}
+    try:
+        adapter: Adapter = getattr(adapters, kind)(**sizes)
+    except TypeError as error:
+        raise UserError(
+            f"the checkpoint holds a {kind} with sizes {sizes}, which this version refuses: {error}"
+        ) from None
+    return adapter
+
+
+def described(record: Mapping[str, Any] | None) -> str:
+    """An adapter's record in words, for messages."""
+    if record is None:
+        return "no adapter"
+    sizes = ", ".join(f"{key}={value!r}" for key, value in record["sizes"].items())
+    values = f"tensors {record['tensors']}" if record["tensors"] != UNTOUCHED else "started as the identity"
+    return f"adapter {record['kind']}({sizes}), {values}"
+
+
+def differing(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Two backbones in words, by name and by the entries in which they differ; None if they do not."""
+    keys = [key for key in here if made_for.get(key) != here[key]]
+    if not keys:
+        return None
+    told = [key for key in keys if key != "name"]
+    first, second = (
+        " ".join([str(one.get("name")), *(f"with {key} {one.get(key)}" for key in told[:1])])
+        + "".join(f", {key} {one.get(key)}" for key in told[1:])
+        for one in (made_for, here)
+    )
+    return first, second

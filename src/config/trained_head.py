@@ -1,0 +1,46 @@
+"""A trained head's own classes and adapter, read from its checkpoint before anything is built.
+
+A head is complete by itself: `test`, `validate` and `predict` need neither the adapter file that it was trained with
+nor a folder that holds all of its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from src.core.checkpoint_files import load_checkpoint
+
+ADAPTER = "model.init_args.backbone.init_args.adapter"
+
+
+def recorded(path: str | Path) -> dict[str, Any]:
+    """The entries `classes` and `adapter` of a checkpoint; empty for one that is no head's."""
+    checkpoint = load_checkpoint(path, announce=False)
+    return {key: checkpoint[key] for key in ("classes", "adapter") if key in checkpoint}
+
+
+def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str, Any] | None) -> None:
+    """Take an adapter file that is gone out of a configuration, since the checkpoint holds its tensors.
+
+    A file that the command line itself names stays, and is reported as missing when it is read.
+
+    Args:
+        config: Of one command; changed in place.
+        arguments: The command line.
+        record: Of the checkpoint's adapter; None where it has none, and nothing is changed.
+    """
+    path = config.get(ADAPTER)
+    named = any(argument.partition("=")[0] == f"--{ADAPTER}" for argument in arguments)
+    if record is None or not isinstance(path, str) or named or Path(path).exists():
+        return
+    config[ADAPTER] = None
+    if config.get("model.init_args.train") == "head+adapters":  # expects one when it is built
+        config["model.init_args.adapter"] = Namespace(
+            class_path=f"src.backbones.adapters.{record['kind']}", init_args=Namespace(record["sizes"])
+        )
+    rank_zero_warn(f"{path} is gone; using the adapter that the checkpoint holds")

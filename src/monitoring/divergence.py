@@ -1,0 +1,63 @@
+"""Ending a fit that has become NaN: a score of such a head looks like one and means nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from src.core.errors import Diverged
+from src.monitoring.monitor import pretrains
+
+
+class DivergenceGuard(Callback):
+    """Stops a fit whose loss or weights are no longer finite: exit code 1, no score and no checkpoint of it.
+
+    The loss is looked at every `log_every_n_steps` steps, the weights before each evaluation, at the end of each epoch
+    and of the fit. Continual pre-training is left to `src.monitoring.guards`, which goes back to the last good adapter.
+    """
+
+    def __init__(self) -> None:
+        self._loss: Tensor | None = None  # stays on the device until it is looked at
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of every n-th step."""
+        self._loss = outputs["loss"].detach() if isinstance(outputs, dict) and "loss" in outputs else None
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check(trainer, pl_module, weights=False)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the loss and the weights before they are scored."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._check(trainer, pl_module, weights=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the loss and the weights before they are written."""
+        self._check(trainer, pl_module, weights=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the loss and the weights before they are written."""
+        self._check(trainer, pl_module, weights=True)
+
+    def _check(self, trainer: Trainer, module: LightningModule, weights: bool) -> None:
+        if self._loss is None or pretrains(module):
+            return
+        loss = float(trainer.strategy.reduce(self._loss, reduce_op="mean"))  # the same on all ranks
+        broken = [name for name, value in module.named_parameters() if weights and value.requires_grad and _bad(value)]
+        # a loss scaler skips a step that overflows: only weights say whether such a fit is lost
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if broken or (not math.isfinite(loss) and not scaled):
+            found = f"{broken[0]} holds NaN or infinite values" if broken else f"the loss is {loss}"
+            raise Diverged(
+                f"stopped at step {trainer.global_step}, divergence: {found}; nothing is scored or saved. Lower "
+                "model.init_args.lr, or set trainer.precision to bf16-mixed or 32-true"
+            )
+
+
+def _bad(value: Tensor) -> bool:
+    return not bool(torch.isfinite(value).all())
