@@ -24,7 +24,8 @@ from datamodules.batches import (
     collate_views,
 )
 from datamodules.reading.checking import OnError, usable
-from datamodules.reading.images import IGNORE, list_images
+from datamodules.reading.listing import list_images
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
 from datamodules.sampling.resume_state import ResumeState

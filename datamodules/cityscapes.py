@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.base import Split
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
 from datamodules.reading.sources import Files, Source
 

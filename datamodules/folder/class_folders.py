@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.reading.images import IGNORE, ImageError, list_images
+from datamodules.reading.errors import ImageError
+from datamodules.reading.listing import list_images
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files, Source
 from datamodules.scenes import ScenesDataModule
 from src.core.errors import MissingFile

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from datamodules.base import Colour
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
 _NAMES = ("background", "foreground")  # what two ids most often are

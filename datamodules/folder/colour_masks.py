@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour
-from datamodules.reading.images import IGNORE, ImageError, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
 from datamodules.reading.lossy_formats import refuse_lossy
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files
 
 

@@ -18,8 +18,8 @@ from datamodules.folder.colour_masks import ColourFiles
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
 from datamodules.reading.checking import OnError
-from datamodules.reading.errors import is_file, is_folder
-from datamodules.reading.images import ImageError, mask_ids
+from datamodules.reading.errors import ImageError, is_file, is_folder
+from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Files, Source
 from datamodules.transforms.segmentation import TrainingTransforms

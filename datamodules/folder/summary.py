@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files
 
 AT_MOST = 500  # images decoded, evenly spread: a minute at most for photographs, however large the folder

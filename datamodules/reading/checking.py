@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from datamodules.reading.sources import Source, Subset
 
 logger = logging.getLogger(__name__)

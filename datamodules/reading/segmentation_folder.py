@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.reading.checking import OnError
-from datamodules.reading.images import ImageError, list_images
+from datamodules.reading.errors import ImageError
+from datamodules.reading.listing import list_images
 from datamodules.reading.sources import Files, Source
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.errors import MissingFile

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.reading.images import IGNORE, ImageError, read_image, read_mask
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.masks import IGNORE, read_mask
 from datamodules.reading.path_list import Listing
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.folder.classes import FolderClass, classes_among, read_classes
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 
 def test_entries_keep_their_order_and_ignored_ones_are_no_classes(tmp_path: Path) -> None:
