@@ -19,7 +19,7 @@ import yaml
 
 from datamodules.base import Colour
 from datamodules.reading.errors import ImageError
-from datamodules.reading.masks import IGNORE
+from datamodules.reading.masks import IGNORE, MOST, id_ranges
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
 _NAMES = ("background", "foreground")  # what two ids most often are
@@ -121,6 +121,20 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
     return classes
 
 
+def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> None:
+    """Check that the ids of a mask, which no list of classes names, can be ids of classes.
+
+    Raises:
+        ImageError: Naming the mask and the ids that are negative or too large, if these are not ignored.
+    """
+    others = sorted(i for i in set(ids) - set(ignored) if not 0 <= i <= MOST)
+    if others:
+        raise ImageError(
+            f"{mask}: expected ids of classes, 0 to {MOST}, found {id_ranges(others)}; if these mark pixels without a "
+            f"label, as GIS tools write no data, ignore them: ignored_ids: {sorted({*ignored, *others})}"
+        )
+
+
 def check_count(place: str, count: int) -> None:
     """Check that so many classes can be told apart.
 
@@ -142,10 +156,12 @@ def _entry(entry: Any, place: str) -> FolderClass:
     given = entry.get("colour", entry.get("color"))
     if number is None and given is None:
         raise ImageError(f"{place}: expected an id or a colour, as in {example}, found neither")
-    if number is not None and (type(number) is not int or not 0 <= number < 2**16):
-        raise ImageError(f"{place}: expected an id from 0 to 65535, found {number!r}")
     if type(ignore) is not bool:
         raise ImageError(f"{place}: expected ignore to be true or false, found {ignore!r}")
+    if number is not None and (type(number) is not int or not (ignore or 0 <= number <= MOST)):
+        raise ImageError(
+            f"{place}: expected an id from 0 to {MOST}, or any whole number with ignore: true, found {number!r}"
+        )
     return FolderClass(entry["name"], number, None if given is None else _colour(given, place), ignore)
 
 

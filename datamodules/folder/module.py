@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from tqdm import tqdm
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.folder.classes import FolderClasses, check_count, classes_among, read_classes
+from datamodules.folder.classes import FolderClasses, check_count, check_ids, classes_among, read_classes
 from datamodules.folder.colour_masks import ColourFiles
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
@@ -152,6 +152,8 @@ class FolderDataModule(DomainDataModule):
             )
         with ThreadPoolExecutor() as threads:
             found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
+        for mask, ids in zip(masks, found, strict=True):
+            check_ids(ids, self.ignored_ids, mask)
         return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
