@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import decode_image
 from datamodules.reading.masks import IGNORE, decode_mask
@@ -205,7 +206,7 @@ class Cached:
     def __init__(self, source: Source, view: int | None = None) -> None:
         self.source = source
         self.view = view
-        with ThreadPoolExecutor() as threads:  # the decoders release the interpreter lock
+        with ThreadPoolExecutor(DECODERS) as threads:  # the decoders release the interpreter lock
             samples = threads.map(self._read, range(len(source)))
             self.samples = list(tqdm(samples, "decoding", len(source), unit="image", delay=5, leave=False))
 
