@@ -161,7 +161,8 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
     if by_name:
         others = {i: name for i, name in own.items() if name not in expected.values()}
     else:
-        others = {i: name for i, name in own.items() if expected.get(i) not in (name, default_name(i))}
+        unnamed = {i for i, name in own.items() if default_name(i) in (name, expected.get(i))}
+        others = {i: name for i, name in own.items() if i not in expected or not (i in unnamed or expected[i] == name)}
     if others:
         raise UserError(
             f"{root}: expected classes that the head was trained on, {described([*expected], [*expected.values()])}, "

@@ -33,7 +33,7 @@ from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Files, Source
-from src.core.errors import MissingFile
+from src.core.errors import MissingFile, UserError
 
 REPORT = "data.txt"  # in the run folder
 
@@ -56,7 +56,8 @@ class FolderDataModule(DomainDataModule):
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
         ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
-        mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
+        mask_ending: End of mask names, before the suffix, that image names lack: `_mask` for `a_mask.png`.
+        class_ids: The id in the masks of each of `class_names`; None numbers them 0, 1, …, ignored ids left out.
         shared: See `DataArguments`.
     """
 
@@ -66,14 +67,18 @@ class FolderDataModule(DomainDataModule):
         class_names: list[str] | None = None,
         ignored_ids: tuple[int, ...] = (255,),
         mask_ending: str = "",
+        class_ids: list[int] | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         if class_names is not None:
             check_count("class_names", len(class_names))
+        if class_ids is not None and (class_names is None or len({*class_ids}) != len(class_names)):
+            raise UserError(f"class_ids: expected an id of its own for each of class_names, found {class_ids}")
         self.root = Path(root)
         self.layout = FolderLayout(self.root)
         self.given_names = class_names
+        self.given_ids = class_ids
         self.ignored_ids = ignored_ids
         self.mask_ending = mask_ending
         self._expected: dict[int, str] | None = None  # id → name, of a trained head
@@ -138,6 +143,8 @@ class FolderDataModule(DomainDataModule):
         if self.described is not None:
             return self.described.ids
         if self.given_names is not None:
+            if self.given_ids is not None:
+                return self.given_ids
             most = len(self.given_names) + len(self.ignored_ids)
             return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
         masks = self.layout.mask_files(self.mask_ending)
