@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from datamodules.base import Colour, Split
 from datamodules.reading.archive_layouts import ADE20K
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
 
 # Names and colours in the order of the ids 1 to 150, colours as hexadecimal red, green and blue.

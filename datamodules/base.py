@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from datamodules.arguments import DataArguments
 from datamodules.batches import (
     LabelledPairs,
     SegmentationBatch,
@@ -23,8 +24,9 @@ from datamodules.batches import (
     collate_training,
     collate_views,
 )
-from datamodules.reading.checking import OnError, usable
-from datamodules.reading.images import IGNORE, list_images
+from datamodules.reading.checking import usable
+from datamodules.reading.listing import list_images
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
 from datamodules.sampling.clean_views import clean_views
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
@@ -32,7 +34,6 @@ from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.transforms.multi_crop import MultiViewCrop
-from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.distributed import process
 from src.core.errors import UserError
 
@@ -46,83 +47,18 @@ Colour = tuple[int, int, int]
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ()}
 
 
-class DomainDataModule(LightningDataModule, ABC):
+class DomainDataModule(DataArguments, LightningDataModule, ABC):
     """A data set for both stages.
 
-    A subclass names its classes and gives the images of a split; all else is the same for every data set.
-
-    Args:
-        task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
-            loaders yield `SegmentationBatch`.
-        batch_size: Images per batch and process; the set's size, if that is smaller.
-        size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
-        local_views: Number of local views (`pretrain`).
-        local_size: Side of the local views (`pretrain`).
-        transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
-        evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
-            Settings are chosen on the latter.
-        label_fraction: Share of the training images that `segment` trains on, drawn by `seed`; for one seed the 1 % lie
-            inside the 10 %.
-        extra: Further folders of images without labels, searched recursively, that `pretrain` sees besides the
-            training images.
-        on_error: What a file that cannot be used does: `raise`, at the first use; or `skip`, after one pass over all
-            files at the start, which names and counts them.
-        evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
-            time, for the model's inference to see as it likes.
-        predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
-        num_workers: Loader processes; 0 loads in the main process.
-        seed: Seed of order, crops and colours.
-        cache: Decode once and keep the images in memory, if they fit in 1 GiB.
-        max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
-            depends on a run's seed, in which the 10 lie among the 30; all if None.
+    A subclass names its classes and gives the images of a split; all else is the same for every data set. Its arguments
+    are those of `DataArguments`; a subclass with its own takes these as `**shared`.
     """
 
     ignore_index = IGNORE
 
-    def __init__(
-        self,
-        task: Literal["pretrain", "segment"] = "pretrain",
-        batch_size: int = 16,
-        size: int | tuple[int, int] = 224,
-        local_views: int = 0,
-        local_size: int = 96,
-        transforms: TrainingTransforms | None = None,
-        evaluate_on: Literal["val", "holdout"] = "val",
-        label_fraction: float = 1.0,
-        extra: list[Path] | None = None,
-        on_error: OnError = "raise",
-        evaluation: Literal["resized", "native"] = "resized",
-        predict_on: Path | None = None,
-        num_workers: int = 2,
-        seed: int = 0,
-        cache: bool = True,
-        max_images: int | None = None,
-    ) -> None:
-        super().__init__()
-        if task == "pretrain" and not isinstance(size, int):
-            raise UserError(f"size: expected the side of a square view for pre-training, found {size}")
-        if batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, found {batch_size}")
-        if not 0 < label_fraction <= 1:
-            raise UserError(f"label_fraction: expected a share in (0, 1], found {label_fraction}")
-        if max_images is not None and max_images < 1:
-            raise UserError(f"max_images: expected at least 1, or null for all, found {max_images}")
-        self.task = task
-        self.batch_size = batch_size
-        self.size = size
-        self.local_views = local_views
-        self.local_size = local_size
-        self.transforms = transforms
-        self.evaluate_on = evaluate_on
-        self.label_fraction = label_fraction
-        self.extra = [Path(folder) for folder in extra or ()]
-        self.on_error = on_error
-        self.evaluation = evaluation
-        self.predict_on = predict_on
-        self.num_workers = num_workers
-        self.seed = seed
-        self.cache = cache
-        self.max_images = max_images
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._listed: dict[Split, Source] = {}
         self._sources: dict[Split, Source] = {}
         self._predicted: Source | None = None
         self._resume_state = ResumeState()
@@ -141,6 +77,28 @@ class DomainDataModule(LightningDataModule, ABC):
     def ids(self) -> list[int]:
         """The id of each class in the data set's own mask files: what a predicted mask is written in."""
         return list(range(self.num_classes))
+
+    @property
+    def class_ids(self) -> list[int]:
+        """The data set's own id of each class, in the order of `class_names`."""
+        return list(self.ids)
+
+    def expect_classes(self, ids: Sequence[int], names: Sequence[str]) -> None:
+        """Check that the classes are those that a head was trained on.
+
+        Args:
+            ids: `class_ids` of the data that the head was trained on.
+            names: Their names.
+
+        Raises:
+            UserError: If this data set has other classes, with both lists.
+        """
+        if list(ids) != self.class_ids or list(names) != self.class_names:
+            raise UserError(
+                f"{type(self).__name__}: expected the classes that the head was trained on, {described(ids, names)}, "
+                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a head "
+                "on these"
+            )
 
     @property
     def submission(self) -> bool:
@@ -165,15 +123,29 @@ class DomainDataModule(LightningDataModule, ABC):
         """List the images that predictions are made for: the validation images, if the data set has no others."""
         return self.read("val")
 
+    def files(
+        self,
+        root: Path,
+        images: Sequence[Path],
+        masks: Sequence[Path] | None = None,
+        labels: Mapping[int, int] | None = None,
+    ) -> Files:
+        """Image files, with masks or without, stretched as the arguments say; see `Files`."""
+        return Files(root, images, masks, labels, self.stretch)
+
     def source(self, split: Split) -> Source:
         """The images of a split, as the job uses them, from memory where they are cached."""
         if split not in self._sources:
             self._sources[split] = self._prepared(split)
+            self._listed.pop(split)
         return self._sources[split]
 
     def setup(self, stage: str) -> None:
-        """List the files before training starts, so that a wrong path is reported at once."""
-        for split in _SPLITS[stage] if self.task == "segment" else ("train",):
+        """List the files of all splits, so that a wrong path is reported before any image is decoded."""
+        splits: tuple[Split, ...] = _SPLITS[stage] if self.task == "segment" else ("train",)
+        for split in splits:
+            self._list(split)
+        for split in splits:
             self.source(split)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -214,7 +186,7 @@ class DomainDataModule(LightningDataModule, ABC):
         """The images to predict."""
         if self._predicted is None:
             folder = self.predict_on
-            source = self.read_predict() if folder is None else Files(folder, list_images(folder))
+            source = self.read_predict() if folder is None else self.files(folder, list_images(folder))
             self._predicted = usable(source, labelled=True) if self.on_error == "skip" else source
         return self._predicted
 
@@ -254,8 +226,14 @@ class DomainDataModule(LightningDataModule, ABC):
     def _input_size(self) -> tuple[int, int]:
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
+    def _list(self, split: Split) -> Source:
+        """The images of a split, not decoded yet."""
+        if split not in self._listed:
+            self._listed[split] = self._labelled(split) if self.task == "segment" else self._unlabelled(split)
+        return self._listed[split]
+
     def _prepared(self, split: Split) -> Source:
-        source = self._labelled(split) if self.task == "segment" else self._unlabelled(split)
+        source = self._list(split)
         if self.on_error == "skip":
             source = usable(source, labelled=self.task == "segment")
         if not self.cache:
@@ -277,7 +255,7 @@ class DomainDataModule(LightningDataModule, ABC):
         source = self.read(split)
         if self.max_images is not None and self.max_images < len(source):
             source = Subset(source, subsample(len(source), self.max_images))
-        extra = [Files(folder, list_images(folder)) for folder in self.extra]
+        extra = [self.files(Path(folder), list_images(Path(folder))) for folder in self.extra or ()]
         return Concat([source, *extra]) if extra else source
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
@@ -298,6 +276,11 @@ class DomainDataModule(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
+
+
+def described(ids: Sequence[int], names: Sequence[str]) -> str:
+    """Classes as messages show them: `0 soil, 1 crop`."""
+    return ", ".join(f"{i} {name}" for i, name in zip(ids, names, strict=True))
 
 
 def _one_thread(worker: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.paired_folders import PairedFolders
 
 

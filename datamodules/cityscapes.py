@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.base import Split
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
-from datamodules.reading.sources import Files, Source
+from datamodules.reading.sources import Source
 
 VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 """Label ids that neither train nor count: vehicle and image borders, void, and classes too rare to judge."""
@@ -71,7 +71,7 @@ class CityscapesDataModule(SegmentationFolder):
     def read_predict(self) -> Source:
         """The test images; those of validation where the copy has no test images."""
         test = self.root / "leftImg8bit" / "test"
-        return Files(self.root, self.listed(test)) if test.is_dir() else super().read_predict()
+        return self.files(self.root, self.listed(test)) if test.is_dir() else super().read_predict()
 
     def _truth(self, split: Split) -> Path:
         return self.root / "gtFine" / split

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.base import Split
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.segmentation_folder import SegmentationFolder, pair_masks
-from datamodules.reading.sources import Files, Source
+from datamodules.reading.sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class LoveDADataModule(SegmentationFolder):
         places = self._places("Test")
         if not places:
             return super().read_predict()
-        return Files(self.root, [path for place in places for path in self.listed(place / "images_png")])
+        return self.files(self.root, [path for place in places for path in self.listed(place / "images_png")])
 
     def _places(self, split: str) -> list[Path]:
         """The folders of the two domains, as far as they are there; Rural comes first."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 from datamodules.ade20k import ADE20KDataModule
 from datamodules.base import Split
 from datamodules.reading.archive_layouts import PASCAL_CONTEXT
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.segmentation_folder import SegmentationFolder
 from src.core.errors import MissingFile
 

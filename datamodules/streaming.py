@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from datamodules.batches import ViewSample, collate_views
-from datamodules.reading.images import ImageError, list_images, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
 from src.core.errors import MissingFile, UserError

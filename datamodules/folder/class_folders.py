@@ -9,14 +9,16 @@ import colorsys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.reading.images import IGNORE, ImageError, list_images
-from datamodules.reading.sources import Files, Source
+from datamodules.reading.errors import ImageError
+from datamodules.reading.listing import list_images
+from datamodules.reading.masks import IGNORE
+from datamodules.reading.sources import Source
 from datamodules.scenes import ScenesDataModule
 from src.core.errors import MissingFile
 
@@ -56,41 +58,11 @@ class ClassFolders(DomainDataModule):
 
     Args:
         root: Folder that holds `train` and `val`.
-        task: See `DomainDataModule`, as all that follow; `segment` is the classification.
-        batch_size: Images per batch and process.
-        size: Side of the views, or (height, width) of the network's input.
-        local_views: Number of local views.
-        local_size: Side of the local views.
-        evaluate_on: `val` or `holdout`.
-        num_workers: Loader processes.
-        seed: Seed of all draws.
-        cache: Keep decoded images in memory.
+        shared: See `DataArguments`; the task `segment` is the classification.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        task: Literal["pretrain", "segment"] = "pretrain",
-        batch_size: int = 16,
-        size: int | tuple[int, int] = 224,
-        local_views: int = 0,
-        local_size: int = 96,
-        evaluate_on: Literal["val", "holdout"] = "val",
-        num_workers: int = 2,
-        seed: int = 0,
-        cache: bool = True,
-    ) -> None:
-        super().__init__(
-            task=task,
-            batch_size=batch_size,
-            size=size,
-            local_views=local_views,
-            local_size=local_size,
-            evaluate_on=evaluate_on,
-            num_workers=num_workers,
-            seed=seed,
-            cache=cache,
-        )
+    def __init__(self, root: Path, **shared: Any) -> None:
+        super().__init__(**shared)
         self.root = Path(root)
 
     @cached_property
@@ -121,7 +93,7 @@ class ClassFolders(DomainDataModule):
             raise ImageError(f"{folder}: {', '.join(sorted(unknown))} is no class of {self.root / 'train'}")
         files = list_images(folder)
         names = [path.relative_to(folder).parts[0] for path in files]
-        return Classified(Files(self.root, files), [self._classes.index(name) for name in names])
+        return Classified(self.files(self.root, files), [self._classes.index(name) for name in names])
 
 
 class SceneClasses(ScenesDataModule):

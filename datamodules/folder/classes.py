@@ -11,14 +11,16 @@ Ids in `ignored_ids` (255) need no entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from datamodules.base import Colour
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.base import Colour, described
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE, MOST, id_ranges
+from src.core.errors import UserError
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
 _NAMES = ("background", "foreground")  # what two ids most often are
@@ -57,6 +59,11 @@ class FolderClasses(NamedTuple):
     def ids(self) -> list[int]:
         """The id of each class in a mask; its own number where masks are coloured."""
         return [number if entry.id is None else entry.id for number, entry in enumerate(self.classes)]
+
+    @property
+    def ignored_ids(self) -> list[int]:
+        """Ids in a mask that neither train nor count."""
+        return [entry.id for entry in self.entries if entry.ignore and entry.id is not None]
 
     def _class(self, entry: FolderClass) -> int:
         return IGNORE if entry.ignore else self.classes.index(entry)
@@ -109,7 +116,7 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
     classes = sorted(set(found) - set(ignored))
     left_out = sorted(set(found) & set(ignored))
     if len(classes) < 2 and left_out:
-        names = _NAMES if len(found) == 2 else [f"class {i}" for i in sorted(found)]
+        names = _NAMES if len(found) == 2 else [default_name(i) for i in sorted(found)]
         entries = [f"- {{name: {name}, id: {i}}}" for name, i in zip(names, sorted(found), strict=True)]
         raise ImageError(
             f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
@@ -118,6 +125,64 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
         )
     check_count(f"{root}: masks", len(classes))
     return classes
+
+
+def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> None:
+    """Check that the ids of a mask, which no list of classes names, can be ids of classes.
+
+    Raises:
+        ImageError: Naming the mask and the ids that are negative or too large, if these are not ignored.
+    """
+    others = sorted(i for i in set(ids) - set(ignored) if not 0 <= i <= MOST)
+    if others:
+        raise ImageError(
+            f"{mask}: expected ids of classes, 0 to {MOST}, found {id_ranges(others)}; if these mark pixels without a "
+            f"label, as GIS tools write no data, ignore them: ignored_ids: {sorted({*ignored, *others})}"
+        )
+
+
+def default_name(i: int) -> str:
+    """The name of a class that nobody named."""
+    return f"class {i}"
+
+
+def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, str], by_name: bool) -> None:
+    """Compare the classes that a folder names with those that a head was trained on.
+
+    Args:
+        root: The folder.
+        own: Its classes, id → name.
+        expected: Those of the head.
+        by_name: Names alone say which class is which, as where masks are coloured.
+
+    Raises:
+        UserError: If a class is unknown to the head or named otherwise. Classes that nobody named fit any name.
+    """
+    if by_name:
+        others = {i: name for i, name in own.items() if name not in expected.values()}
+    else:
+        unnamed = {i for i, name in own.items() if default_name(i) in (name, expected.get(i))}
+        others = {i: name for i, name in own.items() if i not in expected or not (i in unnamed or expected[i] == name)}
+    if others:
+        raise UserError(
+            f"{root}: expected classes that the head was trained on, {described([*expected], [*expected.values()])}, "
+            f"found {described([*others], [*others.values()])}; correct class_names or classes.yaml, or leave them out "
+            "to take those of the head"
+        )
+
+
+def check_known(ids: Collection[int], expected: Mapping[int, str], mask: Path, ignored: Collection[int]) -> None:
+    """Check that a trained head knows the ids of a mask.
+
+    Raises:
+        ImageError: Naming the mask, its ids, and the classes of the head.
+    """
+    if others := sorted(set(ids) - expected.keys()):
+        raise ImageError(
+            f"{mask}: expected ids of classes that the head was trained on, "
+            f"{described([*expected], [*expected.values()])}, found {id_ranges(others)}; correct the mask, train a "
+            f"head with these classes, or ignore them: ignored_ids: {sorted({*ignored, *others})}"
+        )
 
 
 def check_count(place: str, count: int) -> None:
@@ -141,10 +206,12 @@ def _entry(entry: Any, place: str) -> FolderClass:
     given = entry.get("colour", entry.get("color"))
     if number is None and given is None:
         raise ImageError(f"{place}: expected an id or a colour, as in {example}, found neither")
-    if number is not None and (type(number) is not int or not 0 <= number < 2**16):
-        raise ImageError(f"{place}: expected an id from 0 to 65535, found {number!r}")
     if type(ignore) is not bool:
         raise ImageError(f"{place}: expected ignore to be true or false, found {ignore!r}")
+    if number is not None and (type(number) is not int or not (ignore or 0 <= number <= MOST)):
+        raise ImageError(
+            f"{place}: expected an id from 0 to {MOST}, or any whole number with ignore: true, found {number!r}"
+        )
     return FolderClass(entry["name"], number, None if given is None else _colour(given, place), ignore)
 
 

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour
-from datamodules.reading.images import IGNORE, ImageError, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import decode_image
 from datamodules.reading.lossy_formats import refuse_lossy
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files
+from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 
 
 class ColourFiles(Files):
@@ -22,17 +25,23 @@ class ColourFiles(Files):
         images: Image files.
         masks: The mask file of each image.
         colours: Colour in a mask → class, or `IGNORE`.
+        stretch: What becomes of images of more than 8 bits.
     """
 
     def __init__(
-        self, root: Path, images: Sequence[Path], masks: Sequence[Path], colours: Mapping[Colour, int]
+        self,
+        root: Path,
+        images: Sequence[Path],
+        masks: Sequence[Path],
+        colours: Mapping[Colour, int],
+        stretch: Stretch = WHOLE_RANGE,
     ) -> None:
-        super().__init__(root, images, masks, labels={})
+        super().__init__(root, images, masks, labels={}, stretch=stretch)
         self.colours = colours
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
+    def decoded_mask(self, index: int) -> tuple[NDArray[np.uint8], int]:
         assert self.masks is not None
-        return read_colour_mask(self.masks[index], self.colours)
+        return decode_colour_mask(self.masks[index], self.colours)
 
 
 def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.uint8]:
@@ -43,13 +52,19 @@ def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.ui
         colours: Colour in the file → class, or `IGNORE`.
 
     Returns:
-        uint8 `[h, w]`.
+        uint8 `[h, w]`, upright as the file's orientation says.
 
     Raises:
         ImageError: If the file is unreadable or lossy, or holds a colour that `colours` does not know.
     """
+    return decode_colour_mask(path, colours)[0]
+
+
+def decode_colour_mask(path: Path, colours: Mapping[Colour, int]) -> tuple[NDArray[np.uint8], int]:
+    """`read_colour_mask`, and the orientation that the file had."""
     refuse_lossy(path)
-    pixels = read_image(path).astype(np.int32)
+    decoded, orientation = decode_image(path)
+    pixels = decoded.astype(np.int32)
     packed = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]  # [h, w]
     present, where = np.unique(packed, return_inverse=True)
     table = np.full(len(present), IGNORE, np.uint8)
@@ -66,4 +81,4 @@ def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.ui
             f"{path}: expected only colours of classes.yaml, found {', '.join(map(str, unknown[:3]))}{more} as well; "
             "add them there, or correct the mask"
         )
-    return table[where.reshape(packed.shape)]
+    return table[where.reshape(packed.shape)], orientation

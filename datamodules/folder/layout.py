@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datamodules.base import Split
 from datamodules.folder.split_lists import listed
-from datamodules.reading.errors import is_file, is_folder
-from datamodules.reading.images import IMAGE_SUFFIXES, ImageError, list_images
+from datamodules.reading.errors import ImageError, is_file, is_folder
+from datamodules.reading.listing import IMAGE_SUFFIXES, list_images
 from datamodules.sampling.splits import holdout
 from src.core.errors import MissingFile
 

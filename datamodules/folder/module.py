@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import colorsys
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from tqdm import tqdm
 
-from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.folder.classes import FolderClasses, check_count, classes_among, read_classes
+from datamodules.base import Colour, DomainDataModule, Split, described
+from datamodules.folder.classes import (
+    FolderClasses,
+    check_count,
+    check_expected,
+    check_ids,
+    check_known,
+    classes_among,
+    default_name,
+    read_classes,
+)
 from datamodules.folder.colour_masks import ColourFiles
+from datamodules.folder.foreign_labels import foreign_labels
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
-from datamodules.reading.checking import OnError
-from datamodules.reading.errors import is_file, is_folder
-from datamodules.reading.images import ImageError, mask_ids
+from datamodules.reading.decoders import DECODERS
+from datamodules.reading.errors import ImageError, is_file, is_folder
+from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Files, Source
-from datamodules.transforms.segmentation import TrainingTransforms
-from src.core.errors import MissingFile
+from src.core.errors import MissingFile, UserError
 
 REPORT = "data.txt"  # in the run folder
 
@@ -46,22 +56,9 @@ class FolderDataModule(DomainDataModule):
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
         ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
-        mask_ending: What mask names have before their suffix and image names have not: `_mask` for `a_mask.png`.
-        task: See `DomainDataModule`, as all that follow.
-        batch_size: Images per batch and process.
-        size: Side of the views, or (height, width) of the segmentation network's input.
-        local_views: Number of local views.
-        local_size: Side of the local views.
-        transforms: What training images and masks go through.
-        evaluate_on: `val` or `holdout`.
-        label_fraction: Share of the training labels to use.
-        extra: Further folders of images for pre-training.
-        on_error: `raise` or `skip`.
-        evaluation: `resized` or `native`.
-        predict_on: Folder of images to predict.
-        num_workers: Loader processes.
-        seed: Seed of all draws.
-        cache: Keep decoded images in memory.
+        mask_ending: End of mask names, before the suffix, that image names lack: `_mask` for `a_mask.png`.
+        class_ids: The id in the masks of each of `class_names`; None numbers them 0, 1, …, ignored ids left out.
+        shared: See `DataArguments`.
     """
 
     def __init__(
@@ -70,75 +67,84 @@ class FolderDataModule(DomainDataModule):
         class_names: list[str] | None = None,
         ignored_ids: tuple[int, ...] = (255,),
         mask_ending: str = "",
-        task: Literal["pretrain", "segment"] = "pretrain",
-        batch_size: int = 16,
-        size: int | tuple[int, int] = 224,
-        local_views: int = 0,
-        local_size: int = 96,
-        transforms: TrainingTransforms | None = None,
-        evaluate_on: Literal["val", "holdout"] = "val",
-        label_fraction: float = 1.0,
-        extra: list[Path] | None = None,
-        on_error: OnError = "raise",
-        evaluation: Literal["resized", "native"] = "resized",
-        predict_on: Path | None = None,
-        num_workers: int = 2,
-        seed: int = 0,
-        cache: bool = True,
+        class_ids: list[int] | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            task=task,
-            batch_size=batch_size,
-            size=size,
-            local_views=local_views,
-            local_size=local_size,
-            transforms=transforms,
-            evaluate_on=evaluate_on,
-            label_fraction=label_fraction,
-            extra=extra,
-            on_error=on_error,
-            evaluation=evaluation,
-            predict_on=predict_on,
-            num_workers=num_workers,
-            seed=seed,
-            cache=cache,
-        )
+        super().__init__(**shared)
         if class_names is not None:
             check_count("class_names", len(class_names))
+        if class_ids is not None and (class_names is None or len({*class_ids}) != len(class_names)):
+            raise UserError(f"class_ids: expected an id of its own for each of class_names, found {class_ids}")
         self.root = Path(root)
         self.layout = FolderLayout(self.root)
         self.given_names = class_names
+        self.given_ids = class_ids
         self.ignored_ids = ignored_ids
         self.mask_ending = mask_ending
+        self._expected: dict[int, str] | None = None  # id → name, of a trained head
 
     @cached_property
     def described(self) -> FolderClasses | None:
-        """What `classes.yaml` says; None where there is none, or names are given."""
+        """Content of `classes.yaml`; None where there is none, or names are given."""
         path = self.root / "classes.yaml"
         return read_classes(path) if self.given_names is None and is_file(path) else None
 
     @property
     def class_names(self) -> list[str]:
-        if self.described is not None:
-            return [entry.name for entry in self.described.classes]
-        return self.given_names or [f"class {i}" for i in self.ids]
+        if self._expected is not None:
+            return list(self._expected.values())
+        return self._own_names or [default_name(i) for i in self.ids]
 
     @property
     def palette(self) -> list[Colour]:
         """The colours of `classes.yaml`; else hues a golden angle apart, so that neighbours in id differ."""
-        given = [entry.colour for entry in self.described.classes] if self.described else [None] * self.num_classes
-        return [colour or _colour(i) for i, colour in enumerate(given)]
+        given = {entry.name: entry.colour for entry in self.described.classes} if self.described else {}
+        return [given.get(name) or _colour(i) for i, name in enumerate(self.class_names)]
 
-    @cached_property
+    @property
     def ids(self) -> list[int]:
-        """The id of each class in the mask files.
+        """The id of each class in the mask files; those of the trained head, once it has said them.
 
         Raises:
             ImageError: If neither names nor masks say what the classes are, or masks hold one class and ignored ids.
         """
+        return self._own_ids if self._expected is None else list(self._expected)
+
+    def expect_classes(self, ids: Sequence[int], names: Sequence[str]) -> None:
+        """Read masks as the head was trained: its ids and names, whatever other ids this folder holds.
+
+        Classes that the masks lack are listed as absent when the masks are read. A folder without names takes those of
+        the head, so that prediction needs none.
+
+        Args:
+            ids: `class_ids` of the data that the head was trained on.
+            names: Their names.
+
+        Raises:
+            UserError: If `class_names` or `classes.yaml` name classes that the head does not know, or name them
+                otherwise. Ids in masks that the head does not know are an `ImageError` when these are read.
+        """
+        expected = dict(zip(ids, names, strict=True))
+        if self._own_names is not None:
+            by_name = self.described is not None and bool(self.described.by_colour)
+            check_expected(self.root, dict(zip(self._own_ids, self._own_names, strict=True)), expected, by_name)
+        if self._expected != expected:
+            self._expected = expected
+            self._listed.clear()
+            self._sources.clear()
+
+    @property
+    def _own_names(self) -> list[str] | None:
+        """The names that the user gave."""
+        return self.given_names if self.described is None else [entry.name for entry in self.described.classes]
+
+    @cached_property
+    def _own_ids(self) -> list[int]:
         if self.described is not None:
             return self.described.ids
         if self.given_names is not None:
+            if self.given_ids is not None:
+                return self.given_ids
             most = len(self.given_names) + len(self.ignored_ids)
             return [i for i in range(most) if i not in self.ignored_ids][: len(self.given_names)]
         masks = self.layout.mask_files(self.mask_ending)
@@ -146,12 +152,14 @@ class FolderDataModule(DomainDataModule):
             ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
             elsewhere = self.layout.masks_elsewhere()
             instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
+            labels = foreign_labels(self.root)
             raise ImageError(
-                f"{self.root}: expected masks{ending} that say what the classes are, found {instead} "
-                "give class_names or classes.yaml"
+                f"{self.root}: expected masks{ending} that say what the classes are, found "
+                + (labels or f"{instead} give class_names or classes.yaml")
             )
-        with ThreadPoolExecutor() as threads:
-            found = list(tqdm(threads.map(self._ids_of, masks), "masks", len(masks), unit="file", delay=5, leave=False))
+        found = self._ids_in(masks)
+        for mask, ids in zip(masks, found, strict=True):
+            check_ids(ids, self.ignored_ids, mask)
         return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
@@ -165,35 +173,65 @@ class FolderDataModule(DomainDataModule):
 
     def read_predict(self) -> Source:
         """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
-        return Files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
+        return self.files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
 
     def _files(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.task == "pretrain":
             if is_folder(masks):
-                return Files(self.root, self.layout.images(split))
+                return self.files(self.root, self.layout.images(split))
             if elsewhere := self.layout.masks_elsewhere():
                 warnings.warn(
                     f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
                     "it if it holds masks, which would be left out, or even be taken for images",
                     stacklevel=1,  # from here, so that it is shown once, whichever split is read
                 )
-            return Files(self.root, self.layout.all_images(split))
+            return self.files(self.root, self.layout.all_images(split))
         files = self.layout.images(split)
         if not is_folder(masks):
             elsewhere = self.layout.masks_elsewhere()
-            found = f"{elsewhere}; rename it if it holds them" if elsewhere else "nothing"
+            found = f"{elsewhere}; rename it if it holds them" if elsewhere else foreign_labels(self.root) or "nothing"
             raise MissingFile(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
-                f"found {found}; without masks only job: pretrain and predict are possible"
+                f"found {found}; without masks only task: pretrain and predict are possible"
             )
         paired = pair_masks(
             files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending, on_error=self.on_error
         )
         if self.described is not None and self.described.by_colour:
-            return ColourFiles(self.root, files, paired, self.described.by_colour)
-        classes = {i: c for c, i in enumerate(self.ids)} if self.described is None else self.described.by_id
-        return Files(self.root, files, paired, dict.fromkeys(self.ignored_ids, self.ignore_index) | classes)
+            return ColourFiles(self.root, files, paired, self._by_colour(), self.stretch)
+        if self._expected is not None:
+            self._compare(split, paired)
+        classes = {i: c for c, i in enumerate(self.ids)}
+        ignored = self.ignored_ids if self.described is None else (*self.ignored_ids, *self.described.ignored_ids)
+        return self.files(self.root, files, paired, dict.fromkeys(ignored, self.ignore_index) | classes)
+
+    def _by_colour(self) -> dict[Colour, int]:
+        """Colour in the masks → class, in the order of `class_names`."""
+        assert self.described is not None
+        names = self.class_names
+        return {
+            entry.colour: self.ignore_index if entry.ignore else names.index(entry.name)
+            for entry in self.described.entries
+            if entry.colour is not None
+        }
+
+    def _compare(self, split: Split, masks: list[Path]) -> None:
+        """Compare the ids in masks with the classes of a trained head, before any image is decoded."""
+        assert self._expected is not None
+        there = set()
+        ignored = {*self.ignored_ids, *(self.described.ignored_ids if self.described else ())} - self._expected.keys()
+        for mask, ids in zip(masks, self._ids_in(masks), strict=True):
+            check_known(ids - ignored, self._expected, mask, self.ignored_ids)
+            there |= ids
+        absent = {i: name for i, name in self._expected.items() if i not in there}
+        if absent:
+            rank_zero_info(f"{self.root}: {split}: absent classes: {described(list(absent), list(absent.values()))}")
+
+    def _ids_in(self, masks: list[Path]) -> list[set[int]]:
+        with ThreadPoolExecutor(DECODERS) as threads:
+            found = threads.map(self._ids_of, masks)
+            return list(tqdm(found, "masks", len(masks), unit="file", delay=5, leave=False))
 
     def _ids_of(self, mask: Path) -> set[int]:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 
 class _Line(NamedTuple):

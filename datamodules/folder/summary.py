@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.decoders import DECODERS
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files
 
 AT_MOST = 500  # images decoded, evenly spread: a minute at most for photographs, however large the folder
@@ -38,7 +40,7 @@ def summarise(split: str, files: Files, class_names: Sequence[str]) -> str:
             return None, counts, str(error)
         return (image.shape[1], image.shape[0]), counts, None
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(DECODERS) as threads:
         found = list(threads.map(look, looked))
     sizes = np.array([size for size, _, _ in found if size is not None]).reshape(-1, 2)
     problems = [problem for _, _, problem in found if problem is not None]

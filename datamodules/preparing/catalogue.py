@@ -11,7 +11,7 @@ from datamodules.preparing.downloading import Download
 from datamodules.preparing.pascal_annotation import write_pascal_context
 from datamodules.preparing.recipe import WORK, Archive, Preparation, Split
 from datamodules.reading import archive_layouts
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 
 
 def moved(pattern: str, to: str) -> Callable[[str], str | None]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datamodules.preparing.png import write_png
-from datamodules.reading.images import IGNORE, ImageError, mask_ids, read_mask
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE, mask_ids, read_mask
 
 # label id of each train id, in their order: road, sidewalk, building, wall, fence, pole, traffic light, traffic sign,
 # vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle (cityscapesScripts, labels.py)

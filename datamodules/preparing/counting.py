@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.preparing.recipe import Naming, Part, Preparation, Split
-from datamodules.reading.images import IMAGE_SUFFIXES, ImageError
+from datamodules.reading.errors import ImageError
+from datamodules.reading.listing import IMAGE_SUFFIXES
 
 
 class Shortfall(NamedTuple):

@@ -9,7 +9,8 @@ import yaml
 
 from datamodules.preparing.png import write_png
 from datamodules.preparing.recipe import WORK
-from datamodules.reading.images import ImageError, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
 
 COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
 

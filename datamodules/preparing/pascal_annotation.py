@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datamodules.preparing.png import write_png
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 # ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
 # which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them

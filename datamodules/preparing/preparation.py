@@ -21,7 +21,7 @@ from datamodules.preparing.downloading import check, digest, fetch
 from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from src.core.errors import MissingFile, UserError
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
 from datamodules.preparing.recipe import Preparation, Split
-from datamodules.reading.images import IGNORE, ImageError, mask_ids, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.masks import IGNORE, mask_ids
 from src.core.errors import MissingFile
 
 _NAMED = 5  # bad files that a message names

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.reading.images import ImageError
+from datamodules.reading.decoders import DECODERS
+from datamodules.reading.errors import ImageError
 from datamodules.reading.sources import Source, Subset
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ def usable(source: Source, labelled: bool) -> Source:
         return None
 
     bad: dict[int, ImageError] = {}
-    with ThreadPoolExecutor() as threads, tqdm(total=len(source), desc="checking", unit="image", delay=5) as bar:
+    with (
+        ThreadPoolExecutor(DECODERS) as threads,
+        tqdm(total=len(source), desc="checking", unit="image", delay=5) as bar,
+    ):
         for start in range(0, len(source), _AT_ONCE):  # the decoders release the interpreter lock
             places = range(start, min(start + _AT_ONCE, len(source)))
             bad |= {i: error for i, error in zip(places, threads.map(problem, places), strict=True) if error}

@@ -9,6 +9,7 @@ from PIL import Image
 
 from datamodules.reading.errors import ImageError
 
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "HEIF": "HEIC", "AVIF": "AVIF"}  # Pillow's names
 _JPEG_IN_TIFF = frozenset({"jpeg", "tiff_jpeg"})  # Pillow's names
 
 
@@ -24,8 +25,8 @@ def refuse_lossy(path: Path) -> None:
             compression = file.info.get("compression")
     except Exception:
         return  # whoever reads it says what is wrong
-    if kind in ("JPEG", "MPO") or compression in _JPEG_IN_TIFF or (kind == "WEBP" and _is_lossy_webp(path)):
-        found = "JPEG" if kind != "WEBP" else "lossy WebP"
+    if kind in _LOSSY or compression in _JPEG_IN_TIFF or (kind == "WEBP" and _is_lossy_webp(path)):
+        found = _LOSSY.get(kind or "", "JPEG") if kind != "WEBP" else "lossy WebP"
         raise ImageError(
             f"{path}: expected a mask in a lossless format, found {found}, which changes ids at every edge; "
             "save the original labels as PNG (a copy of this file as PNG would keep the wrong ids)"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.reading.checking import OnError
-from datamodules.reading.images import ImageError, list_images
-from datamodules.reading.sources import Files, Source
-from datamodules.transforms.segmentation import TrainingTransforms
+from datamodules.reading.errors import ImageError
+from datamodules.reading.listing import list_images
+from datamodules.reading.sources import Source
 from src.core.errors import MissingFile
 
 
@@ -20,22 +20,7 @@ class SegmentationFolder(DomainDataModule):
 
     Args:
         root: Folder that holds the data set; its layout is the subclass's.
-        task: See `DomainDataModule`, as all that follow.
-        batch_size: Images per batch and process.
-        size: Side of the views, or (height, width) of the segmentation network's input.
-        local_views: Number of local views.
-        local_size: Side of the local views.
-        transforms: What training images and masks go through.
-        evaluate_on: `val` or `holdout`.
-        label_fraction: Share of the training labels to use.
-        extra: Further folders of images for pre-training.
-        on_error: `raise` or `skip`.
-        evaluation: `resized` or `native`.
-        predict_on: Folder of images to predict.
-        num_workers: Loader processes.
-        seed: Seed of all draws.
-        cache: Keep decoded images in memory.
-        max_images: Images of the data set that pre-training sees at most.
+        shared: See `DataArguments`.
     """
 
     CLASSES: ClassVar[dict[str, Colour]]
@@ -45,44 +30,8 @@ class SegmentationFolder(DomainDataModule):
     LAYOUT: ClassVar[str]
     """What the folder should hold, for whoever gave another one."""
 
-    def __init__(
-        self,
-        root: Path,
-        task: Literal["pretrain", "segment"] = "pretrain",
-        batch_size: int = 16,
-        size: int | tuple[int, int] = 224,
-        local_views: int = 0,
-        local_size: int = 96,
-        transforms: TrainingTransforms | None = None,
-        evaluate_on: Literal["val", "holdout"] = "val",
-        label_fraction: float = 1.0,
-        extra: list[Path] | None = None,
-        on_error: OnError = "raise",
-        evaluation: Literal["resized", "native"] = "resized",
-        predict_on: Path | None = None,
-        num_workers: int = 2,
-        seed: int = 0,
-        cache: bool = True,
-        max_images: int | None = None,
-    ) -> None:
-        super().__init__(
-            task=task,
-            batch_size=batch_size,
-            size=size,
-            local_views=local_views,
-            local_size=local_size,
-            transforms=transforms,
-            evaluate_on=evaluate_on,
-            label_fraction=label_fraction,
-            extra=extra,
-            on_error=on_error,
-            evaluation=evaluation,
-            predict_on=predict_on,
-            num_workers=num_workers,
-            seed=seed,
-            cache=cache,
-            max_images=max_images,
-        )
+    def __init__(self, root: Path, **shared: Any) -> None:
+        super().__init__(**shared)
         self.root = Path(root)
 
     @property
@@ -121,8 +70,8 @@ class SegmentationFolder(DomainDataModule):
     def read(self, split: Split) -> Source:
         images = self.images(split)
         if self.task == "pretrain":
-            return Files(self.root, images)
-        return Files(self.root, images, self.masks(split, images), self.labels(split))
+            return self.files(self.root, images)
+        return self.files(self.root, images, self.masks(split, images), self.labels(split))
 
     def listed(self, folder: Path) -> list[Path]:
         """The images below a folder of the data set.

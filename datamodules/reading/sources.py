@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import bisect
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.reading.images import IGNORE, ImageError, read_image, read_mask
+from datamodules.reading.decoders import DECODERS
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import decode_image
+from datamodules.reading.masks import IGNORE, decode_mask
 from datamodules.reading.path_list import Listing
+from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +55,7 @@ class Files:
         images: Image files.
         masks: The mask file of each image; None where nothing is labelled.
         labels: id in a mask file → class, or `IGNORE`.
+        stretch: What becomes of images of more than 8 bits.
     """
 
     def __init__(
@@ -57,12 +64,15 @@ class Files:
         images: Sequence[Path],
         masks: Sequence[Path] | None = None,
         labels: Mapping[int, int] | None = None,
+        stretch: Stretch = WHOLE_RANGE,
     ) -> None:
         assert masks is None or (len(masks) == len(images) and labels is not None)
         self.root = root
         self.images = Listing(root, images)
         self.masks = None if masks is None else Listing(root, masks)
         self.labels = labels or {}
+        self.stretch = stretch
+        self._turned_alone = torch.zeros(1, dtype=torch.bool).share_memory_()  # one warning over all workers
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,34 +81,55 @@ class Files:
         return self.images[index].relative_to(self.root).as_posix()
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        return read_image(self.images[index])
+        return decode_image(self.images[index], self.stretch)[0]
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and mask.
+        """Image and mask, each upright.
 
         Raises:
             ImageError: If a file is unusable, or the mask is not of the image's size.
         """
-        image = self.image(index)
+        image, turned = decode_image(self.images[index], self.stretch)
         if self.masks is None:
             return image, np.full(image.shape[:2], IGNORE, np.uint8)
-        mask = self.mask(index)
+        mask, mask_turned = self.decoded_mask(index)
         if image.shape[:2] != mask.shape:
-            raise ImageError(
-                f"{self.masks[index]}: expected a mask of its image's size, {image.shape[1]}×{image.shape[0]} "
-                f"({self.images[index]}), found {mask.shape[1]}×{mask.shape[0]}; make both the same size "
-                "(resize masks without interpolation)"
+            raise ImageError(self._other_size(index, image.shape[:2], mask.shape, turned, mask_turned))
+        if turned != 1 and mask_turned == 1 and not self._turned_alone:
+            self._turned_alone.fill_(True)
+            warnings.warn(
+                f"{self.root}: {self.name(index)} has an EXIF orientation ({turned}) and its mask has none, as may "
+                "others; masks are taken to be drawn on the photograph as it is shown. If they are drawn on its pixels "
+                "as stored, remove the orientation from the photographs (exiftool -Orientation= FILE)",
+                stacklevel=2,
             )
         return image, mask
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask file of an image, as classes.
+    def decoded_mask(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """The mask of an image, as upright classes, and the orientation that its file had.
 
         Raises:
             ImageError: If it is unusable.
         """
         assert self.masks is not None
-        return read_mask(self.masks[index], self.labels)
+        return decode_mask(self.masks[index], self.labels)
+
+    def _other_size(
+        self, index: int, image: tuple[int, ...], mask: tuple[int, ...], turned: int, mask_turned: int
+    ) -> str:
+        assert self.masks is not None
+        found = (
+            f"{self.masks[index]}: expected a mask of its image's size, {image[1]}×{image[0]} "
+            f"({self.images[index]}), found {mask[1]}×{mask[0]}"
+        )
+        if image == mask[::-1] and (turned >= 5) != (mask_turned >= 5):
+            one, other = ("image", "mask") if turned >= 5 else ("mask", "image")
+            return (
+                f"{found}; the {one} is turned by its EXIF orientation ({max(turned, mask_turned)}), the {other} is "
+                f"not: they fit as they are stored, so remove the orientation from the {one} (exiftool -Orientation= "
+                "FILE)"
+            )
+        return f"{found}; make both the same size (resize masks without interpolation)"
 
 
 class Subset:
@@ -175,7 +206,7 @@ class Cached:
     def __init__(self, source: Source, view: int | None = None) -> None:
         self.source = source
         self.view = view
-        with ThreadPoolExecutor() as threads:  # the decoders release the interpreter lock
+        with ThreadPoolExecutor(DECODERS) as threads:  # the decoders release the interpreter lock
             samples = threads.map(self._read, range(len(source)))
             self.samples = list(tqdm(samples, "decoding", len(source), unit="image", delay=5, leave=False))
 

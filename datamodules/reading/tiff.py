@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,29 @@ def is_installed() -> bool:
     return find_spec("rasterio") is not None
 
 
+def is_tiff(path: Path) -> bool:
+    """Return True for a file that begins as TIFFs do."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, both byte orders
+
+
+def read_bands(path: Path) -> NDArray[Any]:
+    """All bands as they are stored: `[h, w]` of a file with one, else `[h, w, bands]`.
+
+    Raises:
+        DecompressionBombError: If it has more pixels than Pillow's limit, before any is read.
+    """
+    with _opened(path) as file:
+        bands = np.moveaxis(file.read(), 0, 2)
+    return bands[..., 0] if bands.shape[2] == 1 else bands
+
+
+def count_bands(path: Path) -> int:
+    """How many bands a TIFF has."""
+    with _opened(path) as file:
+        return int(file.count)
+
+
 def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
     """The bands that the file marks as red, green and blue; else its three, or its only one three times.
 
@@ -29,15 +54,9 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
         UserError: If the file has other bands than these.
         DecompressionBombError: If it has more pixels than Pillow's limit, before any is read.
     """
-    import rasterio
     from rasterio.enums import ColorInterp
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # its place on earth is not asked for
-        file = rasterio.open(path)
-    with file:
-        if Image.MAX_IMAGE_PIXELS and file.width * file.height > 2 * Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError(f"{file.width * file.height} pixels")
+    with _opened(path) as file:
         marked = {colour: band for band, colour in enumerate(file.colorinterp, start=1)}
         colours = [
             marked[colour] for colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if colour in marked
@@ -50,3 +69,16 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
         if len(colours) < 3:
             colours = [1, 1, 1] if file.count == 1 else [1, 2, 3]
         return np.moveaxis(file.read(colours), 0, 2), file.nodata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # its place on earth is not asked for
+        file = rasterio.open(path)
+    with file:
+        if Image.MAX_IMAGE_PIXELS and file.width * file.height > 2 * Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(f"{file.width * file.height} pixels")
+        yield file

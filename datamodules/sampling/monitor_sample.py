@@ -18,7 +18,7 @@ from datamodules.batches import (
     collate_evaluation,
     collate_views,
 )
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from datamodules.reading.sources import Source
 from datamodules.sampling.splits import holdout
 from datamodules.transforms.multi_crop import MultiViewCrop

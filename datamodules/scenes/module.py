@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.reading.checking import OnError
 from datamodules.reading.sources import Source
 from datamodules.scenes.objects import paint_scene
-from datamodules.transforms.segmentation import TrainingTransforms
 
 CLASSES: dict[str, Colour] = {
     "soil": (178, 140, 100),
@@ -62,21 +59,7 @@ class ScenesDataModule(DomainDataModule):
         val_images: Number of validation scenes.
         side: Of a scene, pixels.
         world: Seed of the scenes; `seed` only draws crops and order, so that runs share their data.
-        task: See `DomainDataModule`, as all that follow.
-        batch_size: Images per batch and process.
-        size: Side of the views, or (height, width) of the segmentation network's input.
-        local_views: Number of local views.
-        local_size: Side of the local views.
-        transforms: What training images and masks go through.
-        evaluate_on: `val` or `holdout`.
-        label_fraction: Share of the training labels to use.
-        extra: Further folders of images for pre-training.
-        on_error: `raise` or `skip`, of files in `extra`.
-        evaluation: `resized` or `native`.
-        predict_on: Folder of images to predict.
-        num_workers: Loader processes.
-        seed: Seed of all draws but the scenes'.
-        cache: Keep painted scenes in memory.
+        shared: See `DataArguments`.
     """
 
     def __init__(
@@ -85,39 +68,9 @@ class ScenesDataModule(DomainDataModule):
         val_images: int = 60,
         side: int = 256,
         world: int = 0,
-        task: Literal["pretrain", "segment"] = "pretrain",
-        batch_size: int = 16,
-        size: int | tuple[int, int] = 224,
-        local_views: int = 0,
-        local_size: int = 96,
-        transforms: TrainingTransforms | None = None,
-        evaluate_on: Literal["val", "holdout"] = "val",
-        label_fraction: float = 1.0,
-        extra: list[Path] | None = None,
-        on_error: OnError = "raise",
-        evaluation: Literal["resized", "native"] = "resized",
-        predict_on: Path | None = None,
-        num_workers: int = 2,
-        seed: int = 0,
-        cache: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            task=task,
-            batch_size=batch_size,
-            size=size,
-            local_views=local_views,
-            local_size=local_size,
-            transforms=transforms,
-            evaluate_on=evaluate_on,
-            label_fraction=label_fraction,
-            extra=extra,
-            on_error=on_error,
-            evaluation=evaluation,
-            predict_on=predict_on,
-            num_workers=num_workers,
-            seed=seed,
-            cache=cache,
-        )
+        super().__init__(**shared)
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

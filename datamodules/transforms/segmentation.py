@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 
 # cropping comes first: it keeps albumentations from asking the network for news
 from datamodules.transforms.multi_crop import albumentations

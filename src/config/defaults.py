@@ -63,17 +63,18 @@ def defaults(class_path: str) -> Config:
     initialiser = next(
         (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None
     )
+    inherited: Config = {}
+    if initialiser is None or initialiser.args.kwarg is not None:  # `**shared` are arguments of the bases
+        for base in reversed(found.bases):
+            inherited |= defaults(known.get(ast.unparse(base), ""))
     if initialiser is not None:
-        return {argument: _described(value, known) for argument, value in _arguments(initialiser.args)}
+        return inherited | {argument: _described(value, known) for argument, value in _arguments(initialiser.args)}
     fields = {
         node.target.id: _described(node.value, known)
         for node in found.body
         if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name)
         if not ast.unparse(node.annotation).startswith("ClassVar")  # a constant is no argument
     }
-    inherited: Config = {}
-    for base in reversed(found.bases):
-        inherited |= defaults(known.get(ast.unparse(base), ""))
     return inherited | fields
 
 

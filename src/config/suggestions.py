@@ -199,15 +199,25 @@ def _is_not_imported(class_path: str) -> bool:
 
 
 def accepted_arguments(class_path: Any) -> set[str] | None:
-    """Names of the arguments, or None where they cannot be known (no such class, ``**kwargs``, or no signature)."""
+    """Names of the arguments, or None where they cannot be known (no such class, or no signature).
+
+    ``**kwargs`` stand for the arguments of the next base.
+    """
     found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
     if not isinstance(found, type):
         return None
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except ValueError:  # a class written in C
-        return None
-    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
+    names: set[str] = set()
+    for kind in found.__mro__[:-1]:
+        if (initialiser := vars(kind).get("__init__")) is None:
+            continue
+        try:
+            parameters = [*inspect.signature(initialiser).parameters.values()][1:]
+        except ValueError:  # a class written in C
+            return None
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names
+    return None
 
 
 def _class_paths() -> list[str]:

@@ -26,9 +26,17 @@ CLASSES = [
 @pytest.mark.parametrize("class_path", CLASSES)
 def test_names_are_those_of_the_signature(class_path: str) -> None:
     module, _, name = class_path.rpartition(".")
-    parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
-    with_default = {item.name for item in parameters if item.default is not item.empty}
-    assert set(defaults(class_path)) == with_default
+    assert set(defaults(class_path)) == with_default(getattr(import_module(module), name))
+
+
+def with_default(kind: type) -> set[str]:
+    """Names of the arguments with a default; `**shared` stand for those of the bases."""
+    parameters = inspect.signature(kind).parameters.values()
+    named = {item.name for item in parameters if item.default is not item.empty}
+    if any(item.kind is item.VAR_KEYWORD for item in parameters):
+        for base in kind.__bases__:
+            named |= with_default(base)
+    return named
 
 
 def test_values_are_source_text() -> None:

@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from src.config.suggestions import nearest
 from src.core.errors import CommandLineError, one_message, user_message
 

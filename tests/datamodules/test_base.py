@@ -17,7 +17,7 @@ from torch import Tensor
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.batches import SegmentationBatch
 from datamodules.folder import FolderDataModule
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from datamodules.reading.paired_folders import PairedFolders
 from datamodules.reading.sources import Cached, Source
 from datamodules.transforms.segmentation import TrainingTransforms

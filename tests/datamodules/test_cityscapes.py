@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.cityscapes import TRAIN_IDS, VOID_IDS, CityscapesDataModule
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from tests.datamodules import miniatures
 
 

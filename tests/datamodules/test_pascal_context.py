@@ -9,7 +9,7 @@ import pytest
 
 from datamodules.pascal_context import PascalContextDataModule
 from datamodules.preparing.pascal_annotation import CATEGORIES
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from tests.datamodules import miniatures
 
 

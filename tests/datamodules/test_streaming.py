@@ -12,7 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from datamodules.reading.images import ImageError, list_images, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
 from datamodules.streaming import StreamingDataModule, _decoded, write_chunks
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datamodules.folder.class_folders import ClassFolders, SceneClasses
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 
 def write(folder: Path, name: str, colour: int) -> None:

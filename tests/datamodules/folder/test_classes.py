@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.folder.classes import FolderClass, classes_among, read_classes
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 
 def test_entries_keep_their_order_and_ignored_ones_are_no_classes(tmp_path: Path) -> None:
@@ -42,8 +42,8 @@ def test_one_class_beside_ignored_ids_is_refused(tmp_path: Path) -> None:
         ("- soil", "entry 1: expected {name: soil, id: 0} or"),
         ("- {name: a, id: 1}\n- {name: b, idd: 2}", "entry 2: expected {name: soil, id: 0} or"),
         ("- {name: a}", "entry 1: expected an id or a colour.*found neither"),
-        ("- {name: a, id: -1}", "entry 1: expected an id from 0 to 65535, found -1"),
-        ("- {name: a, id: true}", "expected an id from 0 to 65535, found True"),
+        ("- {name: a, id: -1}", "entry 1: expected an id from 0 to 65535, .* found -1"),
+        ("- {name: a, id: true}", "expected an id from 0 to 65535, .* found True"),
         ("- {name: a, colour: [1, 2, 256]}", "entry 1: expected a colour as .*found .1, 2, 256"),
         ("- {name: a, colour: red}", "expected a colour as .*found 'red'"),
         ("- {name: a, id: 1, ignore: maybe}", "expected ignore to be true or false, found 'maybe'"),

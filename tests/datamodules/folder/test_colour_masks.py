@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.folder.colour_masks import read_colour_mask
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from tests.datamodules.pictures import gradient, save
 
 

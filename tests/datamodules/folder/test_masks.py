@@ -11,7 +11,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from datamodules.folder import FolderDataModule
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from datamodules.folder import FolderDataModule
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from datamodules.reading.sources import Files
 from tests.coloured_blocks import trainer
 from tests.datamodules import miniatures

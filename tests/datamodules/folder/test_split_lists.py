@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.folder.split_lists import listed
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 
 BASE = Path("/data/images")
 IMAGES = [BASE / name for name in ("a.png", "deep/ä.jpg", "deep/c.d.tif")]

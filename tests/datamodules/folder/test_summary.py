@@ -9,7 +9,7 @@ from PIL import Image
 
 from datamodules.folder import summary as module
 from datamodules.folder.summary import summarise
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Files
 from tests.datamodules.pictures import gradient, save
 

@@ -12,7 +12,8 @@ from datamodules.preparing import cityscapes_labels
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.cityscapes_labels import write_train_ids
 from datamodules.preparing.preparation import prepare
-from datamodules.reading.images import IGNORE, ImageError
+from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import save
 from tests.datamodules.preparing.miniature_catalogue import small

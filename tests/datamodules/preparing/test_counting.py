@@ -11,7 +11,7 @@ import pytest
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.counting import shortfalls
 from datamodules.preparing.preparation import prepare
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save
 from tests.datamodules.preparing.local_server import LocalServer, serving

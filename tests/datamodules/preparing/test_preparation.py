@@ -15,7 +15,7 @@ from PIL import Image
 
 from datamodules.preparing.catalogue import CATALOGUE
 from datamodules.preparing.preparation import MANIFEST, prepare
-from datamodules.reading.images import ImageError
+from datamodules.reading.errors import ImageError
 from src.__main__ import main
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, labelled_folder, save

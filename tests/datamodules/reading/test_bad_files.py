@@ -23,7 +23,9 @@ from datamodules.cwfid import CWFIDDataModule
 from datamodules.folder import FolderDataModule
 from datamodules.loveda import LoveDADataModule
 from datamodules.pascal_context import PascalContextDataModule
-from datamodules.reading.images import ImageError, list_images, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
 from datamodules.scenes import ScenesDataModule
 from tests.datamodules import miniatures
 from tests.datamodules.pictures import gradient, save

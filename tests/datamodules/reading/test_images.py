@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.reading.images import IGNORE, ImageError, list_images, mask_ids, read_image, read_mask
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
+from datamodules.reading.masks import IGNORE, mask_ids, read_mask
 from tests.datamodules.pictures import gradient, save
 
 

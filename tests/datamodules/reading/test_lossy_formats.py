@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.reading.images import ImageError, mask_ids
+from datamodules.reading.errors import ImageError
 from datamodules.reading.lossy_formats import refuse_lossy
+from datamodules.reading.masks import mask_ids
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from datamodules.reading import tiff as geotiff
-from datamodules.reading.images import ImageError, read_image
+from datamodules.reading.errors import ImageError
+from datamodules.reading.images import read_image
 
 rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datamodules.reading.images import IGNORE
+from datamodules.reading.masks import IGNORE
 from datamodules.transforms.segmentation import PAD, TrainingTransforms, largest_share, photometric_distortion
 from tests.datamodules.pictures import gradient
 

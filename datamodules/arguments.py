@@ -1,0 +1,84 @@
+"""The arguments that every data module shares: defined here, checked here, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datamodules.reading.checking import OnError
+from datamodules.reading.stretching import Stretch
+from datamodules.transforms.segmentation import TrainingTransforms
+from src.core.errors import UserError
+
+
+@dataclass(eq=False, repr=False)
+class DataArguments:
+    """Arguments of all data modules; a subclass takes them as `**shared` beside its own.
+
+    Args:
+        task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
+            loaders yield `SegmentationBatch`.
+        batch_size: Images per batch and process; the set's size, if that is smaller.
+        size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
+        local_views: Number of local views (`pretrain`).
+        local_size: Side of the local views (`pretrain`).
+        transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
+        evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
+            Settings are chosen on the latter.
+        label_fraction: Share of the training images that `segment` trains on, drawn by `seed`; for one seed the 1 % lie
+            inside the 10 %.
+        extra: Further folders of images without labels, searched recursively, that `pretrain` sees besides the
+            training images.
+        on_error: How to handle unreadable files: `raise`, at the first use; or `skip`, after one pass over all files
+            at the start, which names and counts them.
+        evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
+            time, for the model's inference to see as it likes.
+        predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
+        num_workers: Loader processes; 0 loads in the main process.
+        seed: Seed of order, crops and colours.
+        cache: Decode once and keep the images in memory, if they fit in 1 GiB.
+        max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
+            depends on a run's seed, in which the 10 lie among the 30; all if None.
+        percentiles: Low and high percentile, such as [1, 99], of each image of more than 8 bits that become 0 and 255;
+            None takes its smallest and largest value.
+        range: Low and high value that become 0 and 255 in all images of more than 8 bits; instead of `percentiles`.
+    """
+
+    task: Literal["pretrain", "segment"] = "pretrain"
+    batch_size: int = 16
+    size: int | tuple[int, int] = 224
+    local_views: int = 0
+    local_size: int = 96
+    transforms: TrainingTransforms | None = None
+    evaluate_on: Literal["val", "holdout"] = "val"
+    label_fraction: float = 1.0
+    extra: list[Path] | None = None
+    on_error: OnError = "raise"
+    evaluation: Literal["resized", "native"] = "resized"
+    predict_on: Path | None = None
+    num_workers: int = 2
+    seed: int = 0
+    cache: bool = True
+    max_images: int | None = None
+    percentiles: tuple[float, float] | None = None
+    range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()  # Lightning's data module, which comes after this class in the order of bases
+        if self.task == "pretrain" and not isinstance(self.size, int):
+            raise UserError(f"size: expected the side of a square view for pre-training, found {self.size}")
+        sides = (self.size,) if isinstance(self.size, int) else self.size
+        if min(*sides, self.local_size) < 1:
+            raise UserError(f"size and local_size: expected pixels, found {self.size} and {self.local_size}")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size: expected at least 1, found {self.batch_size}")
+        if min(self.num_workers, self.local_views) < 0:
+            raise UserError(
+                f"num_workers and local_views: expected 0 or more, found {self.num_workers} and {self.local_views}"
+            )
+        if not 0 < self.label_fraction <= 1:
+            raise UserError(f"label_fraction: expected a share in (0, 1], found {self.label_fraction}")
+        if self.max_images is not None and self.max_images < 1:
+            raise UserError(f"max_images: expected at least 1, or null for all, found {self.max_images}")
+        self.stretch = Stretch(self.percentiles, self.range)

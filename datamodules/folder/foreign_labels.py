@@ -1,0 +1,49 @@
+"""Labels beside images that are no masks: COCO and labelme polygons, YOLO text files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from datamodules.reading.listing import files_below
+
+_HEAD = 65536  # bytes of a file that are looked at
+_FILES = 1000  # files that are looked at: one of a kind is enough to say what they are
+_YOLO = re.compile(r"(\d+( -?\d*\.?\d+(e-?\d+)?){4,}\s*)+")
+
+
+def foreign_labels(root: Path) -> str:
+    """Name the first labels below a folder that would have to be drawn as masks, and how; empty if there are none."""
+    candidates = (path for path in files_below(root) if path.suffix.lower() in (".json", ".txt"))
+    for path, _ in zip(candidates, range(_FILES), strict=False):
+        if kind := _kind(path):
+            return (
+                f"{path}, which holds {kind}; draw these as masks first, a PNG for each image in {root / 'masks'} in "
+                f"which a pixel holds the id of its class ({_HOW[kind]})"
+            )
+    return ""
+
+
+_HOW = {
+    "COCO annotations": "pycocotools: COCO(file).annToMask(annotation)",
+    "labelme polygons": "labelme: labelme_export_voc or labelme2voc.py",
+    "YOLO labels": "cv2.fillPoly for polygons; boxes alone are no masks",
+}
+
+
+def _kind(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8", "replace")
+    if path.suffix.lower() == ".txt":
+        first = head[: head.rfind("\n")] if len(head) == _HEAD else head
+        return "YOLO labels" if _YOLO.fullmatch(first.strip()) else ""
+    if '"shapes"' in head and '"imagePath"' in head + _tail(path):
+        return "labelme polygons"
+    named = [f'"{key}"' in head + _tail(path) for key in ("images", "annotations", "categories")]
+    return "COCO annotations" if sum(named) >= 2 else ""
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _HEAD))
+        return file.read().decode("utf-8", "replace")

@@ -1,0 +1,57 @@
+"""The image files below a folder, and the files that are none."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from datamodules.reading import heif
+from datamodules.reading.errors import ImageError, is_file, is_folder, refuse_folder
+from src.core.errors import MissingFile
+
+_ALWAYS = {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".gif", ".jp2"}
+IMAGE_SUFFIXES = frozenset(_ALWAYS | (heif.HEIF_SUFFIXES if heif.is_installed() else set()))
+
+
+def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
+    """All image files below a folder, sorted; hidden ones are left out; linked folders are not entered, but warned of.
+
+    Args:
+        folder: Where to look.
+        exclude: Names of folders, directly below `folder`, that are not entered.
+
+    Raises:
+        MissingFile: If the folder does not exist.
+        ImageError: If it holds no image, or it or a folder above or below may not be read.
+    """
+    if not is_folder(folder):
+        raise MissingFile(f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}")
+    found: list[Path] = []
+    links: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=refuse_folder):
+        folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
+        found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
+        links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
+    if links:
+        warnings.warn(
+            f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} first; "
+            "put the folders themselves in their place to use the images in them",
+            stacklevel=1,  # from here, so that it is shown once, whoever lists the folder again
+        )
+    if not found:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise ImageError(f"{folder}: expected images ({kinds}) in it or its subfolders, found none")
+    return sorted(found)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, images or not; hidden folders and linked ones are not entered.
+
+    Raises:
+        ImageError: If a folder may not be read.
+    """
+    for place, folders, files in os.walk(folder, onerror=refuse_folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield from (Path(place, f) for f in sorted(files))

@@ -1,0 +1,58 @@
+"""Pixel values as a file stores them, where Pillow would give others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_SAMPLE_FORMAT = 339  # TIFF tag: 1 unsigned, 2 signed, 3 floating point
+_PORTABLE = re.compile(rb"P[2356](?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+(\d+)\s")
+
+
+def bits(file: Image.Image, path: Path) -> int:
+    """Bits of the deepest channel of an opened file, which Pillow may cut to 8."""
+    if file.mode.startswith(("I", "F")):
+        return 16 if file.mode.startswith("I;16") else 32
+    head = _head(path)
+    if file.format == "PNG":
+        return head[24]  # bit depth in the IHDR chunk
+    if file.format == "PPM":
+        return _largest(head).bit_length()
+    if file.format == "JPEG2000":
+        size = head.find(b"\xff\x4f\xff\x51")  # start of the codestream, then the marker SIZ
+        return (head[size + 42] & 0x7F) + 1 if 0 <= size < len(head) - 42 else 8
+    return int(np.max(getattr(file, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)))
+
+
+def grey_values(file: Image.Image, path: Path) -> NDArray[Any]:
+    """The values of a decoded file; of a palette its indices.
+
+    Pillow gives signed bytes and 32 unsigned bits of a TIFF with the wrong sign, and stretches a PGM to 255.
+    """
+    values: NDArray[Any] = np.asarray(file)
+    if values.ndim != 2:
+        return values
+    tags: Any = getattr(file, "tag_v2", None)
+    if tags is not None:
+        kind = int(np.max(tags.get(_BITS_PER_SAMPLE, 8))), int(np.max(tags.get(_SAMPLE_FORMAT, 1)))
+        return values.view({(8, 2): np.int8, (32, 1): np.uint32}.get(kind, values.dtype))
+    if file.format == "PPM" and file.mode != "1" and (most := _largest(_head(path))) not in (255, 65535):
+        return np.rint(values * (most / (65535 if most > 255 else 255))).astype(np.uint16)
+    return values
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2048)
+
+
+def _largest(head: bytes) -> int:
+    """The value that is white in a PGM or PPM; 255 where the file names none."""
+    found = _PORTABLE.match(head)
+    return int(found[1]) if found else 255
