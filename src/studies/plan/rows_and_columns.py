@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from src.config.composition import Config
 from src.config.suggestions import nearest
-from src.config.yaml_reader import Config
 from src.core.errors import UserError
 from src.core.names import path_part
 

@@ -40,8 +40,9 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from src.config.composition import Config, laid_over, lookup, override
 from src.config.suggestions import nearest
-from src.config.yaml_reader import Config, laid_over, lookup, override, read
+from src.config.yaml_reader import read
 from src.core.errors import UserError
 from src.core.names import path_part
 from src.studies.plan.cells import Cell, Spot, config_digest
