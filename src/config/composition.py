@@ -4,7 +4,7 @@
     trainer: {default_root_dir: runs/pretrain-camvid-dino}
 
 Each file is laid over the ones before it, and what a file says itself over all that it extends. Paths are relative to
-the file that names them.
+the file that names them. A mapping within a file may extend others as well.
 """
 
 import os
@@ -20,7 +20,7 @@ EXTENDS = "extends"
 
 
 def compose(path: Path, read_file: Callable[[Path], Config], above: tuple[Path, ...] = ()) -> Config:
-    """Read a configuration file and all that it extends.
+    """Read a configuration file and all that it, or a mapping in it, extends.
 
     Args:
         path: The file.
@@ -34,18 +34,29 @@ def compose(path: Path, read_file: Callable[[Path], Config], above: tuple[Path, 
     here = path.resolve()
     if here in above:
         raise UserError(f"{above[-1]}: {EXTENDS} {path}, which extends this file")
-    own = dict(read_file(path))
-    named = own.pop(EXTENDS, [])
-    names = [named] if isinstance(named, str) else named
+
+    def composed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [composed(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        own = {key: composed(item) for key, item in value.items() if key != EXTENDS}
+        result: Config = {}
+        for name in _names(path, value.get(EXTENDS, [])):
+            file = Path(os.path.normpath(path.parent / name))
+            if not file.is_file():
+                raise MissingFile(f"{path}: {EXTENDS} {name}, but there is no file {file}")
+            result = laid_over(result, compose(file, read_file, (*above, here)))
+        return laid_over(result, own)
+
+    return dict(composed(read_file(path)))
+
+
+def _names(path: Path, value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: {EXTENDS} should be a path or a list of paths, found {named!r}")
-    result: Config = {}
-    for name in names:
-        file = Path(os.path.normpath(path.parent / name))
-        if not file.is_file():
-            raise MissingFile(f"{path}: {EXTENDS} {name}, but there is no file {file}")
-        result = laid_over(result, compose(file, read_file, (*above, here)))
-    return laid_over(result, own)
+        raise UserError(f"{path}: {EXTENDS} should be a path or a list of paths, found {value!r}")
+    return names
 
 
 def laid_over(below: Config, above: Config) -> Config:

@@ -19,6 +19,12 @@ def test_files_are_laid_over_each_other_in_order_and_the_own_content_last(tmp_pa
     assert read(tmp_path / "x.yaml") == {"a": 1, "b": {"c": 2, "d": 1, "e": 3, "f": 3}, "g": 4}
 
 
+def test_a_mapping_in_a_file_may_extend_others(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("b: 1\nc: 1")
+    (tmp_path / "x.yaml").write_text("a: {extends: base.yaml, c: 2}\nd: [{extends: base.yaml}]")
+    assert read(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": [{"b": 1, "c": 1}]}
+
+
 def test_a_file_may_be_extended_twice_but_not_by_itself(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("x: 1")
     (tmp_path / "b.yaml").write_text("extends: a.yaml")
