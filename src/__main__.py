@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("src.cli", "evaluate on the validation split"),
     "test": ("src.cli", "evaluate on the test split and write evaluation.json"),
     "predict": ("src.cli", "predict masks for images"),
+    "list": ("src.commands.list_experiments", "list the experiments that come with this project, and what they cost"),
     "prepare": ("src.commands.prepare", "download, convert and verify a data set, or say how to get it"),
     "publish": ("src.commands.publish", "copy a study's tables and numbers from runs/ to results/"),
     "ledger": ("src.commands.ledger", "check that every result in README and docs is what results/ says"),

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -26,8 +27,9 @@ from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
 from src.config.trained_head import drop_lost_adapter, recorded
+from src.config.yaml_reader import quoted, read
 from src.core.checkpoint_files import checkpoint_exists
-from src.core.errors import CommandLineError, MissingFile
+from src.core.errors import CommandLineError, MissingFile, UserError
 from src.monitoring.divergence import DivergenceGuard
 from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
@@ -73,6 +75,15 @@ class Parser(LightningArgumentParser):
         if isinstance(lightning_class, type) and nested_key not in INJECTED:
             self.groups_of_classes[nested_key] = lightning_class
         return super().add_lightning_class_args(lightning_class, nested_key, *args, **options)
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **options: Any) -> Namespace:
+        """Parse a configuration; that of a file comes from the one YAML reader, with the files that it extends."""
+        if path:  # relative to the file's folder, which jsonargparse works in meanwhile
+            try:
+                content = quoted(read(Path(path)))
+            except UserError as error:
+                raise CommandLineError(str(error)) from error
+        return super().parse_string(content, path, *args, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise CommandLineError(message) from ex

@@ -38,8 +38,11 @@ DATA_OF = {
     "src.commands.prepare": "datamodules.preparing",
     "src.commands.inspect": "datamodules.reading",
 }
-# datamodules import src.core; the one yaml reader serves classes.yaml as well.
-CORE_OF = {"datamodules.folder.classes": "src.config.yaml_reader"}
+# datamodules import src.core; the one yaml reader serves the yaml files among the data as well.
+CORE_OF = {
+    "datamodules.folder.classes": "src.config.yaml_reader",
+    "datamodules.preparing.cwfid_annotation": "src.config.yaml_reader",
+}
 # Imports within functions: the package's public names, the commands, and what only some runs need.
 LAZY = ("src.__main__", "src.commands")
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")])

@@ -15,11 +15,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from datamodules.base import Colour, described
 from datamodules.reading.errors import ImageError
 from datamodules.reading.masks import IGNORE, MOST, id_ranges
+from src.config.yaml_reader import load
 from src.core.errors import UserError
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
@@ -76,11 +75,9 @@ def read_classes(path: Path) -> FolderClasses:
         ImageError: Naming the file, the entry and what is wrong with it.
     """
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ImageError(
-            f"{path}: expected a list of classes in YAML, found: {' '.join(str(error).split())}"
-        ) from error
+        entries = load(path)
+    except UserError as error:
+        raise ImageError(f"{path}: expected a list of classes in YAML; {error}") from error
     if not isinstance(entries, list) or not entries:
         raise ImageError(f"{path}: expected a list of entries such as {{name: soil, id: 0}}, found {entries!r}")
     read = FolderClasses([_entry(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, 1)])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from datamodules.preparing.png import write_png
 from datamodules.preparing.recipe import WORK
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
+from src.config.yaml_reader import load
 
 COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
 
@@ -28,7 +28,7 @@ def write_cwfid(archive: Path, root: Path) -> None:
         ImageError: If an annotation has another colour, or a file of the split is not there.
     """
     raw = root / WORK / "raw"
-    split = yaml.safe_load((raw / "train_test_split.yaml").read_text())
+    split = load(raw / "train_test_split.yaml")
     numbers = {"train": set(split["train"]), "val": set(split["test"]) - set(split["train"])}
     for name, members in numbers.items():
         for number in sorted(members):

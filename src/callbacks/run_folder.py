@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+
+from src.config.yaml_reader import parse
+from src.core.atomic_files import write_text
 
 # of the trainer's arguments, those that decide what is learned
 _LEARNING = ("max_steps", "max_epochs", "limit_train_batches", "accumulate_grad_batches", "precision")
@@ -46,12 +48,13 @@ class RunFolder(SaveConfigCallback):
         kept = self.config.clone()
         kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
         text = self.parser.dump(kept, skip_none=False, format="yaml")
+        resolved = parse(text, "config.yaml")
         if hasattr(pl_module, "config_hash"):
-            pl_module.config_hash = config_hash(yaml.safe_load(text))  # type: ignore[assignment]
-        (folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml")).write_text(text)
+            pl_module.config_hash = config_hash(resolved)  # type: ignore[assignment]
+        write_text(folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml"), text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams({"config": yaml.safe_load(text)})
+                logger.log_hyperparams({"config": resolved})
 
 
 def config_hash(config: dict[str, Any]) -> str:

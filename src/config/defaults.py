@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 from src.core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

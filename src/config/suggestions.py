@@ -13,9 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from src.config.class_sources import loaded, locate
+from src.config.composition import laid_over
+from src.config.yaml_reader import read
+from src.core.errors import MissingFile, UserError
 
 _SUBCLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 _PACKAGES = ("src", "datamodules")
@@ -48,16 +49,12 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
     config: dict[str, Any] = {}
     for path in _config_files(arguments):
         try:
-            content = yaml.safe_load(Path(path).read_text())
-        except OSError:
-            return f"--config {path}: no such file"
-        except yaml.YAMLError as error:
-            return f"{path} is not valid yaml: {' '.join(str(error).split())}"
-        if not isinstance(content, dict):
-            return f"{path} holds no configuration: expected keys such as model, data and trainer"
+            content = read(Path(path))
+        except UserError as error:
+            return f"--config {error}" if isinstance(error, MissingFile) else str(error)
         for found in _misspelt(content, known):
             return f"{path}: {found}"
-        _merge(config, content)
+        config = laid_over(config, content)
     for flag, value in _flags(arguments):
         for found in _misspelt_flag(flag, value, config, known):
             return found
@@ -67,7 +64,7 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
 def place(arguments: Sequence[str], value: str) -> str:
     """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
     for path in _config_files(arguments):
-        for key in _keys_of(value, yaml.safe_load(Path(path).read_text())):
+        for key in _keys_of(value, read(Path(path))):
             return f"{path}: {key}: "
     return next((f"--{flag}: " for flag, given in _flags(arguments) if given is not None and value in given), "")
 
@@ -91,14 +88,6 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         if re.match(r"--?[A-Za-z_]", word):
             flag, equals, value = word.lstrip("-").partition("=")
             yield flag, value if equals else after
-
-
-def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> None:
-    for key, value in update.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = value
 
 
 def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
@@ -221,11 +210,14 @@ def accepted_arguments(class_path: Any) -> set[str] | None:
 
 
 def _class_paths() -> list[str]:
-    """Every class of this project by its dotted path, read from the sources without importing them."""
+    """Every class of this project by its dotted path, the package's where it exports the class; nothing is imported."""
     found = []
     for file in [*(_ROOT / "src").rglob("*.py"), *(_ROOT / "datamodules").rglob("*.py")]:
         module = ".".join(file.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found += [f"{module}.{name}" for name in re.findall(r"^class ([A-Za-z]\w*)", file.read_text(), re.MULTILINE)]
+        package = file.with_name("__init__.py")
+        exported = set(re.findall(r"\w+", package.read_text())) if package.is_file() else set()
+        for name in re.findall(r"^class ([A-Za-z]\w*)", file.read_text(), re.MULTILINE):
+            found.append(f"{module.rpartition('.')[0] if name in exported else module}.{name}")
     return found
 
 

@@ -1,24 +1,63 @@
-"""Configurations as plain dictionaries: read, override by dotted key, and reduce to what decides a result."""
+"""The one YAML reader: strict files in, plain values out."""
 
-import hashlib
-import json
 import re
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from src.config.composition import Config, compose
 from src.config.renamed import current_config
+from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
 
-Config = dict[str, Any]
+LARGEST = 100_000  # values that a file may hold, aliases written out
+_TEXT_ONLY = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 with floats as people write them: `5e-4` is a number, not a word."""
+    """YAML 1.1 with numbers as people write them, dates as text, and neither duplicate keys nor tags.
+
+    `5e-4` is a number. An anchor may be used again, but not within itself.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected a plain value, found the tag {event.tag}; remove it", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"expected each key once, found {key.value!r} again; keep one of them", key.start_mark
+                )
+            seen.add(name)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        node.value = list({(key.tag, str(key.value)): (key, value) for key, value in node.value}.values())
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > LARGEST:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected at most {LARGEST:,} values, aliases written out", node.start_mark
+            )
+        return node
 
 
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TEXT_ONLY]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -27,99 +66,97 @@ Loader.add_implicit_resolver(
     list("-+0123456789."),
 )
 
-# What may change without changing a number. A key ends here with all that lies below it.
-WITHOUT_EFFECT = (
-    "trainer.default_root_dir",
-    "trainer.logger",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-    "trainer.enable_checkpointing",
-    "trainer.log_every_n_steps",
-    "trainer.profiler",
-    "ckpt_path",
-    "data.init_args.root",
-    "data.init_args.num_workers",
-    "data.init_args.pin_memory",
-    "data.init_args.persistent_workers",
-    "data.init_args.prefetch_factor",
-)
+
+def parse(text: str, name: str) -> Any:
+    """Read a YAML document.
+
+    Args:
+        text: The document.
+        name: Its file, for messages.
+
+    Raises:
+        UserError: Naming the file and the line.
+    """
+    try:
+        return yaml.load(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{name} is not valid yaml{line}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not valid yaml: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"{name} is not valid yaml: expected values nested less deeply") from None
+    except ValueError as error:  # of a constructor, such as an integer of too many digits
+        raise UserError(f"{name} is not valid yaml: {error}") from error
+
+
+def load(path: Path) -> Any:
+    """Read whatever value a YAML file holds.
+
+    Raises:
+        MissingFile: If there is no such file.
+        UserError: If it is not UTF-8 text or not YAML.
+    """
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such file. Configurations are in experiments/")
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected UTF-8 text, found the byte {error.object[error.start]:#04x}") from error
 
 
 def read(path: Path) -> Config:
-    """The mapping in a yaml file.
+    """Read a configuration with the files that it extends; old class paths and keys become the current ones.
 
     Raises:
-        MissingFile: if there is no such file.
-        UserError: if it is not yaml, or not a mapping.
+        MissingFile: If it, or a file that it extends, is not there.
+        UserError: If one of them is not YAML or not a mapping, or if they extend each other in a circle.
     """
-    if not path.is_file():
-        raise MissingFile(f"{path}: no such file. Configurations lie in experiments/")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
+    return compose(path, _mapping)
+
+
+def _mapping(path: Path) -> Config:
+    content = load(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} should hold a mapping of keys to values, found {type(content).__name__}")
     return dict(current_config(content))
 
 
 def write(path: Path, config: Config) -> None:
-    """Writes a mapping as yaml, keys in their own order."""
-    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write a mapping as YAML, keys in their own order."""
+    write_text(path, yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
-def override(config: Config, changes: Config) -> Config:
-    """A copy of `config` with each dotted key of `changes` set; dictionaries on the way are made where they lack."""
-    result = deepcopy(config)
-    for dotted, value in changes.items():
-        place = result
-        *parents, last = dotted.split(".")
-        for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                place[parent] = {}
-            place = place[parent]
-        place[last] = deepcopy(value)
-    return result
+def quoted(config: Config) -> str:
+    """Return a mapping as YAML with every text in quotes, so that readers with other rules take it for the same."""
+    return yaml.dump(config, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
 
 
-def laid_over(below: Config, above: Config) -> Config:
-    """A copy of `below` with the keys of `above`, mapping by mapping; other values are replaced."""
-    result = deepcopy(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = laid_over(result[key], value) if both else deepcopy(value)
-    return result
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `Loader` would not read as text."""
 
 
-def lookup(config: Config, dotted: str, default: Any = None) -> Any:
-    """The value at a dotted key, or `default`."""
-    place: Any = config
-    for part in dotted.split("."):
-        if not isinstance(place, dict) or part not in place:
-            return default
-        place = place[part]
-    return place
+class _QuotingDumper(yaml.SafeDumper):
+    """Quotes every text."""
 
 
-def without_effect(config: Config) -> Config:
-    """A copy of `config` that keeps only what decides a result."""
-
-    def kept(place: Any, prefix: str) -> Any:
-        if not isinstance(place, dict):
-            return place
-        return {
-            key: kept(value, f"{prefix}{key}.")
-            for key, value in place.items()
-            if f"{prefix}{key}" not in WITHOUT_EFFECT
-        }
-
-    return dict(kept(config, ""))
+_Dumper.yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
+_QuotingDumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
 
 
-def digest(content: Any, length: int = 16) -> str:
-    """A hash of anything that JSON can hold, the same for the same content in any order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """The number of values below a node, an alias counted as often as it is used."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise yaml.constructor.ConstructorError(
+                None, None, "expected an anchor that is not used within itself", node.start_mark
+            )
+        return known[id(node)]
+    known[id(node)] = 0
+    children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    below = 0 if isinstance(node, yaml.ScalarNode) else sum(_size(child, known) for child in children)
+    known[id(node)] = 1 + below
+    return known[id(node)]

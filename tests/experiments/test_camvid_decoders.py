@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.cli import main as run
-from src.config.yaml_reader import override, write
+from src.config.composition import override
+from src.config.yaml_reader import write
 from src.studies.plan.study import Study
 from tests.command_line import ROOT
 from tests.datamodules.miniatures import paired

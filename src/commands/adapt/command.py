@@ -16,7 +16,8 @@ from src.cli import main as run
 from src.commands.adapt.settings import choose, cpu_flags
 from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
-from src.config.yaml_reader import Config, override, read, write
+from src.config.composition import Config, override
+from src.config.yaml_reader import read, write
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.errors import CommandLineError, UserError
 from src.explanation.before_after import write_pictures

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 
 
 @dataclass(frozen=True)

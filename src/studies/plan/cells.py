@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from src.config.composition import Config
 from src.config.defaults import completed
-from src.config.yaml_reader import Config, digest, without_effect
+from src.config.hashing import digest, without_effect
 from src.core.errors import MissingFile
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.

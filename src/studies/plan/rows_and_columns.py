@@ -4,10 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from src.config.composition import Config
 from src.config.suggestions import nearest
-from src.config.yaml_reader import Config
 from src.core.errors import UserError
 from src.core.names import path_part
+from src.studies.plan.changes import CHANGES, check_changes
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Row:
 
     name: str
     label: str
-    pretrain: Config | None = field(default_factory=dict)  # `config` and `set`; None means no pre-training
-    evaluate: Config = field(default_factory=dict)  # `config` and `set`
+    pretrain: Config | None = field(default_factory=dict)  # `config`, `with` and `set`; None means no pre-training
+    evaluate: Config = field(default_factory=dict)  # `config`, `with` and `set`
     both: Config = field(default_factory=dict)
     at: float | None = None  # where the row lies on the study's axis
 
@@ -27,8 +28,8 @@ class Column:
     """One measurement: a data set, how to evaluate on it, and the number to show.
 
     Attributes:
-        changes: Overrides of the evaluation.
-        pretrain: Overrides of the pre-training, where a column is also another start (`table-inits`).
+        changes: Changes of the evaluation, `with` and `set`.
+        pretrain: Changes of the pre-training, where a column is also another start (`table-inits`).
         paper: Published values by row, in the unit of the column.
         optional: Leave the column out where its data set is not there.
         adapted_on: The data set that the rows are pre-trained on; `data` itself if empty.
@@ -89,16 +90,16 @@ def read_row(where: str, name: str, content: Config) -> Row:
     allow(where, content, ("label", "pretrain", "evaluate", "set", "at"))
     pretrain = content.get("pretrain", {})
     if pretrain is not None:
-        allow(f"{where}, pretrain", pretrain, ("config", "set"))
+        allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
     evaluate = content.get("evaluate") or {}
-    allow(f"{where}, evaluate", evaluate, ("config", "set"))
+    allow(f"{where}, evaluate", evaluate, ("config", *CHANGES))
     return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {}, content.get("at"))
 
 
 def read_column(where: str, name: str, content: Config) -> Column:
     """A column from its mapping in the yaml."""
-    keys = ("label", "data", "config", "metric", "seeded", "set", "pretrain", "paper", "optional", "adapted_on")
-    allow(where, content, keys)
+    keys = ("label", "data", "config", "metric", "seeded", "pretrain", "paper", "optional", "adapted_on")
+    allow(where, content, (*keys, *CHANGES))
     for key in ("data", "config"):
         if not isinstance(content.get(key), str):
             raise UserError(f"{where}: needs `{key}`, found {content.get(key)!r}")
@@ -106,7 +107,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
         if key == "data" or content.get(key, "") != "":  # an empty `adapted_on` is the data itself
             path_part(content[key], f"{where}, {key}")
     pretrain = content.get("pretrain") or {}
-    allow(f"{where}, pretrain", pretrain, ("set",))
+    allow(f"{where}, pretrain", pretrain, CHANGES)
     paper = content.get("paper") or {}
     if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
         raise UserError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
@@ -118,8 +119,8 @@ def read_column(where: str, name: str, content: Config) -> Column:
         config=content["config"].format(data=content["data"]),
         metric=content.get("metric", "miou"),
         seeded=bool(content.get("seeded", True)),
-        changes=content.get("set") or {},
-        pretrain=pretrain.get("set") or {},
+        changes={key: content[key] for key in CHANGES if key in content},
+        pretrain=pretrain,
         paper={row: float(value) for row, value in paper.items()},
         optional=bool(content.get("optional", False)),
         adapted_on=adapted_on,
@@ -127,9 +128,10 @@ def read_column(where: str, name: str, content: Config) -> Column:
 
 
 def allow(where: str, content: Any, keys: Collection[str]) -> None:
-    """Refuses anything but a mapping of known keys."""
+    """Refuse anything but a mapping of known keys, with changes of the right form."""
     if not isinstance(content, dict):
         raise UserError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
     for key in content:
         if key not in keys:
             raise UserError(f"{where}: no key `{key}`{nearest(str(key), keys)}")
+    check_changes(where, content)

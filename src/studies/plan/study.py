@@ -12,16 +12,23 @@
     rows:
       frozen: {label: Frozen, pretrain: null}     # null: no pre-training
       glare: {label: GLARE}
+      dino: {label: DINO, pretrain: {with: experiments/methods/dino.yaml}}
       global: {label: Global only, pretrain: {set: {model.init_args.objectives.local.init_args.weight: 0}}}
     columns:
       linear: {label: Linear decoder, data: camvid, config: experiments/segment/camvid/linear.yaml, metric: miou}
-      knn: {label: 30-NN, data: camvid, config: experiments/segment/camvid/knn.yaml, seeded: false}
+      knn:
+        label: Dense 30-NN
+        data: camvid
+        config: experiments/segment/{data}/linear.yaml
+        with: experiments/heads/small/neighbours.yaml
+        seeded: false
 
 `adapted_on: camvid` in a column whose `data` is another set measures forgetting: the rows are pre-trained on CamVid,
 and the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
 columns as curves over the rows.
 
-A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, or `evaluate.set`.
+Wherever a study may `set` keys it may also lay files over the configuration first, `with` a path or a list of paths.
+A row may also `set` keys of both stages, and name another `pretrain.config` or `evaluate.config`.
 `seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
 column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the
 column out where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no
@@ -31,7 +38,8 @@ The same study at several sizes: `scales: {mini: …, paper: …}` holds, under 
 the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
 share their scales name a file of them instead: `scales: experiments/scales.yaml`.
 
-Files are looked up from the folder that the command is run in.
+Files are looked up from the folder that the command is run in, except those of `extends`, which makes a study of others
+as it does any configuration (`src.config.composition`).
 """
 
 import os
@@ -40,11 +48,13 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from src.config.composition import Config, laid_over, lookup
 from src.config.suggestions import nearest
-from src.config.yaml_reader import Config, laid_over, lookup, override, read
+from src.config.yaml_reader import read
 from src.core.errors import UserError
 from src.core.names import path_part
 from src.studies.plan.cells import Cell, Spot, config_digest
+from src.studies.plan.changes import CHANGES, changed
 from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
 
 __all__ = ["Column", "Row", "Study"]
@@ -97,8 +107,8 @@ class Study:
         if baseline not in rows:
             raise UserError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
         pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
-        allow(f"{where}, pretrain", pretrain, ("config", "set"))
-        allow(f"{where}, evaluate", evaluate, ("set",))
+        allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
+        allow(f"{where}, evaluate", evaluate, CHANGES)
         name = path_part(content.get("name", path.stem), f"{where}, name")
         full = name
         if scale is not None:
@@ -152,8 +162,9 @@ class Study:
                     continue
                 pretraining = self._pretraining(row, column, read_file)
                 file = str(row.evaluate.get("config") or column.config).format(data=column.data)
-                config = override(read_file(Path(file)), self.evaluate.get("set") or {})
-                config = override(override(override(config, column.changes), row.both), row.evaluate.get("set") or {})
+                config = read_file(Path(file))
+                for changes in (self.evaluate, column.changes, {"set": row.both}, row.evaluate):
+                    config = changed(config, changes, column.data, read_file)
                 made = config_digest(config)
                 trained = config_digest(pretraining) if pretraining is not None else ""
                 made_for = column.label if column.pretrain else column.pretrained_on
@@ -174,8 +185,9 @@ class Study:
         if not file:
             raise UserError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
         config = read_file(Path(str(file).format(data=column.pretrained_on)))
-        config = override(override(config, self.pretrain.get("set") or {}), column.pretrain)
-        return override(override(config, row.both), row.pretrain.get("set") or {})
+        for changes in (self.pretrain, column.pretrain, {"set": row.both}, row.pretrain):
+            config = changed(config, changes, column.pretrained_on, read_file)
+        return config
 
     def only(self, names: Collection[str] = (), seeds: Collection[int] = ()) -> "Study":
         """The part of the study with these rows, columns and places, a place written as `row/column`, and these seeds.
@@ -235,5 +247,6 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
 
 def has_data(column: Column) -> bool:
     """Whether the folder that a column's evaluation reads is there; data without a folder always are."""
-    root = lookup(override(read(Path(column.config)), column.changes), "data.init_args.root")
+    config = changed(read(Path(column.config)), column.changes, column.data, read)
+    root = lookup(config, "data.init_args.root")
     return root is None or Path(os.path.expandvars(root)).is_dir()

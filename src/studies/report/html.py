@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.study import Row
 from src.studies.report.charts import Bar, Levels, axis_chart, figure, interval_chart, keys

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from src.config.yaml_reader import digest
+from src.config.hashing import digest
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.cells import RESULTS_VERSION
 from src.studies.plan.study import Row

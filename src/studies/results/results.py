@@ -5,7 +5,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 from src.core.errors import UserError
 from src.evaluation.significance import Verdict
 from src.studies.plan.cells import Cell, Spot, Store, read_json

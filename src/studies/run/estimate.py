@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from src.config.yaml_reader import lookup
+from src.config.composition import lookup
 from src.studies.plan.cells import Cell, Store, read_json
 
 

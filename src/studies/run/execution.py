@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.config.composition import Config, lookup, override
 from src.config.defaults import defaults
-from src.config.yaml_reader import Config, lookup, override, write
+from src.config.yaml_reader import write
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.process_lock import Lock
 from src.studies.plan.cells import Cell, Store, hashed_content, write_json

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 
 
 @cache

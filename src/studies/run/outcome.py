@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from statistics import fmean
 
-from src.config.yaml_reader import Config
+from src.config.composition import Config
 from src.core.errors import MissingFile
 from src.studies.plan.cells import read_json, write_json
 from src.studies.results.curves import read_curves

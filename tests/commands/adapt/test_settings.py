@@ -7,7 +7,7 @@ import yaml
 
 from src.commands.adapt.command import BASE
 from src.commands.adapt.settings import choose, multiple
-from src.config.yaml_reader import lookup
+from src.config.composition import lookup
 
 VIT = "vit_small_patch14_dinov2"
 

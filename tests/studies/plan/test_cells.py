@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.yaml_reader import override
+from src.config.composition import override
 from src.studies.plan.cells import Cell, Store, config_digest, file_hash, manifest, write_json
 from tests.studies.cells_on_disk import PRETRAIN, SEGMENT
 
