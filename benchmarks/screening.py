@@ -49,8 +49,8 @@ DOMAINS = {
     "camvid": (11, (294, 392)),
     "cwfid": (3, (504, 672)),
     "loveda": (7, (280, 280)),
-    "scenes": (8, (252, 252)),
-    "scenes-grey": (8, (252, 252)),
+    "scenes": (7, (252, 252)),
+    "scenes-grey": (7, (252, 252)),
     "shapes": (4, (224, 224)),
 }
 BASE: dict[str, Any] = {"method": "calibrated"}
