@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.path.is_dir() or not options.path.absolute().parent.is_dir():
         parser.error(f"{options.path}: expected the path of a file in a folder that exists")
-    content = report(TOY if options.toy else Scale(), options.batch, options.num_workers, options.budget_seconds)
+    content = report(TOY if options.toy else Scale(), options.batch, options.workers, options.budget_seconds)
     options.path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -324,9 +324,10 @@ def pool(
 ) -> None:
     """Run jobs in several processes a domain, which share its frozen rows, until they are done or the time is over."""
     context = multiprocessing.get_context("spawn")
-    done, workers = context.Queue(), []
+    done, workers, queues = context.Queue(), [], []
     for name, count in processes.items():
         todo = context.Queue()
+        queues.append(todo)  # a queue that is dropped takes its lock along before a process has opened it
         for job in [*(job for job in jobs if job[1] == name), *[None] * count]:
             todo.put(job)
         workers += [context.Process(target=work, args=(todo, done, arguments)) for _ in range(count)]

@@ -177,7 +177,8 @@ class ContinualPretraining(LightningModule):
             _drop_gradients(self.student.backbone)
         if self.optimisation.prototypes_frozen(self.current_epoch, self.global_step, self.total_steps):
             _drop_gradients(self.student.head.prototypes)
-        self.clip_gradients(optimizer, self.optimisation.clip, gradient_clip_algorithm="norm")
+        # not Lightning's own clipping, which refuses the fused AdamW under bf16-mixed; no gradient is scaled there
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.optimisation.clip)
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """One step of the student, then one of its moving average."""
