@@ -133,8 +133,7 @@ class Adaptable(nn.Module):
             UserError: If the file was made on other weights, its kind is not known or not trusted, it is damaged, or
                 its tensors do not fit its own description.
         """
-        if not 0 <= adapter_scale <= 1:
-            raise UserError(f"expected adapter_scale from 0 (frozen) to 1 (adapted), found {adapter_scale}")
+        _check_scale(adapter_scale)
         if is_peft_folder(path):
             kind, tensors, metadata = self._read_peft(Path(path))
         else:
@@ -143,10 +142,21 @@ class Adaptable(nn.Module):
         self.install(kind)
         for name in self.adapter_names:
             self.get_parameter(name).data.copy_(tensors[name])
-        if adapter_scale != 1:
-            kind.attenuate(self.trunk, adapter_scale)
-            self.adapter_scale = adapter_scale
+        self.attenuate(adapter_scale)
         return metadata
+
+    def attenuate(self, adapter_scale: float) -> None:
+        """Keep only a fraction of the adapter, 0 (frozen) to 1 (as it is), for as long as it is in.
+
+        Raises:
+            UserError: If there is no adapter, its kind cannot be attenuated, or the fraction is another number.
+        """
+        _check_scale(adapter_scale)
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to attenuate; load one first")
+        if adapter_scale != 1:
+            self.adapter.attenuate(self.trunk, adapter_scale)
+            self.adapter_scale *= adapter_scale
 
     def _read_file(self, path: str | Path, trust: Sequence[str]) -> tuple[Adapter, dict[str, Tensor], dict[str, str]]:
         metadata = read_metadata(path)
@@ -199,3 +209,8 @@ class Adaptable(nn.Module):
 
     def _forget_adapter(self) -> None:
         self.adapter, self.adapter_names, self.adapter_scale = None, (), 1.0
+
+
+def _check_scale(adapter_scale: float) -> None:
+    if not 0 <= adapter_scale <= 1:
+        raise UserError(f"expected adapter_scale from 0 (frozen) to 1 (adapted), found {adapter_scale}")
