@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from src.backbones.adapter_file import read_metadata, read_tensors, write_adapter
 from src.backbones.adapters.adapter import Adapter, Report
 from src.backbones.adapters.kinds import class_path, read_kind, settings_text
-from src.backbones.adapters.trial import added_shapes
+from src.backbones.adapters.low_rank import LoRA
+from src.backbones.adapters.trial import injected_twin
 from src.backbones.checkpoints import weight_hash
+from src.backbones.peft_folder import is_peft_folder, place_updates, read_peft_folder, write_peft_folder
 from src.core.errors import UserError
 
 
@@ -102,10 +104,7 @@ class Adaptable(nn.Module):
         """
         if self.adapter is None:
             raise UserError(f"{self.name} carries no adapter to save; install one first")
-        if self.adapter_scale != 1:
-            raise UserError(
-                f"the adapter was loaded with adapter_scale={self.adapter_scale}; load it with 1 to save it"
-            )
+        self._require_whole()
         metadata = {
             "backbone": self.name,
             "weight_hash": self.weight_hash,
@@ -121,7 +120,8 @@ class Adaptable(nn.Module):
         """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.
 
         Args:
-            path: An adapter file.
+            path: An adapter file, or a folder with a LoRA in PEFT's format (`adapter_config.json`,
+                `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT.
             adapter_scale: As in `Backbone`.
             trust: Packages that may be imported for an adapter kind that is not of this project.
 
@@ -133,28 +133,75 @@ class Adaptable(nn.Module):
             UserError: If the file was made on other weights, its kind is not known or not trusted, it is damaged, or
                 its tensors do not fit its own description.
         """
-        if not 0 <= adapter_scale <= 1:
-            raise UserError(f"expected adapter_scale from 0 (frozen) to 1 (adapted), found {adapter_scale}")
-        metadata = read_metadata(path)
-        if metadata["weight_hash"] != self.weight_hash:
-            raise UserError(
-                f"{path} was made on {metadata['backbone']!r} with weights {metadata['weight_hash']!r}, but this "
-                f"backbone is {self.name} with weights {self.weight_hash!r}; load the same weights as in pre-training"
-            )
-        try:
-            kind = read_kind(metadata["adapter"], metadata["sizes"], trust)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        shapes = added_shapes(self.trunk, self.adapter, kind)
-        tensors = read_tensors(path, {f"trunk.{name}": shape for name, shape in shapes.items()})
+        _check_scale(adapter_scale)
+        if is_peft_folder(path):
+            kind, tensors, metadata = self._read_peft(Path(path))
+        else:
+            kind, tensors, metadata = self._read_file(path, trust)
         self.uninstall()
         self.install(kind)
         for name in self.adapter_names:
             self.get_parameter(name).data.copy_(tensors[name])
-        if adapter_scale != 1:
-            kind.attenuate(self.trunk, adapter_scale)
-            self.adapter_scale = adapter_scale
+        self.attenuate(adapter_scale)
         return metadata
+
+    def attenuate(self, adapter_scale: float) -> None:
+        """Keep only a fraction of the adapter, 0 (frozen) to 1 (as it is), for as long as it is in.
+
+        Raises:
+            UserError: If there is no adapter, its kind cannot be attenuated, or the fraction is another number.
+        """
+        _check_scale(adapter_scale)
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to attenuate; load one first")
+        if adapter_scale != 1:
+            self.adapter.attenuate(self.trunk, adapter_scale)
+            self.adapter_scale *= adapter_scale
+
+    def _read_file(self, path: str | Path, trust: Sequence[str]) -> tuple[Adapter, dict[str, Tensor], dict[str, str]]:
+        metadata = read_metadata(path)
+        self._require_weights(path, metadata)
+        try:
+            kind = read_kind(metadata["adapter"], metadata["sizes"], trust)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        twin = injected_twin(self.trunk, self.adapter, kind)
+        shapes = {f"trunk.{name}": p.shape for name, p in twin.named_parameters() if p.requires_grad}
+        return kind, read_tensors(path, shapes), metadata
+
+    def _read_peft(self, folder: Path) -> tuple[Adapter, dict[str, Tensor], dict[str, str]]:
+        kind, updates, metadata = read_peft_folder(folder)
+        self._require_weights(folder, metadata)
+        twin = injected_twin(self.trunk, self.adapter, kind)
+        tensors = place_updates(folder, twin, kind, updates)
+        return kind, {f"trunk.{name}": tensor for name, tensor in tensors.items()}, metadata
+
+    def _require_weights(self, path: str | Path, metadata: Mapping[str, str]) -> None:
+        if metadata["weight_hash"] and metadata["weight_hash"] != self.weight_hash:
+            raise UserError(
+                f"{path} was made on {metadata['backbone']!r} with weights {metadata['weight_hash']!r}, but this "
+                f"backbone is {self.name} with weights {self.weight_hash!r}; load the same weights as in pre-training"
+            )
+
+    def save_peft(self, folder: str | Path) -> None:
+        """Write a LoRA as a folder that `peft.PeftModel.from_pretrained` puts into the plain timm model.
+
+        Args:
+            folder: Made if need be; gets `adapter_config.json` and `adapter_model.safetensors`.
+
+        Raises:
+            UserError: If there is no adapter, it is no LoRA, or it has only part of its strength.
+        """
+        if not isinstance(self.adapter, LoRA):
+            raise UserError(f"PEFT's format holds a LoRA, but {self.name} carries {self.adapter}; use save_adapter")
+        self._require_whole()
+        write_peft_folder(folder, self.adapter, self.trunk, self.name, self.weight_hash)
+
+    def _require_whole(self) -> None:
+        if self.adapter_scale != 1:
+            raise UserError(
+                f"the adapter was loaded with adapter_scale={self.adapter_scale}; load it with 1 to save it"
+            )
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters that the adapters brought, or marked, for training."""
@@ -162,3 +209,8 @@ class Adaptable(nn.Module):
 
     def _forget_adapter(self) -> None:
         self.adapter, self.adapter_names, self.adapter_scale = None, (), 1.0
+
+
+def _check_scale(adapter_scale: float) -> None:
+    if not 0 <= adapter_scale <= 1:
+        raise UserError(f"expected adapter_scale from 0 (frozen) to 1 (adapted), found {adapter_scale}")

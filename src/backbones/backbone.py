@@ -75,7 +75,6 @@ class Backbone(Adaptable):
         self.heads = int(self.trunk.blocks[-1].attn.num_heads)
         self.prefix = int(self.trunk.num_prefix_tokens)
         self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))  # UDI's: the first of `extra`
-        self.checkpoint_blocks = False  # keep only each block's input for backward
         self.checks_range = True
         for key in ("mean", "std"):
             statistic = torch.tensor(self.trunk.pretrained_cfg[key])[:, None, None]
@@ -84,6 +83,15 @@ class Backbone(Adaptable):
             self.load_adapter(adapter, adapter_scale)
         elif adapter_scale != 1:
             raise UserError(_NO_ADAPTER)
+
+    @property
+    def checkpoint_blocks(self) -> bool:
+        """Keep only each block's input for backward, and compute the block once more there."""
+        return bool(self.trunk.grad_checkpointing)  # timm's own switch, which forward_intermediates obeys
+
+    @checkpoint_blocks.setter
+    def checkpoint_blocks(self, keep: bool) -> None:
+        self.trunk.set_grad_checkpointing(keep)
 
     def published_head(self) -> dict[str, Tensor]:
         """The projection head that the checkpoint still holds, under `ProjectionHead`'s names; reads the file again.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from src.backbones import adapters
-from src.backbones.adapters import Adapter
+from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import weight_hash
 from src.core.errors import UserError
@@ -30,7 +30,7 @@ def identity(backbone: Backbone) -> dict[str, Any]:
 
 
 def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any] | None:
-    """Kind, sizes and tensor hash of a backbone's adapter, as plain values; None without one.
+    """Kind, sizes, strength and tensor hash of a backbone's adapter, as plain values; None without one.
 
     Args:
         backbone: With or without an adapter.
@@ -39,33 +39,27 @@ def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any
     if backbone.adapter is None:
         return None
     tensors = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
+    sizes = json.loads(settings_text(backbone.adapter))
     return {
-        "kind": type(backbone.adapter).__name__,
-        "sizes": {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(backbone.adapter).items()  # type: ignore[call-overload]
-        },
+        "kind": class_path(backbone.adapter),
+        "sizes": {field.name: sizes[field.name] for field in dataclasses.fields(backbone.adapter)},  # type: ignore[arg-type]
+        "scale": backbone.adapter_scale,
         "tensors": UNTOUCHED if untouched else weight_hash(tensors),
     }
 
 
-def recorded_adapter(record: Mapping[str, Any]) -> Adapter:
-    """The adapter that a record describes, not yet installed.
+def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
+    """Install the adapter that a record describes, at its strength; its tensors are loaded afterwards.
 
     Raises:
-        UserError: If this version has no such kind, or the kind has other sizes.
+        UserError: If this version has no such kind, the kind has other sizes, or its package is not imported.
     """
-    kind = record["kind"]
-    if kind not in adapters.__all__ or not issubclass(getattr(adapters, kind), Adapter):
-        raise UserError(f"the checkpoint holds an adapter of the kind {kind}, which this version does not know")
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["sizes"].items()}
     try:
-        adapter: Adapter = getattr(adapters, kind)(**sizes)
-    except TypeError as error:
-        raise UserError(
-            f"the checkpoint holds a {kind} with sizes {sizes}, which this version refuses: {error}"
-        ) from None
-    return adapter
+        kind = read_kind(record["kind"], json.dumps(record["sizes"]))
+    except UserError as error:
+        raise UserError(f"the checkpoint holds an adapter that this version cannot make: {error}") from error
+    backbone.install(kind)
+    backbone.attenuate(record["scale"])
 
 
 def described(record: Mapping[str, Any] | None) -> str:
@@ -74,7 +68,8 @@ def described(record: Mapping[str, Any] | None) -> str:
         return "no adapter"
     sizes = ", ".join(f"{key}={value!r}" for key, value in record["sizes"].items())
     values = f"tensors {record['tensors']}" if record["tensors"] != UNTOUCHED else "started as the identity"
-    return f"adapter {record['kind']}({sizes}), {values}"
+    strength = "" if record["scale"] == 1 else f" at adapter_scale {record['scale']}"
+    return f"adapter {record['kind'].rpartition('.')[2]}({sizes}){strength}, {values}"
 
 
 def differing(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:

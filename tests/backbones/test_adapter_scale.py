@@ -10,6 +10,7 @@ from torch import Tensor
 
 from src.backbones.adapters import SLR, Adapter, LoRA
 from src.backbones.backbone import Backbone, load_backbone
+from src.backbones.identity import adapter_record, described, install_recorded
 from src.core.errors import UserError
 from tests.backbones.test_adapters import KINDS, images_for, move
 from tests.tiny import FAMILIES, tiny_backbone
@@ -86,3 +87,20 @@ def test_a_weaker_adapter_is_not_saved_as_if_it_were_whole(monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"adapter_scale=0\.5"):
         weak.save_adapter(tmp_path / "b.safetensors", 1, "teacher")
     assert not (tmp_path / "b.safetensors").exists()
+
+
+@every_kind
+def test_a_record_brings_the_strength_back_with_the_tensors(
+    kind: Adapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made, file = tiny_backbone(monkeypatch), tmp_path / "a.safetensors"
+    made.install(kind)
+    move(made)
+    made.save_adapter(file, 1, "teacher")
+    images, weak, fresh = images_for(made), tiny_backbone(monkeypatch), tiny_backbone(monkeypatch)
+    weak.load_adapter(file, adapter_scale=0.25)
+    record = adapter_record(weak)
+    assert record is not None and record["scale"] == 0.25 and "adapter_scale 0.25" in described(record)
+    install_recorded(fresh, record)
+    fresh.load_state_dict(weak.state_dict())
+    assert torch.equal(tokens(fresh, images), tokens(weak, images)) and adapter_record(fresh) == record

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from timm.models._features import FeatureGetterNet
+from torch.autograd.graph import saved_tensors_hooks
 
+from src.backbones.adapters import Full
 from src.backbones.backbone import Backbone
 from tests.backbones.test_adapters import KINDS, move
 from tests.tiny import FAMILIES, TINY, tiny_backbone
@@ -74,6 +76,21 @@ def test_maps_of_any_blocks_equal_the_blocks_run_one_by_one_bit_for_bit(family, 
     final, maps = backbone.forward_intermediates(images, indices=[0, 1], output_fmt="NCHW")
     assert torch.equal(final[:, backbone.prefix :], backbone(images).patches)
     assert all(torch.equal(found, each) for found, each in zip(maps, wanted, strict=True))
+
+
+def test_checkpointed_blocks_give_the_same_maps_and_gradients_and_keep_less(monkeypatch):
+    kept, gradients, images = [], [], torch.rand(2, 3, 32, 48)
+    for checkpointed in (False, True):
+        backbone = tiny_backbone(monkeypatch)
+        backbone.install(Full())
+        backbone.checkpoint_blocks = checkpointed
+        sizes: list[int] = []
+        with saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            maps = backbone.feature_maps(images, [0, 1])
+        sum(each.square().sum() for each in maps).backward()
+        kept.append(sum(sizes))
+        gradients.append(backbone.trunk.blocks[0].mlp.fc1.weight.grad)
+    assert torch.equal(*gradients) and kept[1] < 0.5 * kept[0]
 
 
 def test_a_toolbox_that_takes_timm_models_takes_a_backbone(monkeypatch):

@@ -8,7 +8,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.backbones.backbone import Features
+from src.backbones.features import Features
 from src.pretraining import cross_entropy as module
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency, cross_entropy
 from src.pretraining.correspondence import locate, patch_centres, sample_bilinear

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from src.backbones.adapter_file import save_adapter
 from src.backbones.adapters import SLR, Adapter, AdaptFormer, BitFit, Full, LastBlocks, LoRA, UniAdapter
 from src.backbones.backbone import Backbone
 from src.segmentation import SemanticSegmentation
@@ -30,7 +29,7 @@ def moved_adapter(path: Path, kind: Adapter, seed: int = 1) -> Path:
     torch.manual_seed(seed)
     for _, parameter in made.trainable():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
-    save_adapter(path, made, 1, "teacher")
+    made.save_adapter(path, 1, "teacher")
     return path
 
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,26 @@ def _layer_rows(block: Any, target: Target) -> tuple[Any, int, slice]:
     if layer is None:
         raise UserError(f"{type(mlp).__name__} has no layer {target}; choose other targets for this trunk")
     return layer, 0, slice(None)
+
+
+class Part(NamedTuple):
+    """The update of one target.
+
+    Attributes:
+        depth: Block.
+        target: As in `LoRA.targets`.
+        layer: Name in the block of the linear layer that holds it.
+        rows: Of the layer's weight.
+        down: A `[r, in]`.
+        up: B `[rows, r]`.
+    """
+
+    depth: int
+    target: Target
+    layer: str
+    rows: slice
+    down: Tensor
+    up: Tensor
 
 
 class LowRankUpdate(nn.Module):
@@ -171,6 +191,18 @@ class LoRA(_Reparametrising):
     @property
     def update_scale(self) -> float:
         return self.alpha / self.rank
+
+    def parts(self, trunk: Any) -> list[Part]:
+        """The update of each target in each block of a trunk that this kind is in."""
+        found = []
+        for depth, block in enumerate(trunk.blocks):
+            for target in sorted(self.targets, key=("q", "k", "v", "proj", "fc1", "fc2").index):
+                layer, _, rows = _layer_rows(block, target)
+                update = layer.parametrizations["weight"][0]
+                index = update.rows.index(rows)
+                name = next(name for name, module in block.named_modules() if module is layer)
+                found.append(Part(depth, target, name, rows, update.down[index], update.up[index]))
+        return found
 
 
 @dataclass(frozen=True)

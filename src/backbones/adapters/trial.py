@@ -1,4 +1,4 @@
-"""Shapes of an adapter's parameters, found without memory for them."""
+"""An adapter tried on a trunk without data: names and shapes of its parameters, at no cost in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from src.backbones.adapters.adapter import Adapter
 from src.core.errors import UserError
 
 
-def added_shapes(trunk: nn.Module, present: Adapter | None, kind: Adapter) -> dict[str, torch.Size]:
-    """Shapes by name of the parameters that a kind would train in a trunk, which stays as it is.
+def injected_twin(trunk: nn.Module, present: Adapter | None, kind: Adapter) -> nn.Module:
+    """A copy of a trunk on the meta device with a kind in it, where sizes out of a file cost nothing.
 
-    The kind is injected into a copy without data, on the meta device, where sizes out of a file cost nothing.
+    What requires gradients in it is what the kind would train.
 
     Args:
         trunk: A timm ViT.
@@ -38,7 +38,6 @@ def added_shapes(trunk: nn.Module, present: Adapter | None, kind: Adapter) -> di
             kind.inject(twin)
         except (RuntimeError, TypeError, OverflowError) as error:
             raise UserError(f"{kind} cannot be put into this backbone: {error}") from error
-    shapes = {name: parameter.shape for name, parameter in twin.named_parameters() if parameter.requires_grad}
-    if not shapes:
+    if not any(parameter.requires_grad for parameter in twin.parameters()):
         raise UserError(f"{kind} matches nothing in this backbone")
-    return shapes
+    return twin
