@@ -19,7 +19,7 @@ class DataArguments:
     Args:
         task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
             loaders yield `SegmentationBatch`.
-        batch_size: Images per batch and process; the set's size, if that is smaller.
+        batch_size: Images per batch, over all processes together; the set's size, if that is smaller.
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
