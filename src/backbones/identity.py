@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from src.backbones import adapters
-from src.backbones.adapters import Adapter
+from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import weight_hash
-from src.core.errors import UserError
 
 UNTOUCHED = ""  # hash of an adapter that starts as the identity: its random values say nothing
 
@@ -30,7 +28,7 @@ def identity(backbone: Backbone) -> dict[str, Any]:
 
 
 def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any] | None:
-    """Kind, sizes and tensor hash of a backbone's adapter, as plain values; None without one.
+    """Kind, sizes, strength and tensor hash of a backbone's adapter, as plain values; None without one.
 
     Args:
         backbone: With or without an adapter.
@@ -38,43 +36,37 @@ def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any
     """
     if backbone.adapter is None:
         return None
-    tensors = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
     return {
-        "kind": type(backbone.adapter).__name__,
-        "sizes": {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(backbone.adapter).items()  # type: ignore[call-overload]
-        },
-        "tensors": UNTOUCHED if untouched else weight_hash(tensors),
+        "kind": class_path(backbone.adapter),
+        "sizes": settings_text(backbone.adapter),
+        "scale": float(backbone.adapter_scale),
+        "tensors": UNTOUCHED
+        if untouched
+        else weight_hash({name: backbone.get_parameter(name) for name in backbone.adapter_names}),
     }
 
 
-def recorded_adapter(record: Mapping[str, Any]) -> Adapter:
-    """The adapter that a record describes, not yet installed.
+def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
+    """Put the adapter that a record describes into a backbone that has none; its tensors are loaded afterwards.
 
     Raises:
-        UserError: If this version has no such kind, or the kind has other sizes.
+        UserError: If this version has no such kind, its package is not imported, or the kind has other settings.
     """
-    kind = record["kind"]
-    if kind not in adapters.__all__ or not issubclass(getattr(adapters, kind), Adapter):
-        raise UserError(f"the checkpoint holds an adapter of the kind {kind}, which this version does not know")
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["sizes"].items()}
-    try:
-        adapter: Adapter = getattr(adapters, kind)(**sizes)
-    except TypeError as error:
-        raise UserError(
-            f"the checkpoint holds a {kind} with sizes {sizes}, which this version refuses: {error}"
-        ) from None
-    return adapter
+    kind = read_kind(record["kind"], record["sizes"])
+    backbone.install(kind)
+    if record["scale"] != 1:
+        kind.attenuate(backbone.trunk, record["scale"])
+        backbone.adapter_scale = record["scale"]
 
 
 def described(record: Mapping[str, Any] | None) -> str:
     """An adapter's record in words, for messages."""
     if record is None:
         return "no adapter"
-    sizes = ", ".join(f"{key}={value!r}" for key, value in record["sizes"].items())
+    settings = json.loads(record["sizes"]) | ({"adapter_scale": record["scale"]} if record["scale"] != 1 else {})
+    sizes = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     values = f"tensors {record['tensors']}" if record["tensors"] != UNTOUCHED else "started as the identity"
-    return f"adapter {record['kind']}({sizes}), {values}"
+    return f"adapter {record['kind'].rpartition('.')[2]}({sizes}), {values}"
 
 
 def differing(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
-from src.backbones.identity import UNTOUCHED, described, differing, identity, recorded_adapter
+from src.backbones.identity import UNTOUCHED, described, differing, identity, install_recorded
 from src.core.errors import UserError
 
 LIBRARIES = ("torch", "timm")
@@ -76,7 +76,7 @@ def bring_adapter(
         return False
     if made_for is not None and not resumes:
         if here is None:
-            backbone.install(recorded_adapter(made_for))
+            install_recorded(backbone, made_for)
             return True
         if here == {**made_for, "tensors": UNTOUCHED}:  # no file of its own; its values come with the state
             return False
