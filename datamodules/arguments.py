@@ -33,7 +33,7 @@ class DataArguments:
         on_error: How to handle unreadable files: `raise`, at the first use; or `skip`, after one pass over all files
             at the start, which names and counts them.
         evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
-            time, for the model's inference to see as it likes.
+            time, for the model's inference to see as it likes; where `transforms` has a `short_side`, at that scale.
         predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
         num_workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.

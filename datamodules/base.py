@@ -267,7 +267,8 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"
-        pairs = LabelledPairs(source, None if native else self._input_size, training=False)
+        short_side = self.transforms.short_side if native and self.transforms is not None else None
+        pairs = LabelledPairs(source, None if native else self._input_size, training=False, short_side=short_side)
         # images at their own sizes go through the network one by one: more at a time would only take memory
         collate = collate_native if native else collate_evaluation
         return self._loader(pairs, 1 if native else self._share, EverySampleOnce(len(source)), collate)
