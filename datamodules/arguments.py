@@ -19,7 +19,7 @@ class DataArguments:
     Args:
         task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all
             loaders yield `SegmentationBatch`.
-        batch_size: Images per batch and process; the set's size, if that is smaller.
+        batch_size: Images per batch, over all processes together; the set's size, if that is smaller.
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
@@ -33,7 +33,7 @@ class DataArguments:
         on_error: How to handle unreadable files: `raise`, at the first use; or `skip`, after one pass over all files
             at the start, which names and counts them.
         evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
-            time, for the model's inference to see as it likes.
+            time, for the model's inference to see as it likes; where `transforms` has a `short_side`, at that scale.
         predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
         num_workers: Loader processes; 0 loads in the main process.
         seed: Seed of order, crops and colours.

@@ -34,7 +34,7 @@ from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.transforms.multi_crop import MultiViewCrop
-from src.core.distributed import process
+from src.core.distributed import process, share_of_batch
 from src.core.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -152,10 +152,10 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resumed where they were left."""
         source = self.source("train")
         ranks = process()[1]
-        batch = max(1, min(self.batch_size, len(source) // ranks))
-        if batch < self.batch_size:
+        batch = max(1, min(self._share, len(source) // ranks))  # of this process
+        if batch * ranks < self.batch_size:
             logger.warning(
-                "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch, self.batch_size
+                "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch * ranks, self.batch_size
             )
         sampler = EpochSampler(len(source), batch, self.seed, self._resume_state.consumed)
         if self.task == "pretrain":
@@ -223,6 +223,13 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         self._resume_state.restore(int(state_dict["samples"]))
 
     @property
+    def _share(self) -> int:
+        """Images per batch of this process; only for training must the processes share them evenly."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            return share_of_batch(self.batch_size)
+        return max(1, self.batch_size // process()[1])
+
+    @property
     def _input_size(self) -> tuple[int, int]:
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
@@ -260,10 +267,11 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"
-        pairs = LabelledPairs(source, None if native else self._input_size, training=False)
+        short_side = self.transforms.short_side if native and self.transforms is not None else None
+        pairs = LabelledPairs(source, None if native else self._input_size, training=False, short_side=short_side)
         # images at their own sizes go through the network one by one: more at a time would only take memory
         collate = collate_native if native else collate_evaluation
-        return self._loader(pairs, 1 if native else self.batch_size, EverySampleOnce(len(source)), collate)
+        return self._loader(pairs, 1 if native else self._share, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
         return DataLoader(

@@ -27,7 +27,8 @@ class SegmentationBatch(NamedTuple):
     """Labelled images.
 
     Attributes:
-        images: uint8 `[B, 3, H, W]`; where evaluation is `native` a list of `[3, h, w]`.
+        images: uint8 `[B, 3, H, W]`; where evaluation is `native` a list of `[3, h, w]`, or of images whose short side
+            is that of training.
         masks: For training int64 `[B, H, W]`; for evaluation a list of uint8 `[h, w]`, each of its native size.
         indices: int64 `[B]`, in the data set.
         names: One per image.
@@ -95,6 +96,7 @@ class LabelledPairs(Dataset[PairSample]):
         training: Masks follow to (H, W), nearest; for evaluation they keep their native size.
         transforms: What training images and masks go through instead of being resized; training only.
         seed: The run's seed.
+        short_side: Without a size, images are resized so that their short side is this long; evaluation only.
     """
 
     def __init__(
@@ -104,14 +106,17 @@ class LabelledPairs(Dataset[PairSample]):
         training: bool,
         transforms: TrainingTransforms | None = None,
         seed: int = 0,
+        short_side: int | None = None,
     ) -> None:
         assert training or transforms is None
+        assert short_side is None or not training
         assert size is not None or not training
         self.source = source
         self.size = size
         self.training = training
         self.transforms = transforms
         self.seed = seed
+        self.short_side = short_side
 
     def __len__(self) -> int:
         return len(self.source)
@@ -124,9 +129,18 @@ class LabelledPairs(Dataset[PairSample]):
         elif self.size is not None:
             image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), self.size)
             mask = resize_mask(mask, self.size) if self.training else mask
+        elif self.short_side is not None:
+            size = size_of_short_side((image.shape[0], image.shape[1]), self.short_side)
+            image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), size)
         # the loss wants int64; evaluation, of large images too, does with an eighth of it
         classes = np.require(mask, np.int64 if self.training else np.uint8, ["C", "W"])
         return PairSample(_channels_first(image), torch.from_numpy(classes), index, self.source.name(index))
+
+
+def size_of_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """(height, width) of an image that is resized so that its short side has this many pixels."""
+    factor = short_side / min(size)
+    return round(size[0] * factor), round(size[1] * factor)
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -30,6 +30,7 @@ from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
+from src.core.distributed import share_of_batch
 from src.core.errors import MissingFile, UserError
 
 try:
@@ -46,7 +47,7 @@ class StreamingDataModule(LightningDataModule):
 
     Args:
         chunks: Folder or address (s3://, gs://, …; local:FOLDER for a slow shared disk) that `write_chunks` filled.
-        batch_size: Images per batch and process.
+        batch_size: Images per batch, over all processes together.
         size: Side of the global views.
         local_views: Number of local views.
         local_size: Side of the local views.
@@ -106,14 +107,15 @@ class StreamingDataModule(LightningDataModule):
             max_cache_size=self.cache_bytes,
         )
         views.crop = crop
-        if len(views) < self.batch_size:  # those of this process
+        batch = share_of_batch(self.batch_size)
+        if len(views) < batch:  # those of this process
             raise UserError(
-                f"{self.chunks}: expected images for a batch of {self.batch_size} in each process, found {len(views)} "
+                f"{self.chunks}: expected images for a batch of {batch} in each process, found {len(views)} "
                 "for one; lower batch_size"
             )
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,
-            batch_size=self.batch_size,
+            batch_size=batch,
             num_workers=self.num_workers,
             collate_fn=collate_views,
             pin_memory=torch.cuda.is_available(),

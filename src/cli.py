@@ -18,6 +18,7 @@ from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.progress import Progress
+from src.callbacks.recipe import Recipe
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
@@ -40,8 +41,10 @@ LOGGERS = (TensorBoard, Wandb)
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
 
-# [C] ours: short runs want more than a row every 50 steps, and a folder outside of git.
+# [C] ours: one process unless more are asked for, so that a command is the same recipe on every machine; short runs
+# want more than a row every 50 steps, and a folder outside of git.
 TRAINER_DEFAULTS = {
+    "devices": 1,
     "default_root_dir": "runs/unnamed",
     "deterministic": "warn",
     "log_every_n_steps": 10,
@@ -213,7 +216,7 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        return super()._instantiate_trainer(config, [*callbacks, DivergenceGuard(), Throughput()])
+        return super()._instantiate_trainer(config, [*callbacks, DivergenceGuard(), Recipe(), Throughput()])
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

@@ -59,7 +59,7 @@ def pretraining(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 
 def segmentation(folder: Path, **trainer: Any) -> dict[str, Any]:
-    """A linear head on eight scenes, without batch normalisation, whose statistics each process has for itself."""
+    """A linear head on eight scenes, without batch normalisation."""
     head = {"class_path": "src.segmentation.decoders.linear.LinearDecoder", "init_args": {"batch_norm": False}}
     model = {
         "class_path": "src.segmentation.SemanticSegmentation",

@@ -26,11 +26,16 @@ class Recorded(ContinualPretraining):
     """Keeps the loss of each step, averaged over ranks."""
 
     losses: list[float]
+    logged: list[float]
 
     def training_step(self, *inputs: object) -> Tensor:
         loss = super().training_step(*inputs)  # type: ignore[arg-type]
         self.losses.append(float(sum_over_ranks(loss.detach())) / ranks())
         return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.logged.append(float(self.trainer.callback_metrics["train/loss"]))
+        self.logged.append(float(self.trainer.callback_metrics["train/target_entropy/local"]))
 
 
 def main(target: Path, devices: int, kind: str) -> None:
@@ -50,10 +55,10 @@ def main(target: Path, devices: int, kind: str) -> None:
         },
         optimisation=Optimisation(lr=1e-2, lr_batch=16, warmup=0.0, head_warmup=0.4, freeze_last_layer=0, momentum=0.5),
     )
-    module.losses = []
+    module.losses, module.logged = [], []
     data = ScenesDataModule(
         task="pretrain",
-        batch_size=8 // devices,
+        batch_size=8,
         size=32,
         train_images=24,
         side=64,
@@ -62,13 +67,15 @@ def main(target: Path, devices: int, kind: str) -> None:
         num_workers=0,
     )
     trainer = Trainer(
-        max_steps=3, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",
+        max_steps=3, log_every_n_steps=1,
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     if trainer.is_global_zero:
         state = {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
-        torch.save({"losses": torch.tensor(module.losses, dtype=torch.float64), **state}, target)
+        lists = {"losses": module.losses, "logged": module.logged}
+        torch.save({**{name: torch.tensor(v, dtype=torch.float64) for name, v in lists.items()}, **state}, target)
     if distributed.is_initialized():
         distributed.barrier()
 

@@ -13,13 +13,14 @@ from src.backbones.backbone import Backbone
 from src.probes.dense_knn import NearestNeighbours
 from src.segmentation import SemanticSegmentation
 from src.segmentation.decoders.linear import LinearDecoder
+from src.segmentation.decoders.semantic_fpn import SemanticFPN
 from tests.coloured_blocks import BlocksDataModule, trainer
 from tests.tiny import TINY
 
 
-def plain_linear(width: int, classes: int) -> LinearDecoder:
-    """Without batch norm, whose statistics are each rank's own."""
-    return LinearDecoder(width, classes, batch_norm=False)
+def pyramid(width: int, classes: int) -> SemanticFPN:
+    """A head with batch norm, whose statistics are those of the global batch; dropout draws are each rank's own."""
+    return SemanticFPN(width, classes, (2, 5), (2.0, 1.0), channels=8, head_channels=8, dropout=0.0)
 
 
 def two_of(folder: Path, devices: int, **options: object) -> Trainer:
@@ -31,19 +32,21 @@ def two_of(folder: Path, devices: int, **options: object) -> Trainer:
 def main(folder: Path, devices: int) -> None:
     """Three steps of 2 images, whatever the number of processes, cached or not; neighbours; 5 images tested."""
     torch.set_num_threads(1)
-    for name, cached, grid in (("pixels", False, "pixels"), ("cached", True, "decoder")):
+    heads = {"pixels": LinearDecoder, "cached": LinearDecoder, "pyramid": pyramid}
+    for name, head in heads.items():
         torch.manual_seed(0)
         model = SemanticSegmentation(
             Backbone(TINY, "none"),
             3,
-            decoder=plain_linear,
-            loss_grid=grid,
-            cache_features=cached,
+            decoder=head,
+            loss_grid="decoder" if name == "cached" else "pixels",
+            cache_features=name == "cached",
             lr=3e-2,
             boundary=0.02,
         )
         run = two_of(folder / name, devices, max_epochs=1)
-        run.fit(model, datamodule=BlocksDataModule(2 // devices))
+        run.fit(model, datamodule=BlocksDataModule(2))
+        assert run.global_step == 3
         if run.is_global_zero:
             torch.save(model.decoder.state_dict(), folder / f"{name}.pt")
     neighbours = NearestNeighbours(Backbone(TINY, "none"), 3, neighbours=5, max_patches=100)

@@ -35,7 +35,8 @@ class TrainingTransforms:
         crop: Side, or (height, width), of what the network is trained on. Where the resized image is smaller, the rest
             is padded at the bottom and the right, and ignored in the mask.
         resize: Range of the factor, drawn uniformly, by which an image is resized.
-        short_side: An image's short side is brought to this many pixels first; None: the factor is of its own size.
+        short_side: An image's short side is brought to this many pixels first, also of images that are evaluated or
+            predicted at their `native` sizes; None: the factor is of its own size.
         max_class_share: The first of ten crops is taken in which no class has more than this share of the labelled
             pixels, and the most balanced one where all have; 1 takes the first crop.
         flip: Probability of mirroring left to right.
@@ -62,6 +63,7 @@ class TrainingTransforms:
             found = f"max_class_share {max_class_share}, flip {flip}"
             raise UserError(f"expected max_class_share in (0, 1] and flip in [0, 1], found {found}")
         self.crop = (height, width)
+        self.short_side = short_side
         steps = [BalancedCrop(self.crop, resize, short_side, max_class_share), albumentations.HorizontalFlip(p=flip)]
         self._compose = albumentations.Compose([*steps, *(photometric_distortion() if photometric else ())])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import weight_hash
-from src.core.errors import UserError
 
 UNTOUCHED = ""  # hash of an adapter that starts as the identity: its random values say nothing
 
@@ -38,38 +36,36 @@ def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any
     """
     if backbone.adapter is None:
         return None
-    tensors = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
-    sizes = json.loads(settings_text(backbone.adapter))
     return {
         "kind": class_path(backbone.adapter),
-        "sizes": {field.name: sizes[field.name] for field in dataclasses.fields(backbone.adapter)},  # type: ignore[arg-type]
-        "scale": backbone.adapter_scale,
-        "tensors": UNTOUCHED if untouched else weight_hash(tensors),
+        "sizes": settings_text(backbone.adapter),
+        "scale": float(backbone.adapter_scale),
+        "tensors": UNTOUCHED
+        if untouched
+        else weight_hash({name: backbone.get_parameter(name) for name in backbone.adapter_names}),
     }
 
 
 def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
-    """Install the adapter that a record describes, at its strength; its tensors are loaded afterwards.
+    """Put the adapter that a record describes into a backbone that has none; its tensors are loaded afterwards.
 
     Raises:
-        UserError: If this version has no such kind, the kind has other sizes, or its package is not imported.
+        UserError: If this version has no such kind, its package is not imported, or the kind has other settings.
     """
-    try:
-        kind = read_kind(record["kind"], json.dumps(record["sizes"]))
-    except UserError as error:
-        raise UserError(f"the checkpoint holds an adapter that this version cannot make: {error}") from error
+    kind = read_kind(record["kind"], record["sizes"])
     backbone.install(kind)
-    backbone.attenuate(record["scale"])
+    if record["scale"] != 1:
+        backbone.attenuate(record["scale"])
 
 
 def described(record: Mapping[str, Any] | None) -> str:
     """An adapter's record in words, for messages."""
     if record is None:
         return "no adapter"
-    sizes = ", ".join(f"{key}={value!r}" for key, value in record["sizes"].items())
+    settings = json.loads(record["sizes"]) | ({"adapter_scale": record["scale"]} if record["scale"] != 1 else {})
+    sizes = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     values = f"tensors {record['tensors']}" if record["tensors"] != UNTOUCHED else "started as the identity"
-    strength = "" if record["scale"] == 1 else f" at adapter_scale {record['scale']}"
-    return f"adapter {record['kind'].rpartition('.')[2]}({sizes}){strength}, {values}"
+    return f"adapter {record['kind'].rpartition('.')[2]}({sizes}), {values}"
 
 
 def differing(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:

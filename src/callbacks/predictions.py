@@ -123,9 +123,9 @@ class PredictionWriter(BasePredictionWriter):
         for place, (index, (name, mask, probabilities)) in enumerate(zip(indices, prediction, strict=True)):
             target, classes = self._targets[name], mask.cpu().numpy()
             if self.overlays:
-                # at native sizes the network saw the image as it is
-                native = isinstance(batch.images, list)
-                image = batch.images[place].permute(1, 2, 0).cpu().numpy() if native else self._source.image(index)
+                seen = batch.images[place]  # may be the image as it is, which need not be read again
+                native = isinstance(batch.images, list) and seen.shape[-2:] == mask.shape
+                image = seen.permute(1, 2, 0).cpu().numpy() if native else self._source.image(index)
                 covered = half_covered(image, self._colours, classes)
                 write_whole(self.folder / "overlays" / f"{target}.png", covered.save)
             if probabilities is not None:

@@ -47,6 +47,7 @@ class RunFolder(SaveConfigCallback):
             _keep_earlier(folder)
         kept = self.config.clone()
         kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
+        _say_classes(kept, trainer, pl_module)
         text = self.parser.dump(kept, skip_none=False, format="yaml")
         resolved = parse(text, "config.yaml")
         if hasattr(pl_module, "config_hash"):
@@ -55,6 +56,16 @@ class RunFolder(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({"config": resolved})
+
+
+def _say_classes(config: Any, trainer: Trainer, module: LightningModule) -> None:
+    """Write the classes that a folder's masks gave into a configuration that left them open, once and for all."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    data = getattr(data, "inner", data)  # of cached features
+    arguments = config.get("data.init_args")
+    open_ids = arguments is not None and "class_ids" in arguments and arguments.get("class_names") is None
+    if open_ids and hasattr(module, "class_names") and getattr(data, "described", None) is None:
+        arguments["class_ids"], arguments["class_names"] = list(data.class_ids), list(data.class_names)
 
 
 def config_hash(config: dict[str, Any]) -> str:

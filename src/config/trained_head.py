@@ -6,6 +6,7 @@ nor a folder that holds all of its classes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str
     if record is None or not isinstance(path, str) or named or Path(path).exists():
         return
     config[ADAPTER] = None
+    config[f"{ADAPTER}_scale"] = 1.0  # the checkpoint knows at which strength the adapter was
     if config.get("model.init_args.train") == "head+adapters":  # expects one when it is built
         config["model.init_args.adapter"] = Namespace(
-            class_path=f"src.backbones.adapters.{record['kind']}", init_args=Namespace(record["sizes"])
+            class_path=record["kind"], init_args=Namespace(json.loads(record["sizes"]))
         )
     rank_zero_warn(f"{path} is gone; using the adapter that the checkpoint holds")

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from src.core.errors import UserError
+
 Value = TypeVar("Value")
 
 _ALONE = ContextVar("alone", default=False)
@@ -36,6 +38,21 @@ def process() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def share_of_batch(batch_size: int) -> int:
+    """This process's part of a global batch.
+
+    Raises:
+        UserError: If the processes cannot share it evenly.
+    """
+    count = process()[1]
+    if batch_size % count:
+        raise UserError(
+            f"batch_size {batch_size} is that of all {count} processes together: expected a multiple of {count}; set "
+            f"data.init_args.batch_size to {max(1, round(batch_size / count)) * count}, or change trainer.devices"
+        )
+    return batch_size // count
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -188,6 +188,10 @@ class ContinualPretraining(LightningModule):
         if logs_this_step(self.trainer):
             self.log("train/momentum", momentum)
 
+    def peak_rate(self, batch: int) -> float:
+        """Largest learning rate of a run whose steps are of `batch` images, all processes together."""
+        return self.optimisation.peak_rate(batch)
+
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole fit."""

@@ -66,8 +66,11 @@ class Optimisation:
 
     def learning_rate(self, step: int, steps: int, batch: int) -> float:
         """Rate for a step, where `batch` images over all ranks and accumulated batches make one step."""
-        peak = self.lr if self.lr_batch is None else self.lr * batch / self.lr_batch
-        return warmup_cosine(step, steps, round(self.warmup * steps), peak, self.final_lr)
+        return warmup_cosine(step, steps, round(self.warmup * steps), self.peak_rate(batch), self.final_lr)
+
+    def peak_rate(self, batch: int) -> float:
+        """Largest rate of a run whose steps are of `batch` images, over all ranks and accumulated batches."""
+        return self.lr if self.lr_batch is None else self.lr * batch / self.lr_batch
 
     def decay(self, step: int, steps: int) -> float:
         """Weight decay for a step, of what decays."""

@@ -200,6 +200,10 @@ class SemanticSegmentation(ScoredSegmentation):
         groups = parameter_groups(self.decoder, self.backbone, self.backbone_lr, self.layer_decay, self.weight_decay)
         return torch.optim.AdamW(groups, lr=0.0)
 
+    def peak_rate(self, batch: int) -> float:
+        """Largest learning rate of the head; it does not depend on the batch size."""
+        return self.lr
+
     def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
         """Set this step's learning rate."""
         rate = self.lr * rate_factor(

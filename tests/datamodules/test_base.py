@@ -299,3 +299,18 @@ def test_few_unlabelled_images_lie_among_more_and_do_not_depend_on_the_seed() ->
     assert names(5, task="segment") == names(None)  # labels have a share of their own
     with pytest.raises(ValueError, match="max_images: expected at least 1, or null for all, found 0"):
         NoiseData(max_images=0)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((30, 20), (24, 16)), ((20, 30), (16, 24)), ((16, 33), (16, 33))])
+def test_native_evaluation_has_the_scale_of_the_training_transforms(
+    size: tuple[int, int], seen: tuple[int, int], tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        save(tmp_path / "images" / split / "a.png", gradient(*size))
+        save(tmp_path / "masks" / split / "a.png", np.zeros(size, np.uint8))
+    transforms = TrainingTransforms(16, short_side=16)
+    options: Any = {"class_names": ["one", "two"], "task": "segment", "evaluation": "native", "num_workers": 0}
+    (image,), (mask,), _, _ = next(iter(FolderDataModule(tmp_path, transforms=transforms, **options).val_dataloader()))
+    assert image.shape == (3, *seen) and mask.shape == size
+    (image,), _, _, _ = next(iter(FolderDataModule(tmp_path, **options).val_dataloader()))
+    assert image.shape == (3, *size)

@@ -22,5 +22,9 @@ def test_two_ranks_with_batch_n_equal_one_process_with_batch_2n(targets, tmp_pat
         results.append(torch.load(file))
     one, two = results
     assert one.keys() == two.keys() and len(one["losses"]) == 3
+    assert torch.allclose(one["logged"][::2], one["losses"], rtol=0, atol=1e-6)  # Lightning keeps them in float32
     for name in one:
-        assert torch.allclose(one[name], two[name], rtol=0, atol=1e-10), (name, (one[name] - two[name]).abs().max())
+        assert torch.allclose(one[name], two[name], rtol=0, atol=1e-5 if name == "logged" else 1e-10), (
+            name,
+            (one[name] - two[name]).abs().max(),
+        )

@@ -64,6 +64,16 @@ def test_the_adapter_comes_with_the_head(tmp_path: Path, kind: Adapter) -> None:
         assert not any(parameter.requires_grad for parameter in tested.backbone.parameters())
 
 
+def test_an_adapter_at_part_of_its_strength_comes_with_the_head(tmp_path: Path) -> None:
+    file = moved_adapter(tmp_path / "a.safetensors", LoRA(rank=2))
+    trained = head(backbone(file, adapter_scale=0.5))
+    checkpoint = fitted(tmp_path, trained)
+    expected = scores(tmp_path, trained, None)
+    assert scores(tmp_path, head(backbone()), checkpoint) == expected
+    with pytest.raises(ValueError, match=r"adapter_scale=0\.5"):
+        scores(tmp_path, head(backbone(file)), checkpoint)
+
+
 def test_another_adapter_is_refused_with_both(tmp_path: Path) -> None:
     file = moved_adapter(tmp_path / "a.safetensors", UniAdapter(rank=4))
     checkpoint = fitted(tmp_path, head(backbone(file)))
@@ -79,7 +89,7 @@ def test_a_frozen_head_takes_no_adapter(tmp_path: Path) -> None:
     checkpoint = fitted(tmp_path, head(backbone()))
     given = head(backbone(moved_adapter(tmp_path / "a.safetensors", UniAdapter(rank=4))))
     with pytest.raises(
-        ValueError, match=r"made with no adapter, and this configuration gives adapter UniAdapter\(rank=4"
+        ValueError, match=r"made with no adapter, and this configuration gives adapter UniAdapter\(.*rank=4"
     ):
         scores(tmp_path, given, checkpoint)
 
@@ -140,11 +150,11 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
         class_names = property(lambda self: ["polyp", "ulcer", "bleeding"])  # type: ignore[assignment]
 
     class Shifted(BlocksDataModule):
-        ids = property(lambda self: [1, 2, 3])  # type: ignore[assignment]
+        ids = class_ids = property(lambda self: [1, 2, 3])  # type: ignore[assignment]
 
     for data, values in (
-        (Renamed(), r"'blue'\], and the data has \['polyp'"),
-        (Shifted(), r"2\], and the data has \[1"),
+        (Renamed(), "0 red, 1 green, 2 blue, found 0 polyp, 1 ulcer, 2 bleeding"),
+        (Shifted(), "0 red, 1 green, 2 blue, found 1 red, 2 green, 3 blue"),
     ):
         with pytest.raises(ValueError, match=values):
             scores(tmp_path, head(backbone()), checkpoint, data)

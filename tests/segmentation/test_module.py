@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
 from datamodules.camvid import CamVidDataModule
 from datamodules.transforms.segmentation import TrainingTransforms
+from src.backbones import adapters
 from src.backbones.adapters import UniAdapter
 from src.backbones.backbone import Backbone
 from src.evaluation.confusion import ImageConfusions
+from src.pretraining import ContinualPretraining
 from src.segmentation.decoders.linear import LinearDecoder
 from src.segmentation.inference import Network, SlidingWindow, Whole
 from src.segmentation.module import SemanticSegmentation, rate_factor
 from tests.coloured_blocks import BlocksDataModule, trainer
+from tests.command_line import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode.*", "ignore:.*isinstance.treespec.*")
 
@@ -25,7 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode.*", "ignore:.*isi
 def tiny(**options: object) -> SemanticSegmentation:
     torch.manual_seed(0)
     settings: dict = {"lr": 3e-2, "ignore_index": 255, "class_names": ["red", "green", "blue"]} | options
-    return SemanticSegmentation(Backbone("test_vit", "none"), 3, **settings)
+    backbone = settings.pop("backbone", None) or Backbone("test_vit", "none")
+    return SemanticSegmentation(backbone, 3, **settings)
 
 
 def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -102,6 +107,18 @@ class TestWhatTrains:
         images = torch.rand(2, 3, 32, 32)
         adapted = tiny(train="head+adapters", adapter=UniAdapter(rank=4)).backbone.feature_maps(images)[0]
         assert torch.equal(adapted, tiny().backbone.feature_maps(images)[0])
+
+    def test_frozen_and_adapted_rows_of_a_table_train_the_same_number(self, tmp_path: Path) -> None:
+        arguments = yaml.safe_load((ROOT / "experiments/scales/fine-tuning.yaml").read_text())["model"]["init_args"]
+        adapter = getattr(adapters, arguments.pop("adapter")["class_path"].rpartition(".")[2])()
+        adapted = Backbone("test_vit", "none")
+        adapted.install(ContinualPretraining(Backbone("test_vit", "none")).student.backbone.adapter)
+        adapted.save_adapter(tmp_path / "a.safetensors", 1, "teacher")
+        counts = []
+        for file in (None, str(tmp_path / "a.safetensors")):
+            model = tiny(backbone=Backbone("test_vit", "none", file), adapter=adapter, **arguments)
+            counts.append(sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad))
+        assert counts[0] == counts[1] > sum(p.numel() for p in Backbone("test_vit", "none").parameters())
 
     def test_an_adapter_that_is_there_stays(self) -> None:
         backbone = Backbone("test_vit", "none")

@@ -23,9 +23,14 @@ def test_two_ranks_train_and_count_as_one_process_with_twice_the_batch(tmp_path:
         )
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = tmp_path / "1", tmp_path / "2"
-    for name in ("pixels", "cached"):
+    for name in ("pixels", "cached", "pyramid"):
         torch.testing.assert_close(torch.load(two / f"{name}.pt"), torch.load(one / f"{name}.pt"), rtol=0, atol=1e-10)
-    for name in ("pixels", "cached", "neighbours"):  # an odd number of images: a padding sampler would repeat one
+    for name in (
+        "pixels",
+        "cached",
+        "pyramid",
+        "neighbours",
+    ):  # an odd number of images: a padding sampler would repeat one
         with np.load(one / name / "confusion.npz") as alone, np.load(two / name / "confusion.npz") as shared:
             assert shared["names"].tolist() == [f"block-{image}.png" for image in range(5)]
             np.testing.assert_array_equal(shared["matrices"], alone["matrices"])

@@ -7,13 +7,15 @@ from typing import Literal
 
 from torch import nn
 
+from src.segmentation.decoders.batch_norm import BatchNorm
+
 Norm = Literal["batch", "group"]
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
     """Batch norm, or group norm, whose result depends on no other image: 32 groups or fewer, of 8 channels or more."""
     if norm == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     return nn.GroupNorm(max(1, math.gcd(256, channels) // 8), channels)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.core.errors import UserError
+from src.segmentation.decoders.batch_norm import BatchNorm
 from src.segmentation.decoders.decoder import Decoder
 
 
@@ -30,7 +31,7 @@ class LinearDecoder(Decoder):
             raise UserError("LinearDecoder: blocks is empty; name at least one block, or leave it out for the last")
         self.blocks = blocks
         channels = width * (1 if blocks is None else len(blocks))
-        self.norm = nn.BatchNorm2d(channels, affine=False) if batch_norm else nn.Identity()
+        self.norm = BatchNorm(channels, affine=False) if batch_norm else nn.Identity()
         self.linear = nn.Conv2d(channels, classes, kernel_size=1)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]

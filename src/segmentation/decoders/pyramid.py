@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.core.errors import UserError
+from src.segmentation.decoders.batch_norm import BatchNorm
 from src.segmentation.decoders.convolution import Norm, make_norm
 
 
@@ -40,7 +41,7 @@ class Pyramid(nn.Module):
         self.exponents = [int(math.log2(scale)) for scale in scales]
         self.levels = nn.ModuleList(
             nn.Sequential(
-                nn.BatchNorm2d(width, affine=False) if standardise else nn.Identity(),
+                BatchNorm(width, affine=False) if standardise else nn.Identity(),
                 _rescaling(width, exponent, norm),
             )
             for exponent in self.exponents

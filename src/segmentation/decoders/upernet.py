@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.core.distributed import ranks
 from src.core.errors import UserError
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
 from src.segmentation.decoders.decoder import Decoder
@@ -93,10 +94,10 @@ class PyramidPooling(nn.Module):
         Raises:
             UserError: If one image shall be batch-normalised over a single bin, whose variance does not exist.
         """
-        if self.training and len(level) == 1 and 1 in self.bins and isinstance(self.fuse[1], nn.BatchNorm2d):
+        if self.training and len(level) * ranks() == 1 and 1 in self.bins and isinstance(self.fuse[1], nn.BatchNorm2d):
             raise UserError(
-                "UPerNet: batch norm over one image's global average has no variance; train on two images or more per "
-                "process, or set the decoder's norm to group"
+                "UPerNet: batch norm over one image's global average has no variance; train on a batch of two images "
+                "or more, or set the decoder's norm to group"
             )
         parts = [
             _resized(branch(F.adaptive_avg_pool2d(level, bins)), level.shape[-2:])

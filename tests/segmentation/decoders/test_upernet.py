@@ -86,7 +86,7 @@ def test_dropout_takes_whole_channels_in_training_only() -> None:
 
 def test_one_image_trains_with_group_norm_and_is_refused_with_batch_norm() -> None:
     levels = maps(batch=1)
-    with pytest.raises(ValueError, match="two images or more per process, or set the decoder's norm to group"):
+    with pytest.raises(ValueError, match="a batch of two images or more, or set the decoder's norm to group"):
         small().classify(levels)
     assert small(norm="group").classify(levels).isfinite().all()
     assert small().eval().classify(levels).isfinite().all()
