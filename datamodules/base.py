@@ -25,6 +25,7 @@ from datamodules.batches import (
     collate_views,
 )
 from datamodules.reading.checking import usable
+from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
@@ -36,6 +37,7 @@ from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.transforms.multi_crop import MultiViewCrop
 from src.core.distributed import process
 from src.core.errors import UserError
+from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +188,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         """The images to predict."""
         if self._predicted is None:
             folder = self.predict_on
-            source = self.read_predict() if folder is None else self.files(folder, list_images(folder))
+            source = self.read_predict() if folder is None else self._whole_folder(folder)
             self._predicted = usable(source, labelled=True) if self.on_error == "skip" else source
         return self._predicted
 
@@ -257,6 +259,12 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
             source = Subset(source, subsample(len(source), self.max_images))
         extra = [self.files(Path(folder), list_images(Path(folder))) for folder in self.extra or ()]
         return Concat([source, *extra]) if extra else source
+
+    def _whole_folder(self, folder: Path) -> Source:
+        images = list_images(folder)
+        if others := left_out(folder, images):
+            logger.warning("%s", printable(f"{folder}: predicting {len(images)} images; left out: {others}"))
+        return self.files(folder, images)
 
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
+from src.core.printable import printable
+
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
@@ -93,5 +95,5 @@ def _worker_message(trace: str) -> str | None:
 def _report(message: str, code: int) -> int:
     if os.environ.get("GLARE_TRACEBACK"):
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, lines=True)}", file=sys.stderr)
     return code
