@@ -34,6 +34,7 @@ from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries,
 from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
+from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import MultiViewCrop
 from src.core.distributed import process
 from src.core.errors import UserError
@@ -274,13 +275,14 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return self._loader(pairs, 1 if native else self.batch_size, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
+        num_workers = fitting_workers(dataset, batch, self.num_workers)
         return DataLoader(
             dataset,
             batch_size=batch,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
