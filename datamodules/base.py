@@ -275,7 +275,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return self._loader(pairs, 1 if native else self.batch_size, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
-        num_workers = fitting_workers(dataset, batch, self.num_workers)
+        num_workers = fitting_workers(lambda: dataset[0], batch, self.num_workers)
         return DataLoader(
             dataset,
             batch_size=batch,

@@ -54,7 +54,10 @@ class FolderDataModule(DomainDataModule):
 
     `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder.classes`.
 
-    The first fit in a run folder writes there what it found, `data.txt`.
+    Files are JPEG (.jfif too), PNG, TIFF, WebP, BMP, PPM, PGM, GIF (its first frame), JPEG 2000 and, with the extra
+    `heic`, HEIC; masks in a lossless one of them. Files of other kinds are left out.
+
+    The first fit in a run folder writes there what it found and what it left out, `data.txt`.
 
     Args:
         root: The folder.

@@ -51,8 +51,8 @@ def test_nothing_is_measured_without_processes_or_where_there_is_plenty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_free(monkeypatch, 2**40)
-    assert shared_memory.fitting_workers(None, 4, 2) == 2
+    assert shared_memory.fitting_workers(list, 4, 2) == 2
     with_free(monkeypatch, 0)
-    assert shared_memory.fitting_workers(None, 4, 0) == 0
+    assert shared_memory.fitting_workers(list, 4, 0) == 0
     monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "not there")  # as on macOS
-    assert shared_memory.fitting_workers(None, 4, 2) == 2
+    assert shared_memory.fitting_workers(list, 4, 2) == 2
