@@ -73,10 +73,11 @@ def user_message(error: BaseException) -> str | None:
 
     Lightning's own refusals of a configuration are meant for people as well. None for any other exception.
     """
-    if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
-        return str(error)
+    # torch raises the worker's own type again, with the whole traceback as its message
     if worker := _WORKER.search(str(error)):
         return _worker_message(worker["trace"])
+    if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
+        return str(error)
     # jsonargparse and Lightning wrap what a constructor raises
     return None if error.__cause__ is None else user_message(error.__cause__)
 
