@@ -25,6 +25,7 @@ from datamodules.batches import (
     collate_views,
 )
 from datamodules.reading.checking import usable
+from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
@@ -33,9 +34,11 @@ from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries,
 from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
+from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import MultiViewCrop
 from src.core.distributed import process, share_of_batch
 from src.core.errors import UserError
+from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +189,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         """The images to predict."""
         if self._predicted is None:
             folder = self.predict_on
-            source = self.read_predict() if folder is None else self.files(folder, list_images(folder))
+            source = self.read_predict() if folder is None else self._whole_folder(folder)
             self._predicted = usable(source, labelled=True) if self.on_error == "skip" else source
         return self._predicted
 
@@ -265,6 +268,12 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         extra = [self.files(Path(folder), list_images(Path(folder))) for folder in self.extra or ()]
         return Concat([source, *extra]) if extra else source
 
+    def _whole_folder(self, folder: Path) -> Source:
+        images = list_images(folder)
+        if others := left_out(folder, images):
+            logger.warning("%s", printable(f"{folder}: predicting {len(images)} images; left out: {others}"))
+        return self.files(folder, images)
+
     def _evaluation(self, source: Source) -> DataLoader[Any]:
         native = self.evaluation == "native"
         short_side = self.transforms.short_side if native and self.transforms is not None else None
@@ -274,13 +283,14 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return self._loader(pairs, 1 if native else self._share, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
+        num_workers = fitting_workers(lambda: dataset[0], batch, self.num_workers)
         return DataLoader(
             dataset,
             batch_size=batch,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )

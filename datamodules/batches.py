@@ -21,6 +21,7 @@ from datamodules.reading.sources import Source
 from datamodules.transforms.multi_crop import MultiViewCrop, View, resize_crop
 from datamodules.transforms.segmentation import TrainingTransforms
 from datamodules.views import Crops, Views
+from src.core.printable import printable
 
 
 class SegmentationBatch(NamedTuple):
@@ -80,7 +81,7 @@ class UnlabelledViews(Dataset[ViewSample]):
         if min(image.shape[:2]) < self.crop.size and not self.warned:
             self.warned.fill_(True)
             warnings.warn(
-                f"{self.source.name(index)}: {image.shape[1]}×{image.shape[0]} is smaller than a view of "
+                f"{printable(self.source.name(index))}: {image.shape[1]}×{image.shape[0]} is smaller than a view of "
                 f"{self.crop.size} pixels; it is enlarged, and so is any other such image",
                 stacklevel=2,
             )

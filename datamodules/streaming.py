@@ -28,6 +28,7 @@ from datamodules.batches import ViewSample, collate_views
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
+from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
 from src.core.distributed import share_of_batch
@@ -37,6 +38,8 @@ try:
     import litdata
 except ImportError as error:
     raise ImportError("datamodules.streaming needs litdata: pip install -e '.[streaming]'") from error
+
+_BLANK = np.zeros((8, 8, 3), np.uint8)  # its views are as large as those of any image
 
 
 class StreamingDataModule(LightningDataModule):
@@ -116,7 +119,7 @@ class StreamingDataModule(LightningDataModule):
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,
             batch_size=batch,
-            num_workers=self.num_workers,
+            num_workers=fitting_workers(lambda: crop(_BLANK, 0, 0), batch, self.num_workers),
             collate_fn=collate_views,
             pin_memory=torch.cuda.is_available(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -30,10 +30,14 @@ from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
 from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError, is_file, is_folder
+from datamodules.reading.left_out import left_out
+from datamodules.reading.listing import list_images
 from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Files, Source
+from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
+from src.core.printable import printable
 
 REPORT = "data.txt"  # in the run folder
 
@@ -50,7 +54,10 @@ class FolderDataModule(DomainDataModule):
 
     `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder.classes`.
 
-    The first fit in a run folder writes there what it found, `data.txt`.
+    Files are JPEG (.jfif too), PNG, TIFF, WebP, BMP, PPM, PGM, GIF (its first frame), JPEG 2000 and, with the extra
+    `heic`, HEIC; masks in a lossless one of them. Files of other kinds are left out.
+
+    The first fit in a run folder writes there what it found and what it left out, `data.txt`.
 
     Args:
         root: The folder.
@@ -245,14 +252,37 @@ class FolderDataModule(DomainDataModule):
     def _tell(self, path: Path) -> None:
         if path.exists():
             return
-        names = self.class_names if self.task == "segment" else []
-        splits: tuple[Split, ...] = ("train",)
+        splits: list[Split] = ["train"]
         if self.task == "segment" and self.evaluate_on == "val":
-            splits = ("train", "val")
-        text = "\n".join([f"{self.root}", *(summarise(split, self._files(split), names) for split in splits)])
+            splits.append("val")
+        files = {
+            split: self._files(split) for split in splits
+        }  # a split that is missing is said before images are read
+        names = self.class_names if self.task == "segment" else []
+        summaries = [summarise(split, files[split], names) for split in splits]
+        text = "\n".join([printable(f"{self.root}"), *summaries, *map(printable, self._left_out(files))])
         rank_zero_info(text)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # names may be in any encoding
+        write_text(path, text + "\n")
+
+    def _left_out(self, files: Mapping[Split, Files]) -> list[str]:
+        """Lines about the files that no split uses."""
+        used = [path for part in files.values() for paths in (part.images, part.masks or ()) for path in paths]
+        masks = frozenset({self.layout.mask_folder("train"), self.layout.mask_folder("val"), self.root / "masks"})
+        lines = []
+        if "val" not in files and (held := self._held(used)):
+            lines.append(f"kept for validation: {len(held)} images")
+            used += held
+        folders = {self.root: left_out(self.root, used, masks if self.task == "pretrain" else frozenset())}
+        folders |= {Path(folder): left_out(Path(folder), list_images(Path(folder))) for folder in self.extra or ()}
+        return [*lines, *(f"left out of {folder}: {kinds}" for folder, kinds in folders.items() if kinds)]
+
+    def _held(self, used: Collection[Path]) -> list[Path]:
+        """The validation images that are not used; none where a folder is too small, or has none."""
+        try:
+            return sorted({*self.layout.images("val")} - {*used}) if self.layout.has("val") else []
+        except ImageError:
+            return []
 
 
 def _colour(index: int) -> Colour:

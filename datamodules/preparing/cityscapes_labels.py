@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datamodules.preparing.png import write_png
+from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError
 from datamodules.reading.masks import IGNORE, mask_ids, read_mask
 
@@ -29,7 +30,7 @@ def write_train_ids(root: Path) -> None:
         ImageError: If a mask is unreadable or holds an id that is none of the 34.
     """
     files = sorted((root / "gtFine").rglob("*_gtFine_labelIds.png"))
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(DECODERS) as threads:
         list(tqdm(threads.map(_convert, files), "train ids", len(files), unit="mask", delay=1))
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from datamodules.preparing.counting import list_split, mask_of, refuse_surplus, shortfalls
 from datamodules.preparing.recipe import Preparation, Split
+from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.masks import IGNORE, mask_ids
@@ -92,7 +93,7 @@ def _verify_split(base: Path, split: Split, preparation: Preparation) -> tuple[V
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor() as threads:  # decoders and hashes release the interpreter lock
+    with ThreadPoolExecutor(DECODERS) as threads:  # decoders and hashes release the interpreter lock
         results = list(tqdm(threads.map(check, images), f"verify {split.name}", len(images), unit="image", delay=1))
     problems = [result for result in results if isinstance(result, ImageError)]
     good = [result for result in results if isinstance(result, _Checked)]

@@ -9,17 +9,19 @@ from pathlib import Path
 from PIL import Image
 
 from src.core.errors import UserError
+from src.core.printable import printable
 
 
 class ImageError(UserError):
     """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
 
     A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
-    is cut back to its last, readable part here, so that it reaches the user the same from any process.
+    is cut back to its last, readable part here, so that it reaches the user the same from any process. It is one
+    line, whatever a file is called.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit("ImageError: ", 1)[-1].strip())
+        super().__init__(printable(message.rsplit("ImageError: ", 1)[-1].strip()))
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> ImageError:

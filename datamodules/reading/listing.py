@@ -10,6 +10,7 @@ from pathlib import Path
 from datamodules.reading import heif
 from datamodules.reading.errors import ImageError, is_file, is_folder, refuse_folder
 from src.core.errors import MissingFile
+from src.core.printable import printable
 
 _ALWAYS = {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".gif", ".jp2"}
 IMAGE_SUFFIXES = frozenset(_ALWAYS | (heif.HEIF_SUFFIXES if heif.is_installed() else set()))
@@ -36,8 +37,10 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
         links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
     if links:
         warnings.warn(
-            f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} first; "
-            "put the folders themselves in their place to use the images in them",
+            printable(
+                f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} "
+                "first; put the folders themselves in their place to use the images in them"
+            ),
             stacklevel=1,  # from here, so that it is shown once, whoever lists the folder again
         )
     if not found:

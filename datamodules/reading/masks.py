@@ -14,7 +14,7 @@ from datamodules.reading import tiff as geotiff
 from datamodules.reading.errors import ImageError, unreadable
 from datamodules.reading.lossy_formats import refuse_lossy
 from datamodules.reading.orientation import opened, tiff_orientation, upright
-from datamodules.reading.stored_values import grey_values
+from datamodules.reading.stored_values import bits, grey_values
 
 IGNORE = 255  # class id of pixels that neither train nor count
 MOST = 2**16 - 1  # the largest id of a class: predicted masks are written in 16 bits at most
@@ -92,6 +92,11 @@ def _read_ids(path: Path) -> tuple[NDArray[Any], int]:
             stored.image.load()
             orientation, mode = stored.orientation, stored.image.mode
             ids = grey_values(stored.image, path)
+            if ids.ndim == 3 and (depth := bits(stored.image, path)) > 8:  # of which Pillow keeps 8
+                raise ImageError(
+                    f"{path}: expected a mask with one channel of class ids, found {mode} with {depth} bits a channel; "
+                    "convert it to one channel"
+                )
     except ImageError:
         raise
     except UnidentifiedImageError as error:

@@ -22,6 +22,7 @@ from datamodules.reading.images import decode_image
 from datamodules.reading.masks import IGNORE, decode_mask
 from datamodules.reading.path_list import Listing
 from datamodules.reading.stretching import WHOLE_RANGE, Stretch
+from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +99,12 @@ class Files:
         if turned != 1 and mask_turned == 1 and not self._turned_alone:
             self._turned_alone.fill_(True)
             warnings.warn(
-                f"{self.root}: {self.name(index)} has an EXIF orientation ({turned}) and its mask has none, as may "
-                "others; masks are taken to be drawn on the photograph as it is shown. If they are drawn on its pixels "
-                "as stored, remove the orientation from the photographs (exiftool -Orientation= FILE)",
-                stacklevel=2,
+                printable(
+                    f"{self.root}: photographs have an EXIF orientation and their masks have none; masks are taken to "
+                    "be drawn on the photographs as they are shown. If they are drawn on the pixels as stored, remove "
+                    "the orientation from the photographs (exiftool -Orientation= FILE)"
+                ),
+                stacklevel=1,  # from here, so that it is shown once for all splits of a folder
             )
         return image, mask
 

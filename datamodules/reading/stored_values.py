@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
+_PHOTOMETRIC = 262  # TIFF tag: 0 where 0 is white
 _SAMPLE_FORMAT = 339  # TIFF tag: 1 unsigned, 2 signed, 3 floating point
 _PORTABLE = re.compile(rb"P[2356](?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+(\d+)\s")
 
@@ -33,16 +34,23 @@ def bits(file: Image.Image, path: Path) -> int:
 def grey_values(file: Image.Image, path: Path) -> NDArray[Any]:
     """The values of a decoded file; of a palette its indices.
 
-    Pillow gives signed bytes and 32 unsigned bits of a TIFF with the wrong sign, and stretches a PGM to 255.
+    Pillow gives signed bytes and 32 unsigned bits of a TIFF with the wrong sign, inverts bytes of which 0 is white,
+    and stretches values of 2 and 4 bits, and those of a PGM, to 255.
     """
     values: NDArray[Any] = np.asarray(file)
-    if values.ndim != 2:
+    if values.ndim != 2 or file.mode in ("1", "P"):
         return values
     tags: Any = getattr(file, "tag_v2", None)
     if tags is not None:
-        kind = int(np.max(tags.get(_BITS_PER_SAMPLE, 8))), int(np.max(tags.get(_SAMPLE_FORMAT, 1)))
-        return values.view({(8, 2): np.int8, (32, 1): np.uint32}.get(kind, values.dtype))
-    if file.format == "PPM" and file.mode != "1" and (most := _largest(_head(path))) not in (255, 65535):
+        depth, kind = int(np.max(tags.get(_BITS_PER_SAMPLE, 8))), int(np.max(tags.get(_SAMPLE_FORMAT, 1)))
+        if file.mode == "L" and tags.get(_PHOTOMETRIC) == 0:
+            values = 255 - values
+        values = values.view({(8, 2): np.int8, (32, 1): np.uint32}.get((depth, kind), values.dtype))
+        return values // (255 // (2**depth - 1)) if depth in (2, 4) else values
+    head = _head(path)
+    if file.format == "PNG" and head[24] in (2, 4):
+        return values // (255 // (2 ** head[24] - 1))
+    if file.format == "PPM" and (most := _largest(head)) not in (255, 65535):
         return np.rint(values * (most / (65535 if most > 255 else 255))).astype(np.uint16)
     return values
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
+from src.core.printable import printable
+
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
@@ -71,10 +73,11 @@ def user_message(error: BaseException) -> str | None:
 
     Lightning's own refusals of a configuration are meant for people as well. None for any other exception.
     """
-    if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
-        return str(error)
+    # torch raises the worker's own type again, with the whole traceback as its message
     if worker := _WORKER.search(str(error)):
         return _worker_message(worker["trace"])
+    if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
+        return str(error)
     # jsonargparse and Lightning wrap what a constructor raises
     return None if error.__cause__ is None else user_message(error.__cause__)
 
@@ -93,5 +96,5 @@ def _worker_message(trace: str) -> str | None:
 def _report(message: str, code: int) -> int:
     if os.environ.get("GLARE_TRACEBACK"):
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, lines=True)}", file=sys.stderr)
     return code

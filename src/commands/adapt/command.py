@@ -106,7 +106,7 @@ def checked_source(folder: Path, on_error: str) -> Any:
     data = getattr(import_module(module), name)(root=folder, on_error=on_error, cache=False)
     source = data.source("train")  # without the bad files, where they are to be skipped
     if on_error == "raise":
-        with ThreadPoolExecutor() as threads:  # decoders release the interpreter lock
+        with ThreadPoolExecutor(4) as threads:  # decoders release the interpreter lock; each holds a whole image
             decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))
             for _ in tqdm(decoded, "checking", len(source), unit="image", delay=5, leave=False):
                 pass

@@ -216,3 +216,14 @@ def test_names_that_are_not_utf8_are_read_and_reported(tmp_path: Path) -> None:
     assert f"{tmp_path}/data/B\\udce4ume/b\\udcf6.png: expected {found}" in report
     assert names(data, "train") == [os.fsdecode(b"B\xe4ume/a\xf6.png")]
     np.testing.assert_array_equal(data.source("train").image(0), gradient(8, 8))
+
+
+def test_a_split_that_is_wrong_is_said_before_images_are_decoded(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path / "data", train=4, val=2)
+    (root / "images" / "train" / "000.png").write_bytes(b"no image")
+    (root / "masks" / "val" / "001.png").unlink()
+    for run in (None, tmp_path / "run"):
+        data = FolderDataModule(root, ["a", "b", "c"], task="segment", size=8)
+        data.trainer = None if run is None else trainer(run)
+        with pytest.raises(ImageError, match=r"val/001\.png: expected one mask"):
+            data.setup("fit")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.reading import heif
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
@@ -230,3 +231,34 @@ def test_ids_outside_the_classes_are_named_with_the_file(tmp_path: Path) -> None
 def test_coloured_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"m\.png: expected a mask with one channel of class ids, found mode RGB"):
         read_mask(save(tmp_path / "m.png", gradient(4, 4)), {0: 0})
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.jpg"])
+def test_heic_is_read_by_the_extra_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    picture = pillow_heif.from_pillow(Image.fromarray(gradient(64, 96)))
+    picture.save(tmp_path / name, quality=100, format="HEIF")
+    assert np.abs(read_image(tmp_path / name).astype(int) - gradient(64, 96)).max() < 16
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.jpg"])
+def test_without_the_extra_heic_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heif, "is_installed", lambda: False)
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(ImageError, match=rf"{name}: expected an image, found HEIC, .*glare-lightning\[heic\]"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "ppm", "gif", "jp2"])
+def test_less_common_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    pixels = np.kron([[10, 200], [90, 40]], np.ones((16, 16))).astype(np.uint8)
+    Image.fromarray(np.stack([pixels] * 3, -1)).save(tmp_path / f"a.{suffix}", "JPEG" if suffix == "jfif" else None)
+    assert list_images(tmp_path) == [tmp_path / f"a.{suffix}"]
+    assert np.abs(read_image(tmp_path / f"a.{suffix}")[..., 1].astype(int) - pixels).max() <= 3
+
+
+def test_deep_formats_of_cameras_keep_their_levels(tmp_path: Path) -> None:
+    values = np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3)
+    for name in ("a.jp2", "a.ppm"):
+        cv2.imwrite(str(tmp_path / name), values[..., ::-1])  # OpenCV's order of colours
+        np.testing.assert_allclose(read_image(tmp_path / name), values * (255 / values.max()), atol=0.51)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +69,31 @@ def test_a_grey_map_gives_its_own_values(tmp_path: Path, most: int) -> None:
     width = ">u2" if most > 255 else "u1"
     (tmp_path / "m.pgm").write_bytes(b"P5\n# ids\n3 1\n%d\n" % most + np.array([0, 1, most], width).tobytes())
     assert mask_ids(tmp_path / "m.pgm") == {0, 1, most}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_bits_are_ids_and_no_shades(tmp_path: Path, depth: int) -> None:
+    rows = [[0, 1, 0, 1], [2**depth - 1, 0, 1, 0]]
+    packed = [sum(value << (8 - depth * (i + 1)) for i, value in enumerate(row[: 8 // depth])) for row in rows]
+    rest = [sum(value << (8 - depth * (i + 1)) for i, value in enumerate(row[8 // depth :])) for row in rows]
+    data = b"".join(bytes([0, p]) + (bytes([r]) if depth == 4 else b"") for p, r in zip(packed, rest, strict=True))
+    header = struct.pack(">IIBBBBB", 4, 2, depth, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert read_mask(tmp_path / "m.png", {i: i for i in range(16)}).tolist() == rows
+
+
+def test_ids_are_stored_values_where_0_is_shown_white(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 1, 2]], np.uint8), photometric="miniswhite")
+    assert mask_ids(tmp_path / "m.tif") == {0, 1, 2}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_deep_colours_are_no_ids_cut_to_eight_bits(tmp_path: Path, suffix: str) -> None:
+    cv2.imwrite(str(tmp_path / f"m.{suffix}"), np.full((4, 4, 3), 2, np.uint16))  # Pillow reads zeros
+    with pytest.raises(ImageError, match="found RGB with 16 bits a channel; convert it to one channel"):
+        mask_ids(tmp_path / f"m.{suffix}")
 
 
 def test_without_rasterio_wide_masks_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

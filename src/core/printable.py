@@ -1,0 +1,27 @@
+"""Text from files, made safe to show: nothing in a name or in metadata drives the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# control and format characters (escape sequences, changes of direction), lone surrogates, unassigned ones, line ends
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""Show what cannot be seen as Python writes it: `\x1b[31m`, `\n`, `\u202e`.
+
+    Applied twice, it changes nothing more: backslashes stay as they are.
+
+    Args:
+        text: Any text, such as a file name, a tensor name or metadata.
+        lines: Line ends stay, for messages of several lines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _HIDDEN and not (lines and character == "\n")
+        else character
+        for character in text
+    )
