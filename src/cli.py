@@ -21,6 +21,7 @@ from src.callbacks.progress import Progress
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
+from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.renamed import current_arguments
@@ -39,14 +40,6 @@ LOGGERS = (TensorBoard, Wandb)
 
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
-
-# [C] ours: short runs want more than a row every 50 steps, and a folder outside of git.
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs/unnamed",
-    "deterministic": "warn",
-    "log_every_n_steps": 10,
-    "num_sanity_val_steps": 0,
-}
 
 # Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
 NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
