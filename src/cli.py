@@ -163,9 +163,9 @@ class CLI(LightningCLI):
         if config.get("return_predictions") is None and "return_predictions" in config:
             config.return_predictions = False  # they are written; a large folder's masks would fill the memory
         expand_environment(config)
-        check_injected(
-            config, INJECTED, self._parser(self.subcommand).groups_of_classes
-        )  # with the variables filled in
+        parser = self._parser(self.subcommand)
+        assert isinstance(parser, Parser)
+        check_injected(config, INJECTED, parser.groups_of_classes)  # with the variables filled in
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):

@@ -198,10 +198,11 @@ def _described(value: Any) -> Any:
 
 def _made_from(value: Any) -> Config:
     """The arguments that made an object: attributes of the same names, or the defaults where one so made is alike."""
-    signature = _signature(type(value))
+    kind: type = type(value)
+    signature = _signature(kind)
     if all(hasattr(value, name) for name in signature):
         return {name: _described(getattr(value, name)) for name in signature}
-    if all(item.default is not _REQUIRED for item in signature.values()) and _state(type(value)()) == _state(value):
+    if all(item.default is not _REQUIRED for item in signature.values()) and _state(kind()) == _state(value):
         return {name: item.default for name, item in signature.items()}
     return _state(value)
 

@@ -10,9 +10,10 @@ import pytest
 
 from src.config.composition import override
 from src.config.defaults import _signature
-from src.config.hashing import file_hash, manifest
+from src.config.hashing import config_hash, file_hash, manifest
 from src.segmentation import SemanticSegmentation
 from src.studies.plan.cells import Cell, Store, config_digest, write_json
+from src.studies.run.execution import stage_config
 from tests.studies.cells_on_disk import PRETRAIN, SEGMENT
 
 
@@ -131,3 +132,9 @@ def test_a_failure_is_forgotten_when_the_cell_is_done(tmp_path: Path) -> None:
     write_json(store.folder(cell) / "metrics.json", {"values": {}})
     assert store.done(cell)
     assert store.failure(cell) is None
+
+
+def test_the_process_of_a_cell_has_the_hash_of_the_cell(tmp_path: Path) -> None:
+    for seed in (0, 5):
+        cell = Cell("pretrain", "x", seed, PRETRAIN, "p")
+        assert config_hash(stage_config(cell, Store(tmp_path))) == config_hash(PRETRAIN)
