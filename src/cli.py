@@ -22,6 +22,7 @@ from src.callbacks.recipe import Recipe
 from src.callbacks.run_folder import RunFolder
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
+from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.renamed import current_arguments
@@ -40,16 +41,6 @@ LOGGERS = (TensorBoard, Wandb)
 
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
-
-# [C] ours: one process unless more are asked for, so that a command is the same recipe on every machine; short runs
-# want more than a row every 50 steps, and a folder outside of git.
-TRAINER_DEFAULTS = {
-    "devices": 1,
-    "default_root_dir": "runs/unnamed",
-    "deterministic": "warn",
-    "log_every_n_steps": 10,
-    "num_sanity_val_steps": 0,
-}
 
 # Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
 NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
@@ -173,9 +164,9 @@ class CLI(LightningCLI):
         if config.get("return_predictions") is None and "return_predictions" in config:
             config.return_predictions = False  # they are written; a large folder's masks would fill the memory
         expand_environment(config)
-        check_injected(
-            config, INJECTED, self._parser(self.subcommand).groups_of_classes
-        )  # with the variables filled in
+        parser = self._parser(self.subcommand)
+        assert isinstance(parser, Parser)
+        check_injected(config, INJECTED, parser.groups_of_classes)  # with the variables filled in
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):

@@ -1,24 +1,16 @@
 """The run folder's start: the resolved configuration, and whatever an earlier run left there."""
 
-import hashlib
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
+from src.config.hashing import config_hash
 from src.config.yaml_reader import parse
 from src.core.atomic_files import write_text
-
-# of the trainer's arguments, those that decide what is learned
-_LEARNING = ("max_steps", "max_epochs", "limit_train_batches", "accumulate_grad_batches", "precision")
-
-# of the data's arguments, those that say where and by how many processes it is read
-_WITHOUT_EFFECT = ("root", "workers")
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = (
@@ -30,8 +22,9 @@ _OF_A_FIT = (
 class RunFolder(SaveConfigCallback):
     """Writes the resolved configuration into the run folder; never refuses to run.
 
-    A fit writes ``config.yaml``, other commands ``config-test.yaml`` and so on. A fit that is not a resume, into a
-    folder where another fit was, moves that one's files to ``earlier/1`` (2, 3, …) first: nothing is overwritten.
+    A fit writes ``config.yaml``, with its hash in the first line; other commands ``config-test.yaml`` and so on. A fit
+    that is not a resume, into a folder where another fit was, moves that one's files to ``earlier/1`` (2, 3, …) first:
+    nothing is overwritten.
     Weights & Biases gets the configuration under one key, `config`, because sweeps lock top-level keys.
     """
 
@@ -49,13 +42,15 @@ class RunFolder(SaveConfigCallback):
         kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
         _say_classes(kept, trainer, pl_module)
         text = self.parser.dump(kept, skip_none=False, format="yaml")
-        resolved = parse(text, "config.yaml")
+        content = parse(text, "config.yaml")
+        made = config_hash(content)
+        text = f"# config_hash: {made}\n{text}"
         if hasattr(pl_module, "config_hash"):
-            pl_module.config_hash = config_hash(resolved)  # type: ignore[assignment]
+            pl_module.config_hash = made  # type: ignore[assignment]
         write_text(folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml"), text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams({"config": resolved})
+                logger.log_hyperparams({"config": content})
 
 
 def _say_classes(config: Any, trainer: Trainer, module: LightningModule) -> None:
@@ -66,20 +61,6 @@ def _say_classes(config: Any, trainer: Trainer, module: LightningModule) -> None
     open_ids = arguments is not None and "class_ids" in arguments and arguments.get("class_names") is None
     if open_ids and hasattr(module, "class_names") and getattr(data, "described", None) is None:
         arguments["class_ids"], arguments["class_names"] = list(data.class_ids), list(data.class_names)
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """A hash of what decides a run's result, wherever its data lies and whatever hardware it runs on."""
-    data = config.get("data") or {}
-    arguments = {key: value for key, value in (data.get("init_args") or {}).items() if key not in _WITHOUT_EFFECT}
-    trainer = config.get("trainer") or {}
-    kept = {
-        "seed": config.get("seed_everything"),
-        "trainer": {key: trainer.get(key) for key in _LEARNING},
-        "model": config.get("model"),
-        "data": {**data, "init_args": arguments},
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _keep_earlier(folder: Path) -> None:

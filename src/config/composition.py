@@ -67,8 +67,10 @@ def laid_over(below: Config, above: Config) -> Config:
     result = deepcopy(below)
     for key, value in above.items():
         under = result.get(key)
-        merged = isinstance(value, dict) and isinstance(under, dict) and not _another_class(under, value)
-        result[key] = laid_over(under, value) if merged else deepcopy(value)
+        if isinstance(value, dict) and isinstance(under, dict) and not _another_class(under, value):
+            result[key] = laid_over(under, value)
+        else:
+            result[key] = deepcopy(value)
     return result
 
 

@@ -1,119 +1,218 @@
-"""The defaults that a yaml leaves unsaid, read from the source of the classes it names.
+"""Configurations completed by the defaults of the classes that they name.
 
-A result depends on them as much as on the yaml, so they belong into a cell's hash: whoever changes a default in the
-code must not be shown results of the old one. They are read from the source text and not from imported classes, because
-a study plans and renders thousands of cells without waiting for torch.
+A result depends on what a yaml leaves unsaid as much as on what it says, so defaults belong into its hash: whoever
+changes one in the code must not be shown results of the old one. They are taken from the imported classes, by value: a
+default that is a named constant counts as what the constant is.
 """
 
-import ast
+import dataclasses
+import inspect
+import re
+from enum import Enum
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from src.config.composition import Config
+from src.config.composition import Config, laid_over
+from src.config.injection import argument_types, check_import
 from src.core.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("src", "datamodules")  # what other packages change is for `RESULTS_VERSION` and the pinned environment
+OURS = ("src", "datamodules")
+# Keys that hold the arguments of one class, without naming it. Named here by their paths, for help needs none of them.
+GROUPS = {
+    "trainer": "lightning.pytorch.trainer.trainer.Trainer",
+    "monitor": "src.monitoring.monitor.Monitor",
+    "guards": "src.monitoring.guards.Guards",
+}
+# Our choice: short runs want more than a row every 50 steps, and a folder outside of git.
+TRAINER_DEFAULTS = {
+    "devices": 1,  # unless more are asked for, so that a command is the same recipe on every machine
+    "default_root_dir": "runs/unnamed",
+    "deterministic": "warn",
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+}
+
+_CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
+_REQUIRED = inspect.Parameter.empty
+
+
+class Argument(NamedTuple):
+    """An argument of a class: its default as JSON can hold it, and whether a whole number is meant as a float."""
+
+    default: Any
+    is_float: bool
 
 
 def completed(config: Config) -> Config:
-    """A copy of `config` in which every `class_path` of ours has all its `init_args`; unsaid ones as source text."""
-    return {key: _completed(value) for key, value in config.items()}
+    """Return a copy of `config` with all arguments of every class and group, and one spelling of each class path.
 
-
-def _completed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_completed(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if isinstance(value.get("class_path"), str):
-        unsaid, said = defaults(value["class_path"]), value.get("init_args") or {}
-        value = {**value, "init_args": {**unsaid, **{name: _laid_over(unsaid.get(name), said[name]) for name in said}}}
-    return {key: _completed(item) for key, item in value.items()}
-
-
-def _laid_over(default: Any, given: Any) -> Any:
-    """A given value; where it is some fields of a dataclass of ours, with the defaults of the others."""
-    fields = default.get("with") if isinstance(default, dict) else None
-    return {**fields, **given} if fields and isinstance(given, dict) and "class_path" not in given else given
+    Raises:
+        UserError: If a class of this project does not exist.
+    """
+    config = {**config, "trainer": {**TRAINER_DEFAULTS, **(config.get("trainer") or {})}}
+    groups = {key: _arguments(_imported(path), config.get(key) or {}) for key, path in GROUPS.items()}
+    return {**{key: _completed(value) for key, value in config.items()}, **groups}
 
 
 @cache
 def defaults(class_path: str) -> Config:
-    """Argument names of a class of ours with their defaults as source text; empty for any other class.
-
-    A default that is itself an object of ours, such as `UniAdapter()`, comes with the defaults of its class.
+    """Return the arguments of a class that have defaults, with these; empty for what is no class.
 
     Raises:
-        UserError: if the class should be ours and does not exist.
+        UserError: If the class should be ours and does not exist.
     """
-    module, _, name = class_path.rpartition(".")
-    if module.split(".")[0] not in OURS:
-        return {}
-    tree = _source(module)
-    known = _imports(tree) | {
-        node.name: f"{module}.{node.name}" for node in tree.body if isinstance(node, ast.ClassDef)
-    }
-    found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    found = find_class(class_path)
+    arguments = {} if found is None else _signature(found)
+    return {name: argument.default for name, argument in arguments.items() if argument.default is not _REQUIRED}
+
+
+def find_class(path: str) -> type | None:
+    """Import a class as a run would; None if the path names something else, or code that a run would refuse to import.
+
+    Raises:
+        UserError: If the class should be ours and does not exist.
+    """
+    module, _, name = path.rpartition(".")
+    if not module:
+        return None
+    ours = module.partition(".")[0] in OURS
+    try:
+        if not ours:
+            import_module("lightning.pytorch")  # whose classes, and torch's, are known as bases
+            check_import(path)
+        found = _imported(path)
+    except ModuleNotFoundError as error:
+        if ours:
+            raise UserError(f"class_path {path}: there is no module {error.name}") from None
+        return None
+    except (ImportError, AttributeError):
+        if ours:
+            raise UserError(f"class_path {path}: {module} has no class {name}") from None
+        return None
+    return found if isinstance(found, type) else None
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _completed(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_completed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = find_class(value["class_path"]) if isinstance(value.get("class_path"), str) else None
+    rest = {key: _completed(item) for key, item in value.items() if found is None or key != "init_args"}
     if found is None:
-        if name not in known:
-            raise UserError(f"class_path {class_path}: {module} has no class {name}")
-        return defaults(known[name])  # a package's __init__ that only re-exports the class
-    initialiser = next(
-        (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None
-    )
-    inherited: Config = {}
-    if initialiser is None or initialiser.args.kwarg is not None:  # `**shared` are arguments of the bases
-        for base in reversed(found.bases):
-            inherited |= defaults(known.get(ast.unparse(base), ""))
-    if initialiser is not None:
-        return inherited | {argument: _described(value, known) for argument, value in _arguments(initialiser.args)}
-    fields = {
-        node.target.id: _described(node.value, known)
-        for node in found.body
-        if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name)
-        if not ast.unparse(node.annotation).startswith("ClassVar")  # a constant is no argument
-    }
-    return inherited | fields
+        return rest
+    return {**rest, "class_path": _path(found), "init_args": _arguments(found, value.get("init_args") or {})}
 
 
-def _described(value: ast.expr, known: dict[str, str]) -> Any:
-    text = f"default: {ast.unparse(value)}"
-    named = value.func if isinstance(value, ast.Call) else value
-    class_path = known.get(named.id, "") if isinstance(named, ast.Name) and named.id[:1].isupper() else ""
-    nested = defaults(class_path) if class_path and not named_constant(class_path) else {}
-    return {"is": text, "with": nested} if nested else text
+def _arguments(found: type, given: Config) -> Config:
+    signature = _signature(found)
+    result = {name: item.default for name, item in signature.items() if item.default is not _REQUIRED}
+    for name, value in given.items():
+        result[name] = _given(value, signature.get(name, Argument(None, False)))
+    return result
 
 
-def named_constant(class_path: str) -> bool:
-    """Whether a dotted name is written as constants are: its value is not followed."""
-    return class_path.rpartition(".")[2].isupper()
+def _given(value: Any, argument: Argument) -> Any:
+    """A given value as the argument takes it: a whole number as a float, arguments without their class with it."""
+    if isinstance(value, str) and _CLASS_PATH.fullmatch(value) and _names_class(value):
+        value = {"class_path": value}
+    known = argument.default if isinstance(argument.default, dict) and "class_path" in argument.default else None
+    if known and isinstance(value, dict) and "class_path" not in value:
+        own = value if "init_args" not in value else value["init_args"] or {}
+        value = {**known, "init_args": laid_over(known["init_args"], own)}
+    return _as_floats(_completed(value)) if argument.is_float else _completed(value)
 
 
-def _arguments(arguments: ast.arguments) -> list[tuple[str, ast.expr]]:
-    positional = [*arguments.posonlyargs, *arguments.args]
-    late = positional[len(positional) - len(arguments.defaults) :]
-    pairs = [
-        *zip(late, arguments.defaults, strict=True),
-        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
-    ]
-    return [(argument.arg, default) for argument, default in pairs if default is not None]
+def _names_class(text: str) -> bool:
+    try:
+        return find_class(text) is not None
+    except UserError:  # some other text
+        return False
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 @cache
-def _source(module: str) -> ast.Module:
-    place = ROOT.joinpath(*module.split("."))  # not through the import system, which would import the parent packages
-    for file in (place.with_suffix(".py"), place / "__init__.py"):
-        if file.is_file():
-            return ast.parse(file.read_text(encoding="utf-8"))
-    raise UserError(f"class_path {module}.…: there is no module {module}")
-
-
-def _imports(tree: ast.Module) -> dict[str, str]:
-    return {
-        alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-        for alias in node.names
+def _signature(found: type) -> dict[str, Argument]:
+    """The arguments of a class; where its `__init__` passes on all keywords, those of its bases as well."""
+    result: dict[str, Argument] = {}
+    types = dict(argument_types(found))
+    factories = {
+        field.name: field.default_factory
+        for field in (dataclasses.fields(found) if dataclasses.is_dataclass(found) else ())
+        if field.default_factory is not dataclasses.MISSING
     }
+    for kind in found.__mro__:
+        if "__init__" not in vars(kind) or kind is object:
+            continue
+        try:
+            parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
+        except ValueError:  # a class written in C
+            break
+        for item in parameters:
+            if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD) and item.name not in result:
+                default = factories[item.name]() if item.name in factories else item.default
+                kinds = types.get(item.name, ())
+                described = default if default is _REQUIRED else _described(default)
+                result[item.name] = Argument(described, _float_first(kinds))
+        if not any(item.kind is item.VAR_KEYWORD for item in parameters):
+            break
+    return result
+
+
+def _float_first(kinds: tuple[type, ...]) -> bool:
+    """Whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
+    return float in kinds and (int not in kinds or kinds.index(float) < kinds.index(int))
+
+
+def _described(value: Any) -> Any:
+    """A default as JSON can hold it; an object as its class and arguments."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_described(item) for item in value), key=repr)
+    if isinstance(value, dict):
+        return {str(key): _described(item) for key, item in value.items()}
+    if isinstance(value, type):
+        return {"class_path": _path(value), "init_args": defaults(_path(value))}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"class_path": _path(type(value)), "init_args": _made_from(value)}
+
+
+def _made_from(value: Any) -> Config:
+    """The arguments that made an object: attributes of the same names, or the defaults where one so made is alike."""
+    kind: type = type(value)
+    signature = _signature(kind)
+    if all(hasattr(value, name) for name in signature):
+        return {name: _described(getattr(value, name)) for name in signature}
+    if all(item.default is not _REQUIRED for item in signature.values()) and _state(kind()) == _state(value):
+        return {name: item.default for name, item in signature.items()}
+    return _state(value)
+
+
+def _state(value: Any) -> Config:
+    plain = (bool, int, float, str, list, tuple)
+    found = getattr(value, "__dict__", {}).items()
+    return {name: item for name, item in found if not name.startswith("_") and isinstance(item, plain)}
+
+
+def _path(found: type) -> str:
+    return f"{found.__module__}.{found.__qualname__}"

@@ -1,34 +1,95 @@
-"""Hashes of configurations and of other content that JSON can hold."""
+"""The one hash of a configuration, made of all that decides a run's result."""
 
 import hashlib
 import json
+import os
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from src.config.composition import Config
+from src.config.defaults import completed
+from src.core.errors import MissingFile
 
-# What may change without changing a number. A key ends here with all that lies below it.
+# What may change without changing a number, and seeds, which stand beside the hash. A key ends here with all below it.
 WITHOUT_EFFECT = (
+    "seed_everything",
+    "model.init_args.seed",
+    "data.init_args.seed",
     "trainer.default_root_dir",
     "trainer.logger",
     "trainer.accelerator",
+    "trainer.strategy",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "trainer.enable_checkpointing",
+    "trainer.enable_autolog_hparams",
+    "trainer.model_registry",
     "trainer.log_every_n_steps",
     "trainer.profiler",
+    "checkpoint",
+    "predictions",
     "ckpt_path",
+    "weights_only",
+    "return_predictions",
+    "verbose",
     "data.init_args.root",
     "data.init_args.num_workers",
     "data.init_args.pin_memory",
     "data.init_args.persistent_workers",
     "data.init_args.prefetch_factor",
 )
+WATCHING = ("src.studies.run.progress.StageProgress",)  # callbacks that change nothing
+
+
+def config_hash(config: Config) -> str:
+    """Return a hash of what decides a run's result, wherever it runs and whatever its seed."""
+    return digest(resolved(config))
+
+
+def resolved(config: Config) -> Config:
+    """Return what decides a run's result: a configuration with its defaults, without seeds and what has no effect.
+
+    Files count by their content. The batch is the global one: eight images on each of two processes are sixteen.
+
+    Args:
+        config: What a yaml says, or the whole configuration that a run folder holds: both give the same.
+
+    Raises:
+        UserError: If a class of this project does not exist.
+    """
+    whole = completed(without_effect(config))
+    trainer, arguments = whole["trainer"], (whole.get("data") or {}).get("init_args") or {}
+    if isinstance(arguments.get("batch_size"), int):
+        arguments["batch_size"] *= processes(config.get("trainer") or {})
+    if trainer["precision"] in (None, 32, "32"):
+        trainer["precision"] = "32-true"
+    callbacks = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
+    trainer["callbacks"] = [item for item in callbacks if class_of(item) not in WATCHING]
+    return dict(by_content(without_effect(whole)))
+
+
+def processes(trainer: Config) -> int:
+    """Return how many processes a trainer's settings state; 1 where they leave it to the machine."""
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes")
+    if isinstance(devices, str):
+        parts = [part for part in devices.split(",") if part.strip()]
+        devices = int(devices) if devices.isdigit() else len(parts) if "," in devices else 1
+    elif isinstance(devices, list):
+        devices = len(devices)
+    count = devices if isinstance(devices, int) and devices > 0 else 1
+    return count * (nodes if isinstance(nodes, int) and nodes > 0 else 1)
+
+
+def class_of(item: Any) -> Any:
+    """Return the class path of an object in a configuration, or None."""
+    return item.get("class_path") if isinstance(item, dict) else None
 
 
 def without_effect(config: Config) -> Config:
-    """A copy of `config` that keeps only what decides a result."""
+    """Return a copy of `config` that keeps only what decides a result."""
 
     def kept(place: Any, prefix: str) -> Any:
         if not isinstance(place, dict):
@@ -40,6 +101,47 @@ def without_effect(config: Config) -> Config:
         }
 
     return dict(kept(config, ""))
+
+
+def by_content(value: Any) -> Any:
+    """Return `value` with each path of a file or folder in it replaced by a hash of its content."""
+    if isinstance(value, dict):
+        return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [by_content(item) for item in value]
+    if isinstance(value, str) and (os.sep in value or "." in value):
+        path = Path(os.path.expandvars(value)).expanduser()
+        if path.is_file():
+            return f"sha256:{file_hash(path)}"
+        if os.sep in value and path.is_dir():
+            return f"folder:{manifest(path)}"
+    return value
+
+
+@cache
+def manifest(folder: Path) -> str:
+    """Return a hash of the names and sizes of all files below a folder, hidden ones left out.
+
+    Not of their content: a data set of a hundred gigabytes would take longer to read than its study to run.
+
+    Raises:
+        MissingFile: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise MissingFile(f"{folder}: no such data folder. Is DATA_ROOT set to the folder that holds the data sets?")
+    files = sorted(
+        (str(path.relative_to(folder)), path.stat().st_size)
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+    )
+    return digest(files)
+
+
+@cache
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -152,7 +152,9 @@ def _check(value: Any, bases: Bases, key: str) -> None:
         if "class_path" in fields:
             _check_class(fields, bases, key)
             return
-        hints = {name: found for base in bases if dataclasses.is_dataclass(base) for name, found in _hints(base)}
+        hints = {
+            name: found for base in bases if dataclasses.is_dataclass(base) for name, found in argument_types(base)
+        }
         for name, item in fields.items():
             _check(item, hints.get(name, bases), f"{key}.{name}")
     elif isinstance(value, list | tuple | set | frozenset):
@@ -201,7 +203,7 @@ def _derives(found: type, base: type) -> bool:
 
 
 def _check_arguments(arguments: Any, owner: type, key: str) -> None:
-    hints, defaults = dict(_hints(owner)), dict(_defaults(owner))
+    hints, defaults = dict(argument_types(owner)), dict(_defaults(owner))
     for name, item in _items(arguments):
         if item is not defaults.get(name, inspect.Parameter.empty):  # what the code itself puts there is no input
             _check(item, hints.get(name, ()), f"{key}.{name}")
@@ -218,8 +220,8 @@ def _initialisers(owner: type) -> Iterator[Callable[..., Any]]:
             yield vars(kind)["__init__"]
 
 
-def _hints(owner: type) -> Iterator[tuple[str, Bases]]:
-    """Each argument of a class with the classes in its type."""
+def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
+    """Yield each argument of a class with the classes in its type."""
     for function in _initialisers(owner):
         function = inspect.unwrap(function)
         for name, hint in getattr(function, "__annotations__", {}).items():

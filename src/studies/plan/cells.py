@@ -9,18 +9,14 @@ runs/cells/<hash>/
   config.yaml, metrics.csv, checkpoints/, …   the run folder of the stage itself
 """
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from src.config.composition import Config
-from src.config.defaults import completed
-from src.config.hashing import digest, without_effect
-from src.core.errors import MissingFile
+from src.config.hashing import digest, manifest, resolved
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
 RESULTS_VERSION = 3
@@ -94,56 +90,14 @@ class Store:
 
 
 def config_digest(config: Config) -> str:
-    """The hash of a configuration: defaults filled in, no run paths, data and weights by content, no seed."""
+    """Return the hash of a configuration as `resolved`, and of the data that it reads."""
     return digest(hashed_content(config))
 
 
 def hashed_content(config: Config) -> Config:
-    """What of a configuration is hashed."""
+    """Return what of a configuration is hashed."""
     root = ((config.get("data") or {}).get("init_args") or {}).get("root")
-    kept = without_effect({key: value for key, value in completed(config).items() if key != "seed_everything"})
-    return {"config": by_content(kept), "data": manifest(Path(os.path.expandvars(root))) if root else None}
-
-
-def by_content(value: Any) -> Any:
-    """`value` with each path of a file or folder in it replaced by a hash of what lies there."""
-    if isinstance(value, dict):
-        return {key: by_content(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [by_content(item) for item in value]
-    if isinstance(value, str) and os.sep in value:
-        path = Path(os.path.expandvars(value)).expanduser()
-        if path.is_file():
-            return f"sha256:{file_hash(path)}"
-        if path.is_dir():
-            return f"folder:{manifest(path)}"
-    return value
-
-
-@cache
-def manifest(folder: Path) -> str:
-    """A hash of the names and sizes of all files below a folder, hidden ones left out.
-
-    Not of their content: a data set of a hundred gigabytes would take longer to read than its study to run.
-
-    Raises:
-        MissingFile: if there is no such folder.
-    """
-    if not folder.is_dir():
-        raise MissingFile(f"{folder}: no such data folder. Is DATA_ROOT set to where the data sets lie?")
-    files = sorted(
-        (str(path.relative_to(folder)), path.stat().st_size)
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
-    )
-    return digest(files)
-
-
-@cache
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"config": resolved(config), "data": manifest(Path(os.path.expandvars(root))) if root else None}
 
 
 def read_json(path: Path) -> Config | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from src.commands.adapt.command import BASE
 from src.commands.adapt.settings import choose, multiple
 from src.config.composition import lookup
+from src.config.yaml_reader import read
 
 VIT = "vit_small_patch14_dinov2"
 
@@ -48,7 +48,7 @@ def test_views_are_whole_patches(side: int, patch: int, expected: int) -> None:
 
 
 def test_every_key_that_is_set_exists_in_the_yaml_or_has_a_meaning() -> None:
-    base = yaml.safe_load(BASE.read_text())
+    base = read(BASE)
     for key in choose(100, gpu=False, backbone=VIT).changes():
         assert lookup(base, key.rpartition(".")[0]) is not None, key
 

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from src.config.composition import override
-from src.studies.plan.cells import Cell, Store, config_digest, file_hash, manifest, write_json
+from src.config.defaults import _signature
+from src.config.hashing import config_hash, file_hash, manifest
+from src.segmentation import SemanticSegmentation
+from src.studies.plan.cells import Cell, Store, config_digest, write_json
+from src.studies.run.execution import stage_config
 from tests.studies.cells_on_disk import PRETRAIN, SEGMENT
 
 
@@ -25,7 +29,10 @@ def forget_files() -> None:
     [
         {"trainer.default_root_dir": "elsewhere"},
         {"trainer.logger": {"class_path": "src.callbacks.weights_and_biases.Wandb"}},
-        {"trainer.accelerator": "gpu", "trainer.devices": 4},
+        {"trainer.accelerator": "gpu", "trainer.devices": "auto"},
+        {"trainer.devices": 2, "data.init_args.batch_size": 8},  # the default 16 on one process
+        {"model.init_args.adapter": {"class_path": "src.backbones.adapters.UniAdapter"}},  # the default
+        {"model.class_path": "src.pretraining.module.ContinualPretraining"},
         {"data.init_args.num_workers": 7},
         {"seed_everything": 3},
         {"ckpt_path": "last"},
@@ -39,10 +46,13 @@ def test_what_has_no_effect_is_not_hashed(change: dict[str, object]) -> None:
     "change",
     [
         {"trainer.max_steps": 5},
+        {"trainer.devices": 2},
+        {"trainer.num_nodes": 2},
+        {"trainer.accumulate_grad_batches": 2},
         {"trainer.precision": "bf16-mixed"},
         {"data.init_args.size": 48},
         {"data.class_path": "datamodules.camvid.CamVidDataModule"},
-        {"model.init_args.adapter": {"class_path": "src.backbones.adapters.UniAdapter"}},
+        {"model.init_args.adapter": {"class_path": "src.backbones.adapters.LoRA"}},
     ],
 )
 def test_what_has_an_effect_is_hashed(change: dict[str, object]) -> None:
@@ -51,8 +61,13 @@ def test_what_has_an_effect_is_hashed(change: dict[str, object]) -> None:
 
 def test_a_default_of_the_code_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     before = config_digest(SEGMENT)
-    monkeypatch.setattr("src.config.defaults.defaults", lambda path: {"schedule": "default: 'cosine'"})
-    assert config_digest(SEGMENT) != before
+    defaults = SemanticSegmentation.__init__.__defaults__ or ()
+    monkeypatch.setattr(SemanticSegmentation.__init__, "__defaults__", ("changed", *defaults[1:]))
+    _signature.cache_clear()
+    after = config_digest(SEGMENT)
+    monkeypatch.undo()
+    _signature.cache_clear()
+    assert after != before == config_digest(SEGMENT)
 
 
 def test_data_counts_by_what_lies_there_not_by_where(tmp_path: Path) -> None:
@@ -117,3 +132,9 @@ def test_a_failure_is_forgotten_when_the_cell_is_done(tmp_path: Path) -> None:
     write_json(store.folder(cell) / "metrics.json", {"values": {}})
     assert store.done(cell)
     assert store.failure(cell) is None
+
+
+def test_the_process_of_a_cell_has_the_hash_of_the_cell(tmp_path: Path) -> None:
+    for seed in (0, 5):
+        cell = Cell("pretrain", "x", seed, PRETRAIN, "p")
+        assert config_hash(stage_config(cell, Store(tmp_path))) == config_hash(PRETRAIN)
