@@ -77,7 +77,8 @@ def test_each_lower_bound_has_a_reason() -> None:
 
 
 def test_what_is_imported_is_a_dependency() -> None:
-    declared = set(requirements(setup()["options"]["install_requires"])) | OPTIONAL
+    needed = requirements(setup()["options"]["install_requires"])
+    declared = {name.replace("_", "-") for name in {*needed, *OPTIONAL}}
     homes = packages_distributions()
     for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
