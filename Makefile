@@ -12,9 +12,11 @@ endif
 ifdef CHOSEN
   RUN := $(CHOSEN)
   STAMP := .cache/setup$(subst /,-,$(CHOSEN))
+  USER_STAMP := .cache/quickstart$(subst /,-,$(CHOSEN))
 else
   RUN := .venv/bin/python
   STAMP := .venv/.setup
+  USER_STAMP := .venv/.quickstart
 endif
 
 .DEFAULT_GOAL := help
@@ -23,20 +25,23 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## install everything into .venv (or into PYTHON=..., or the active environment)
+setup: $(STAMP) ## install everything, tools for tests included, into .venv (or PYTHON=..., or the active environment)
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): EXTRAS := dev,quickstart
+$(USER_STAMP): EXTRAS := quickstart
+
+$(STAMP) $(USER_STAMP): setup.cfg pyproject.toml
 ifndef CHOSEN
 	test -x .venv/bin/python || python3 -m venv .venv
 endif
 	@$(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version}")'
-	$(RUN) -m pip install --disable-pip-version-check -e '.[dev,quickstart]'
-	@mkdir -p $(dir $@) && touch $@
+	$(RUN) -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@mkdir -p $(dir $@) && touch $@ $(USER_STAMP)  # whoever has the tools for tests has all that a user needs
 
-quickstart: $(STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 15 minutes on 2 cores
+quickstart: $(USER_STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 15 minutes on 2 cores
 	$(RUN) -m src study experiments/studies/quickstart.yaml
 
-camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA_ROOT=folder-that-holds-camvid
+camvid: $(USER_STAMP) ## the same study on CamVid, real road scenes: make camvid DATA_ROOT=folder-that-holds-camvid
 	@test -d "$(DATA_ROOT)/camvid" || { echo "no folder '$(DATA_ROOT)/camvid': give DATA_ROOT=, the folder that holds camvid/"; exit 2; }
 	DATA_ROOT="$(DATA_ROOT)" $(RUN) -m src study experiments/studies/camvid.yaml
 
@@ -45,7 +50,7 @@ camvid: $(STAMP) ## the same study on CamVid, real road scenes: make camvid DATA
 SCALE ?= mini
 TABLES := main losses adapters patch-augmentation regions inits classification efficiency
 
-$(TABLES:%=table-%): table-%: $(STAMP)
+$(TABLES:%=table-%): table-%: $(USER_STAMP)
 	$(RUN) -m src study experiments/studies/$*.yaml --scale $(SCALE) $(ARGS)
 
 table-main: ## frozen, the baselines and GLARE, by data set: make table-main SCALE=mini|paper ARGS=--dry-run
@@ -59,7 +64,7 @@ table-efficiency: ## trained parameters, speed, memory and time of each kind of 
 
 tables: $(TABLES:%=table-%) ## all of them
 
-publish: $(STAMP) ## copy a study's tables and numbers to results/: make publish STUDY=main-paper
+publish: $(USER_STAMP) ## copy a study's tables and numbers to results/: make publish STUDY=main-paper
 	@test -n "$(STUDY)" || { echo "which study? make publish STUDY=folder-under-runs"; exit 2; }
 	$(RUN) -m src publish $(STUDY) $(ARGS)
 

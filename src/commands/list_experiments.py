@@ -12,9 +12,9 @@ from pathlib import Path
 from src.commands.options import OptionParser
 from src.core.atomic_files import write_text
 from src.core.errors import CommandLineError, UserError
+from src.core.import_path import HOME
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "experiments"
+FOLDER = HOME / "experiments"
 MARK = "<!-- The rest is made by: python -m src list --update -->"
 SECTIONS = {
     "Tutorial": "tutorial.yaml",
@@ -75,7 +75,7 @@ def described(path: Path) -> Experiment:
         if not parts.get(name):
             raise UserError(f"{path}: expected a header with its purpose, GOOD and COST, found no {name}")
     purpose, cost, result = (_first_sentence(parts[name]) for name in ("PURPOSE", "COST", "GOOD"))
-    return Experiment(path.relative_to(ROOT), purpose, cost, result, "AUTHORS" in parts)
+    return Experiment(path.relative_to(HOME), purpose, cost, result, "AUTHORS" in parts)
 
 
 def _first_sentence(text: str) -> str:

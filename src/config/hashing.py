@@ -52,7 +52,7 @@ def config_hash(config: Config) -> str:
 def resolved(config: Config) -> Config:
     """Return what decides a run's result: a configuration with its defaults, without seeds and what has no effect.
 
-    Files count by their content. The batch is the global one: eight images on each of two processes are sixteen.
+    Files count by their content. `batch_size` is that of all processes, so that their number has no effect.
 
     Args:
         config: What a yaml says, or the whole configuration that a run folder holds: both give the same.
@@ -61,26 +61,12 @@ def resolved(config: Config) -> Config:
         UserError: If a class of this project does not exist.
     """
     whole = completed(without_effect(config))
-    trainer, arguments = whole["trainer"], (whole.get("data") or {}).get("init_args") or {}
-    if isinstance(arguments.get("batch_size"), int):
-        arguments["batch_size"] *= processes(config.get("trainer") or {})
+    trainer = whole["trainer"]
     if trainer["precision"] in (None, 32, "32"):
         trainer["precision"] = "32-true"
     callbacks = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
     trainer["callbacks"] = [item for item in callbacks if class_of(item) not in WATCHING]
     return dict(by_content(without_effect(whole)))
-
-
-def processes(trainer: Config) -> int:
-    """Return how many processes a trainer's settings state; 1 where they leave it to the machine."""
-    devices, nodes = trainer.get("devices"), trainer.get("num_nodes")
-    if isinstance(devices, str):
-        parts = [part for part in devices.split(",") if part.strip()]
-        devices = int(devices) if devices.isdigit() else len(parts) if "," in devices else 1
-    elif isinstance(devices, list):
-        devices = len(devices)
-    count = devices if isinstance(devices, int) and devices > 0 else 1
-    return count * (nodes if isinstance(nodes, int) and nodes > 0 else 1)
 
 
 def class_of(item: Any) -> Any:

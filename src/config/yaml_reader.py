@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from src.config.composition import Config, compose
+from src.config.experiment_files import located
 from src.config.renamed import current_config
 from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
@@ -99,7 +100,7 @@ def load(path: Path) -> Any:
         UserError: If it is not UTF-8 text or not YAML.
     """
     if not path.is_file():
-        raise MissingFile(f"{path}: no such file. Configurations are in experiments/")
+        raise MissingFile(f"{path}: no such file. Configurations are in experiments/; python -m src list shows them")
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
@@ -109,11 +110,13 @@ def load(path: Path) -> Any:
 def read(path: Path) -> Config:
     """Read a configuration with the files that it extends; old class paths and keys become the current ones.
 
+    A relative path is looked up from the current folder, then from the installed package.
+
     Raises:
         MissingFile: If it, or a file that it extends, is not there.
         UserError: If one of them is not YAML or not a mapping, or if they extend each other in a circle.
     """
-    return compose(path, _mapping)
+    return compose(located(path), _mapping)
 
 
 def _mapping(path: Path) -> Config:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from src.core.checkpoint_files import checkpoint_exists
+from src.core.import_path import for_children
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search, Work
 from src.sweeps.supervisor import PATIENCE
@@ -61,7 +62,7 @@ def command(sweep: Sweep, work: Work) -> list[str]:
 def environment(sweep: Sweep) -> dict[str, str]:
     """This process's, and the sweep as the group of its wandb runs; nothing of an agent that may run around us."""
     kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_SWEEP_ID", "WANDB_RUN_ID")}
-    return {"WANDB_RUN_GROUP": sweep.name, **kept}
+    return for_children({"WANDB_RUN_GROUP": sweep.name, **kept})
 
 
 def logged(folder: Path, metric: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.config.composition import override
-from src.config.hashing import config_hash, digest, file_hash, processes, resolved, without_effect
+from src.config.hashing import config_hash, digest, file_hash, without_effect
 from tests.command_line import pretraining
 
 CONFIG = pretraining(Path("runs/x"))
@@ -25,8 +25,8 @@ OBJECTIVE = "model.init_args.objectives.local"
         {"trainer.logger": {"class_path": "src.callbacks.loggers.TensorBoard"}},
         {"trainer.callbacks": [{"class_path": "src.studies.run.progress.StageProgress"}]},
         {"trainer.callbacks": None, "trainer.precision": "32-true", "trainer.max_epochs": None},
-        {"trainer.devices": 2, "data.init_args.batch_size": 2},
-        {"trainer.devices": [0, 1], "trainer.num_nodes": 2, "data.init_args.batch_size": 1},
+        {"trainer.devices": 2},
+        {"trainer.devices": [0, 1], "trainer.num_nodes": 2},
         {"trainer.devices": "auto", "trainer.strategy": "ddp"},
         {f"{OBJECTIVE}.class_path": "src.pretraining.consistency.LocalConsistency", f"{OBJECTIVE}.init_args": {}},
         {f"{OBJECTIVE}.init_args.weight": 1, f"{OBJECTIVE}.init_args.same_view": 0.5},
@@ -42,8 +42,6 @@ def test_what_changes_no_number_changes_no_hash(changes: dict[str, Any]) -> None
     "changes",
     [
         {"trainer.max_steps": 3},
-        {"trainer.devices": 2},
-        {"trainer.num_nodes": 2},
         {"trainer.accumulate_grad_batches": 2},
         {"trainer.precision": "bf16-mixed"},
         {"trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging"}]},
@@ -57,21 +55,6 @@ def test_what_changes_no_number_changes_no_hash(changes: dict[str, Any]) -> None
 )
 def test_what_changes_a_number_changes_the_hash(changes: dict[str, Any]) -> None:
     assert config_hash(override(CONFIG, changes)) != config_hash(CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("devices", "nodes", "count"),
-    [("auto", 1, 1), (-1, 1, 1), ("-1", 1, 1), (4, 1, 4), ("4", 2, 8), ([0, 3], 1, 2), ("0,3", 1, 2), (None, None, 1)],
-)
-def test_processes(devices: Any, nodes: Any, count: int) -> None:
-    assert processes({"devices": devices, "num_nodes": nodes}) == count
-
-
-def test_the_batch_is_the_global_one() -> None:
-    two = override(CONFIG, {"trainer.devices": 2, "trainer.num_nodes": 3})
-    assert resolved(two)["data"]["init_args"]["batch_size"] == 24
-    unsaid = override(two, {"data": {"class_path": CONFIG["data"]["class_path"]}})
-    assert resolved(unsaid)["data"]["init_args"]["batch_size"] == 96
 
 
 def test_weights_count_by_their_bytes_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def build_trunk(
             raise UserError(f"positions: original is for ViTs with a position table; {name} has none, use timm")
         trunk.__class__ = OriginalPositions
     mean, std = loaded.normalisation
+    trunk.creation_options = dict(loaded.options)  # type: ignore[assignment]  # for timm.create_model
     trunk.second_class_token = "reg_tokens" in loaded.options  # type: ignore[assignment]
     trunk.pretrained_cfg = {**trunk.pretrained_cfg, "mean": mean, "std": std}  # type: ignore[dict-item, assignment]
     return trunk

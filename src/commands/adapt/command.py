@@ -20,9 +20,10 @@ from src.config.composition import Config, override
 from src.config.yaml_reader import read, write
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.errors import CommandLineError, UserError
+from src.core.import_path import HOME
 from src.explanation.before_after import write_pictures
 
-BASE = Path(__file__).resolve().parents[3] / "experiments" / "pretrain" / "folder" / "glare.yaml"
+BASE = HOME / "experiments" / "pretrain" / "folder" / "glare.yaml"
 PICTURES = 4
 
 

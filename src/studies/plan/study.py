@@ -38,8 +38,8 @@ The same study at several sizes: `scales: {mini: …, paper: …}` holds, under 
 the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
 share their scales name a file of them instead: `scales: experiments/scales.yaml`.
 
-Files are looked up from the folder that the command is run in, except those of `extends`, which makes a study of others
-as it does any configuration (`src.config.composition`).
+Files are looked up from the folder that the command is run in, then from the installed package, except those of
+`extends`, which makes a study of others as it does any configuration (`src.config.composition`).
 """
 
 import os

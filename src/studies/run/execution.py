@@ -13,6 +13,7 @@ from src.config.composition import Config, lookup, override
 from src.config.defaults import defaults
 from src.config.yaml_reader import write
 from src.core.checkpoint_files import checkpoint_exists
+from src.core.import_path import for_children
 from src.core.process_lock import Lock
 from src.studies.plan.cells import Cell, Store, hashed_content, write_json
 
@@ -74,7 +75,12 @@ class Running:
         with (folder / "log.txt").open("ab") as log:
             # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment), start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=for_children(environment),
+                start_new_session=True,
             )
         lock.add(process.pid)
         return cls(cell, folder, process, resumed)

@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from src.config.composition import Config
+from src.core.import_path import HOME
 
 
 @cache
@@ -22,10 +23,24 @@ def machine() -> Config:
 
 
 def commit() -> str:
-    """The working tree's commit; `-dirty` if a tracked file, published results not counted, differs from it."""
+    """The working tree's commit; `-dirty` if a tracked file, published results not counted, differs from it.
+
+    An installed package has none, whatever repository the environment is in: its version.
+    """
+    top = output("git", "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != HOME:
+        return release()
     found = output("git", "rev-parse", "--short=12", "HEAD")
     changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return f"{found or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def release() -> str:
+    """The installed package's version; `unknown` for a copy that is not installed."""
+    try:
+        return f"version {version('glare-lightning')}"
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def hardware() -> str:
@@ -45,8 +60,7 @@ def accelerators() -> list[str]:
 
 def output(*command: str) -> str:
     """What a command prints; nothing if it fails or is not there."""
-    place = Path(__file__).resolve().parents[3]
     try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=20, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, cwd=HOME, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from src.core.checkpoint_files import checkpoint_exists
 from src.core.errors import one_message
+from src.core.import_path import add_current_folder
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the stage; the exit code is that of the command."""
     began = time.time()
+    add_current_folder()
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:

@@ -30,7 +30,7 @@ def forget_files() -> None:
         {"trainer.default_root_dir": "elsewhere"},
         {"trainer.logger": {"class_path": "src.callbacks.weights_and_biases.Wandb"}},
         {"trainer.accelerator": "gpu", "trainer.devices": "auto"},
-        {"trainer.devices": 2, "data.init_args.batch_size": 8},  # the default 16 on one process
+        {"trainer.devices": 2},
         {"model.init_args.adapter": {"class_path": "src.backbones.adapters.UniAdapter"}},  # the default
         {"model.class_path": "src.pretraining.module.ContinualPretraining"},
         {"data.init_args.num_workers": 7},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "a"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "src" / "studies" / "run" / "machine.py"))
+    monkeypatch.setattr(machine, "HOME", tmp_path.resolve())
     return tmp_path
 
 
@@ -36,7 +37,17 @@ def test_changed_code_is_dirty_and_a_changed_result_is_not(repository: Path) -> 
     assert machine.commit().endswith("-dirty")
 
 
-def test_without_git_it_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "src" / "studies" / "run" / "machine.py"))
+def test_without_git_it_is_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "HOME", tmp_path.resolve())
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert machine.commit() == "unknown"
+    assert machine.commit() == machine.release()
+    assert re.fullmatch(r"version \d+\.\d+\.\d+", machine.release())
+
+
+def test_the_repository_around_an_installed_package_is_not_its_own(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = repository / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(machine, "HOME", installed.resolve())
+    assert machine.commit() == machine.release()

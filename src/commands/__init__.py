@@ -1,0 +1,1 @@
+"""The commands of ``python -m src``: one module each, imported when it is asked for."""

@@ -1,0 +1,24 @@
+"""Import paths: this package before any other `src`, and packages of the current folder after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[2]  # the folder that holds src, datamodules and experiments
+
+
+def add_current_folder() -> None:
+    """Let class paths name modules in the current folder, behind everything that is installed."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def for_children(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with which ``python -m src…`` finds this package, whatever the current folder holds."""
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if HOME.name not in ("site-packages", "dist-packages") and str(HOME) not in paths:
+        paths.insert(0, str(HOME))
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
