@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.core.errors import UserError
+from src.evaluation.whitening import Whitening
 from src.pretraining.head import Head
-from src.pretraining.whitening import Whitening
 
 
 class CalibratedHead(Head):
@@ -43,7 +43,7 @@ class CalibratedHead(Head):
             )
         self.epsilon = epsilon
         self.centroids = centroids
-        self.whitening = Whitening(torch.full((width,), torch.nan), torch.full((width, width), torch.nan))
+        self.whitening = Whitening(width)
         self.mlp: nn.Sequential | None = None
         if hidden:
             last = nn.Linear(hidden, width)
