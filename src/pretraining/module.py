@@ -81,9 +81,8 @@ class ContinualPretraining(LightningModule):
         self.acceleration = acceleration
         self.patch_augmentation = patch_augmentation
         self.seed = seed
-        levels = {"global": GlobalConsistency(), "regional": RegionalConsistency(), "local": LocalConsistency()}
-        if objectives is not None:
-            levels = objectives
+        glare = {"global": GlobalConsistency(), "regional": RegionalConsistency(), "local": LocalConsistency()}
+        levels: dict[str, Objective] = {**glare} if objectives is None else objectives
         for name, level in levels.items():
             check_number(f"objectives.{name}.weight", level.weight)
         active = {name: level for name, level in levels.items() if level.weight != 0}
