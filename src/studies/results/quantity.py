@@ -41,4 +41,6 @@ def quantity(metric: str) -> Quantity:
     """The quantity that a column's `metric` names: a cost, else a share among the evaluation's scores, in per cent."""
     if metric in COSTS:
         return COSTS[metric]
+    if metric == "cross_entropy":
+        return Quantity("scores", metric, 1.0, "cross-entropy in nats a patch", 3, lower_is_better=True)
     return Quantity("scores", metric, POINTS, f"{'mIoU' if metric == 'miou' else metric} in %", 1)
