@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.unpickling import reason_of, wanted_call
 
 # DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
@@ -25,7 +25,6 @@ def tensors(x):
     return x
 torch.save(tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])
 END"""
-_WANTED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -39,7 +38,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_HARMLESS):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader inside torch raises its own kind
-        raise UserError(_reason(path, str(error))) from None
+        raise UserError(_reason(path, error)) from None
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
     tensors: dict[str, Tensor] = {}
@@ -75,16 +74,15 @@ def _check_archive(path: Path) -> None:
         raise UserError(f"{path} is damaged: the checksum of its entry {spoilt} differs; copy or download it again")
 
 
-def _reason(path: Path, message: str) -> str:
-    wanted = _WANTED.search(message)
+def _reason(path: Path, error: Exception) -> str:
+    wanted = wanted_call(error)
     if wanted:
         return (
-            f"{path} was not loaded: its pickle wants to call {wanted.group(1)}, and a checkpoint that calls code can "
+            f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
             "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
             f"converted file:\n{_CONVERT}"
         )
-    first = next((line.strip() for line in message.splitlines() if line.strip()), "no reason given")
-    return f"{path} is damaged or no PyTorch checkpoint ({first[:200]}); copy or download it again"
+    return f"{path} is damaged or no PyTorch checkpoint ({reason_of(error)}); copy or download it again"
 
 
 def _flatten(level: Mapping[object, object], prefix: str, tensors: dict[str, Tensor], depth: int) -> None:
