@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from datamodules.views import Crops
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
+from src.backbones.base_model import base_model
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.backbones.parameter_groups import parameter_groups
 from src.core.distributed import logs_this_step, mean_of_ranks
@@ -199,6 +200,19 @@ class ContinualPretraining(LightningModule):
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
         self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
+
+    def adapter_facts(self) -> dict[str, str]:
+        """What the adapter is and what it was made on, for its model card."""
+        backbone = self.teacher.network.backbone
+        base = base_model(backbone.name, backbone.weights)
+        return {
+            "backbone": backbone.name,
+            "weights": base.weights,
+            "repository": base.repository,
+            "licence": base.licence,
+            "weight_hash": backbone.weight_hash,
+            "adapter": str(self.adapter_report),
+        }
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
