@@ -162,7 +162,12 @@ class ContinualPretraining(LightningModule):
             network.backbone.checks_range = False
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
-        """Set learning rate and weight decay for this step."""
+        """Set learning rate and weight decay for this step.
+
+        Raises:
+            UserError: If the loader gives something else than `Crops`.
+        """
+        check_crops(crops)
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
         decay = self.optimisation.decay(self.global_step, self.total_steps)
@@ -259,6 +264,19 @@ class ContinualPretraining(LightningModule):
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())
+
+
+def check_crops(batch: object) -> None:
+    """Refuse a batch that is no `Crops`.
+
+    Raises:
+        UserError: Saying where such batches come from.
+    """
+    if not isinstance(batch, Crops):
+        raise UserError(
+            f"ContinualPretraining expects batches of datamodules.views.Crops, found a {type(batch).__name__}; use a "
+            "data module with task='pretrain', or src.adapt(loader, out=DIR), which takes a loader of plain images"
+        )
 
 
 def _drop_gradients(module: nn.Module) -> None:
