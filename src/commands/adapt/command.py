@@ -1,8 +1,11 @@
-"""``python -m src adapt IMAGES --out DIR``: continual pre-training on a folder of images, nothing to configure."""
+"""``python -m src adapt IMAGES --out DIR``: continual pre-training on a folder of images, with no configuration."""
+
+from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from src.backbones.backbone import load_backbone
+from src.backbones.backbone import Backbone, load_backbone
 from src.cli import main as run
 from src.commands.adapt.settings import choose, cpu_flags
 from src.commands.adapt.verdict import verdict
@@ -25,6 +28,19 @@ from src.explanation.before_after import write_pictures
 
 BASE = HOME / "experiments" / "pretrain" / "folder" / "glare.yaml"
 PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """One adaptation, as its user asks for it; fields as the options of the command."""
+
+    images: Path
+    out: Path
+    max_steps: int | None
+    seed: int
+    backbone: str
+    weights: str
+    on_error: str
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,12 +71,24 @@ def main(arguments: Sequence[str]) -> None:
     options = parser().parse_args(list(arguments))
     if options.max_steps is not None and options.max_steps < 1:
         raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
-    log = Log(options.out)
+    adapt_folder(Request(**vars(options)), Log(options.out))
+
+
+def adapt_folder(options: Request, log: Log) -> Backbone:
+    """Adapt a backbone to a folder of images.
+
+    Returns:
+        The backbone with its adapter, frozen, in evaluation mode.
+
+    Raises:
+        UserError: Naming the folder or the file that cannot be used, or what differs from an earlier run in `out`.
+        KeyboardInterrupt: After Ctrl-C; the same call goes on from there.
+    """
     source = checked_source(options.images, options.on_error)
     log(f"{len(source)} images used")
     gpu = torch.cuda.is_available()
     settings = choose(len(source), gpu, options.backbone, cpu_flags())
-    config = override(read(BASE), {**settings.changes(), **chosen_by_user(options)})
+    config = override(read(BASE), {**settings.changes(), **chosen_by_user(options), **log.changes()})
     if options.max_steps is None:
         log(settings.sentence(len(source), torch.cuda.get_device_name() if gpu else "the CPU"))
     else:
@@ -81,17 +109,29 @@ def main(arguments: Sequence[str]) -> None:
     log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB). To use it:\n")
     log("    from src import load_backbone")
     log(f'    backbone = load_backbone("{options.backbone}", weights="{options.weights}", adapter="{adapter}")')
+    return backbone
 
 
 class Log:
-    """What the command says, on the terminal and in `adapt.log`."""
+    """Report of an adaptation, on the terminal and in `adapt.log`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where `adapt.log` goes.
+        quiet: Write the file alone, and show neither a progress bar nor a summary of the model.
+    """
+
+    def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.path = folder / "adapt.log"
+        self.quiet = quiet
+
+    def changes(self) -> Config:
+        """Dotted keys of the configuration."""
+        return {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False} if self.quiet else {}
 
     def __call__(self, text: str) -> None:
         """Says one line."""
-        print(text, flush=True)
+        if not self.quiet:
+            print(text, flush=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")
@@ -114,7 +154,7 @@ def checked_source(folder: Path, on_error: str) -> Any:
     return source
 
 
-def chosen_by_user(options: argparse.Namespace) -> Config:
+def chosen_by_user(options: Request) -> Config:
     """The options as dotted keys."""
     changes: Config = {
         "seed_everything": options.seed,
