@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if words else 2
     if words[0] not in COMMANDS:
-        from src.config.suggestions import nearest
+        from src.config.nearest import nearest
 
         print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.commands.options import OptionParser
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.atomic_folders import exchanging
 from src.core.errors import CommandLineError, MissingFile, UserError
 from src.core.names import path_part
