@@ -27,7 +27,6 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src study",
         description="Runs the cells of a study that are missing, and writes their table and report.",
-        allow_abbrev=False,
     )
     result.add_argument("file", type=Path, help="the study, such as experiments/studies/quickstart.yaml")
     result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")

@@ -19,7 +19,6 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src sweep",
         description="Creates the sweep on wandb's server and starts an agent; --local searches here, without a server.",
-        allow_abbrev=False,
     )
     result.add_argument("file", type=Path, help="the sweep, such as experiments/sweeps/glare-lr.yaml")
     result.add_argument(

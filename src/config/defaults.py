@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from src.config.argument_types import argument_types
 from src.config.composition import Config, laid_over
-from src.config.injection import argument_types, check_import
+from src.config.injection import check_import
 from src.core.errors import UserError
 
 OURS = ("src", "datamodules")

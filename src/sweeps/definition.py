@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.config.hashing import digest
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.config.sweep_arguments import flags
 from src.config.yaml_reader import read
 from src.core.errors import UserError

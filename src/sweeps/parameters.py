@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from scipy import stats
 
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.errors import UserError
 
 if TYPE_CHECKING:

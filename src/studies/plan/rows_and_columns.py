@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.config.composition import Config
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.errors import UserError
 from src.core.names import path_part
 from src.studies.plan.changes import CHANGES, check_changes

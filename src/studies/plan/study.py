@@ -49,7 +49,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from src.config.composition import Config, laid_over, lookup
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.config.yaml_reader import read
 from src.core.errors import UserError
 from src.core.names import path_part

