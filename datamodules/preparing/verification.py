@@ -1,4 +1,4 @@
-"""Whether a data set on disk is the whole of it: counts, every pair readable and of one size, no unknown id.
+"""Verify that a data set on disk is complete: counts, every pair readable and of one size, no unknown id.
 
 The names and counts come from the catalogue and not from the data modules, so that a data module that lists too few
 files is found out as well.

@@ -64,7 +64,7 @@ class SegmentationFolder(DomainDataModule):
         """
 
     def labels(self, split: Split) -> dict[int, int]:
-        """What the ids in the masks of a split stand for."""
+        """Meaning of the ids in the masks of a split."""
         return self.LABELS
 
     def read(self, split: Split) -> Source:

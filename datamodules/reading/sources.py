@@ -1,4 +1,4 @@
-"""Where images and masks come from: files, memory, or a part of another source."""
+"""Sources of images and masks: files, memory, or a part of another source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where training stands in its data, so that a run that was killed goes on with the very next sample."""
+"""Position of training in its data, so that a killed run resumes at the very next sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training image and its mask go through together: random size, balanced crop, flip and colours.
+"""Joint transforms of a training image and its mask: random size, balanced crop, flip and colours.
 
 Values are those of the field's toolboxes (design, targets: the fine-tuning recipe). The image is interpolated, the mask
 never: it is cut at the same whole pixels and takes the nearest of them.

@@ -32,8 +32,8 @@ class RunCheckpoint(Checkpoint):
     after the running step, a second one at once; both leave a checkpoint.
 
     Args:
-        every_n_steps: optimiser steps between two checkpoints [C].
-        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this [C]: with a
+        every_n_steps: optimiser steps between two checkpoints (our choice).
+        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this (ours): with a
             few images an epoch is a second, and writing would take longer than training.
 
     Raises:
@@ -52,7 +52,7 @@ class RunCheckpoint(Checkpoint):
 
     @staticmethod
     def file(run_folder: str | Path) -> Path:
-        """Where a run keeps its checkpoint."""
+        """Path of a run's checkpoint."""
         return Path(run_folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

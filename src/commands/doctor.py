@@ -14,7 +14,7 @@ from src.backbones.checkpoints import build_trunk, projection_head_state, weight
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same (ours)
 
 
 def main(argv: list[str]) -> int:

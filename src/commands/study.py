@@ -102,7 +102,7 @@ def write_results(results: Results, folder: Path) -> Results:
 
 
 def plan(store: Store, cells: Sequence[Cell]) -> str:
-    """What would run, and what it would cost as far as like cells have been measured."""
+    """Describe what would run, and its cost as far as similar cells have been measured."""
     measured = Measured.of(store, cells)
     lines, seconds, unknown = [], 0.0, 0
     for number, cell in enumerate(cells, start=1):

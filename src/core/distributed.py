@@ -97,7 +97,7 @@ def mean_of_ranks(values: Tensor) -> Tensor:
 
 
 def logs_this_step(trainer: Any) -> bool:
-    """Whether Lightning writes what is logged in the running training step: only then is an exchange worth its time."""
+    """Return whether Lightning writes what the running training step logs: only then is an exchange worth its time."""
     return bool(trainer._logger_connector.should_update_logs)
 
 

@@ -1,4 +1,7 @@
-"""Schedules as functions of the step, counted from 0; beyond the last step the end value holds (method, section 9)."""
+"""Schedules as functions of the step (docs/method.md, section 9).
+
+Steps are counted from 0; beyond the last step the end value holds.
+"""
 
 from __future__ import annotations
 

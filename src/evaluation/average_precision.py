@@ -1,7 +1,7 @@
 """Average precision of patch predictions: how well features rank patches, whatever the decision threshold.
 
 A class a few pixels wide rarely wins the argmax over a patch, so that mIoU may fall while the ranking improves
-(method, section 11).
+(docs/method.md, section 11).
 
 Shapes: n patches · C classes · N images · K bins · B bootstrap draws.
 """

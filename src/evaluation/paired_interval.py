@@ -148,7 +148,7 @@ def _change(before: Array | float, after: Array | float, relative: bool) -> Arra
 
 
 def _weights(rows: Sequence[Sequence[ImageStatistic]], draws: int, seed: int) -> NDArray[np.int64]:
-    """How often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
+    """Count how often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
     if not all(rows):
         raise UserError("an interval needs results of every row, and one of them has none")
     counts = sorted({one.images for row in rows for one in row})

@@ -16,7 +16,7 @@ from torch import Tensor
 Colour = tuple[int, int, int]
 
 GAP, TITLE = 8, 22  # pixels between and above the pictures of a sheet
-DARK = 0.35  # brightness of the image where a heat map is zero [C]
+DARK = 0.35  # brightness of the image where a heat map is zero (our choice)
 HEAT = (255, 176, 32)  # amber: reads on any image, and for people who cannot tell red from green
 COLOURS: tuple[Colour, ...] = (  # Okabe and Ito's, which colour-blind people can tell apart
     (230, 159, 0),

@@ -25,11 +25,11 @@ from src.pretraining.regions import AttentionAware, RegionalAttention, region_me
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 336  # longer side of an image as the network sees it here, pixels [C]
-ACROSS = 3  # heads in a row [C]
-REGIONS = 3  # regions whose cross-view attention is shown [C]
+SIDE = 336  # longer side of an image as the network sees it here, pixels (our choice)
+ACROSS = 3  # heads in a row (our choice)
+REGIONS = 3  # regions whose cross-view attention is shown (our choice)
 GREY = 200  # beyond the image's edge
-QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown [C]
+QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown (our choice)
 
 
 class Explanation(NamedTuple):

@@ -19,10 +19,10 @@ from src.backbones.features import Features
 from src.explanation.drawing import RIGHT, WRONG, Colour
 from src.pretraining.correspondence import locate, patch_centres
 
-SHOWN = 12  # patches whose match is drawn [C]
-TOLERANCE = 1.5  # patches from the true place within which a match counts as right [C]
-VIEW = 16  # patches a side of a view [C]
-BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))  # of the two views (y0, x0, y1, x1), the second mirrored [C]
+SHOWN = 12  # patches whose match is drawn (our choice)
+TOLERANCE = 1.5  # patches from the true place within which a match counts as right (our choice)
+VIEW = 16  # patches a side of a view (our choice)
+BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))  # of the two views (y0, x0, y1, x1), the second mirrored (ours)
 
 
 def overlapping_views(image: NDArray[np.uint8], patch: int) -> Views:

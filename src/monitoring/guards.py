@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss that a spike is compared with [C]
+HISTORY = 20  # windows of the loss that a spike is compared with (our choice)
 Guard = Literal["divergence", "spike", "collapse", "harm"]
 
 
@@ -46,12 +46,12 @@ class Guards(Callback):
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
-        rank_share: Smallest share of the frozen rank that is no collapse [C].
-        uniform: Share of log K from which a level's entropy is that of uniform targets [C].
-        spike: Largest multiple of the median loss that is no spike [C].
-        harm_margin: In units of the monitor; 0.03 mIoU by default [C].
-        patience: Judgements in a row [C]; 0 warns and never stops, but for NaN.
-        harm_patience: The same, for harm [C].
+        rank_share: Smallest share of the frozen rank that is no collapse (our choice).
+        uniform: Share of log K from which a level's entropy is that of uniform targets (our choice).
+        spike: Largest multiple of the median loss that is no spike (our choice).
+        harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
+        patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
+        harm_patience: The same, for harm (our choice).
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
 
@@ -217,7 +217,7 @@ class Guards(Callback):
         return any(counted.values())
 
     def _write(self, path: Path) -> None:
-        """What was found so far, and which adapters are kept."""
+        """Write the findings so far, and which adapters are kept."""
         kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
         content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is wrong with a pre-training, judged from its loss and its vital signs: a sentence, or None."""
+"""Health checks of a pre-training run, from its loss and feature metrics: a sentence about the problem, or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head whose prototypes mean something from the first step on (method, section 12); ours, not the paper's."""
+"""A head whose prototypes mean something from the first step on (docs/method.md, section 12); ours, not the paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics and prototypes of a calibrated head, from the frozen tokens of training images (method, section 12).
+"""Statistics and prototypes of a calibrated head, from frozen tokens of training images (docs/method.md, section 12).
 
 Shapes: V views · B images · N patches · D width · K prototypes · n sampled tokens.
 """
@@ -21,12 +21,12 @@ from src.evaluation.whitening import WhiteningStatistics
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.kmeans import spherical_kmeans
 
-IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px [C]
-SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches [C]
+IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px (our choice)
+SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches (our choice)
 
 
 class Calibration(NamedTuple):
-    """What a calibrated head starts from; float32, on the CPU.
+    """Initial values of a calibrated head; float32, on the CPU.
 
     Attributes:
         mean: Of the frozen tokens, `[D]`.

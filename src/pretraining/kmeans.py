@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
-ITERATIONS = 30  # at most; assignments of patch tokens hardly change after 20 [C]
+ITERATIONS = 30  # at most; assignments of patch tokens hardly change after 20 (our choice)
 
 
 @torch.no_grad()

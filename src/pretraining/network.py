@@ -1,4 +1,4 @@
-"""What student and teacher both are: backbone with adapters, regional attention and projection head.
+"""Network shared by student and teacher: backbone with adapters, regional attention and projection head.
 
 Shapes: V global views · L local views · B images · S side in pixels.
 """

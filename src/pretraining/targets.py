@@ -1,4 +1,4 @@
-"""How a teacher's scores become targets (method, section 4).
+"""Targets from a teacher's scores: centring or Sinkhorn–Knopp (docs/method.md, section 4).
 
 Shapes: `[..., K]`, K prototypes; every leading position is one sample of a level.
 """

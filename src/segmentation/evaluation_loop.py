@@ -1,4 +1,4 @@
-"""What every module that segments has in common: the same scores, the same files, the same predictions.
+"""Evaluation and prediction loop shared by every module that segments.
 
 Shapes: B images · C classes · h'×w' grid of the class scores · h×w native size of one mask.
 """
@@ -44,7 +44,7 @@ class LabelledImages(Protocol):
 
 
 class Prediction(NamedTuple):
-    """What is predicted for one image.
+    """Prediction for one image.
 
     Attributes:
         name: The image's.

@@ -1,4 +1,4 @@
-"""Segmentation on an adapted backbone as a LightningModule (method, section 10).
+"""Segmentation on an adapted backbone as a LightningModule (docs/method.md, section 10).
 
 Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
 """
@@ -35,7 +35,7 @@ from src.segmentation.param_groups import freeze_unreached, install_drop_path, p
 class SemanticSegmentation(ScoredSegmentation):
     """A segmentation head on the backbone's features, trained by pixel-wise cross-entropy.
 
-    Defaults without a source are our choice [C]: head only, lr 1e-3, a tenth of it for the backbone.
+    Defaults without a source are our choice: head only, lr 1e-3, a tenth of it for the backbone.
 
     Args:
         backbone: The ViT, with its adapter if it has one.

@@ -1,4 +1,4 @@
-"""What of a backbone trains under a segmentation head, how fast, and how it is kept from overfitting (section 10)."""
+"""Parameter groups under a segmentation head: what trains, its rate and regularisation (docs/method.md, section 10)."""
 
 from __future__ import annotations
 

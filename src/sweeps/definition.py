@@ -34,7 +34,7 @@ class Rungs:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, how, and by which command."""
+    """Search space, search method and command of a sweep."""
 
     file: Path
     name: str

@@ -1,4 +1,4 @@
-"""The interface of all adapter kinds (method, section 1)."""
+"""The interface of all adapter kinds (docs/method.md, section 1)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Family:
-    """What a file's origin says.
+    """Family of pre-training methods that a file comes from, and what that implies.
 
     Attributes:
         name: For people: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
@@ -113,10 +113,10 @@ class _Names:
 def _normalisation(
     name: str, source: Source, config: Mapping[str, object], names: Collection[str]
 ) -> Normalisation | None:
-    """What a configuration file says, else what the family always used, else None: ask timm.
+    """Normalisation from a configuration file, else the one the family always used, else None: ask timm.
 
     A bare ViT in timm's names without a classifier is taken for one of the self-supervised ones, whose authors all
-    used ImageNet's values [C]; with a classifier it is timm's own, which the model's name describes.
+    used ImageNet's values (our choice); with a classifier it is timm's own, which the model's name describes.
     """
     timm_config = config.get("pretrained_cfg")
     for content, mean, std in (
@@ -141,7 +141,7 @@ def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
 
 
 def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
-    """Whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
+    """Return whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
 
     Both are `[sin a, cos a, sin b, cos b]` of the two coordinates at frequencies 10000^(-4k/D), with a zero row for
     the class token. It tells bare encoders apart, which otherwise have the same names.

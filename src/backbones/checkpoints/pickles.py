@@ -48,7 +48,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """What torch's reader does not check: that nothing is compressed, and that each entry has its checksum.
+    """Check what torch's reader does not: that nothing is compressed, and that each entry has its checksum.
 
     torch.save stores its entries plainly, so a compressed or overlapping archive is none of its own, and can unpack to
     any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.

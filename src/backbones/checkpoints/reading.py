@@ -43,7 +43,7 @@ _FOLDER_FILES = (
 
 
 class Source(NamedTuple):
-    """What a file holds, under its own names.
+    """Contents of a file, under its own names.
 
     Attributes:
         path: The file or folder.

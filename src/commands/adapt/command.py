@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Log:
-    """What the command says, on the terminal and in `adapt.log`."""
+    """Messages of the command, on the terminal and in `adapt.log`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "adapt.log"
@@ -146,7 +146,7 @@ def prepared(folder: Path, config: Config) -> Path:
 
 
 def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """What differs between two configurations, as `key: old → new`."""
+    """List the differences between two configurations, as `key: old → new`."""
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)

@@ -1,4 +1,4 @@
-"""What `adapt` says at its end of how the backbone changed, from the monitor and the guards."""
+"""Closing summary of `adapt`: how the backbone changed, from the monitor and the guards."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class SemanticFPN(Decoder):
         channels: Of the pyramid.
         head_channels: Of what is summed; 128 as in the paper.
         norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
             inner blocks are.
         dropout: Share of the summed channels that is left out in training; 0.1 as in the field's recipes.
 

@@ -28,7 +28,7 @@ class UPerNet(Decoder):
         channels: Of the pyramid and of the fusion; the paper takes 512.
         bins: The coarsest level is averaged over 1×1, 2×2, … parts of the image; as in the paper.
         norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
             inner blocks are.
         dropout: Share of the fused channels that is left out in training; 0.1 as in the field's recipes.
 
@@ -73,7 +73,7 @@ class UPerNet(Decoder):
 
 
 class PyramidPooling(nn.Module):
-    """What the whole image, its quarters, its ninths, … hold on average, beside each cell (arXiv 1612.01105).
+    """Pyramid pooling: averages of the whole image, its quarters, its ninths, … beside each cell (arXiv 1612.01105).
 
     Args:
         width: Channels of the level.

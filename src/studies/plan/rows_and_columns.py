@@ -54,7 +54,7 @@ class Column:
 
     @property
     def forgetting(self) -> bool:
-        """Whether this measures what adaptation to one set cost on another."""
+        """True if this measures what adaptation to one set cost on another."""
         return self.pretrained_on != self.data
 
 

@@ -1,4 +1,4 @@
-"""What a column shows: where its number lies among a cell's files, its unit, and which way is better."""
+"""Quantity of a column: where a cell's files hold its number, its unit, and which direction is better."""
 
 from dataclasses import dataclass
 from typing import Literal

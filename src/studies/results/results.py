@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass
 class Results:
-    """What a study has found so far."""
+    """Results of a study so far."""
 
     study: Study
     store: Store
@@ -154,7 +154,7 @@ class Results:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """What the cells that failed left of their logs."""
+        """Ends of the logs of cells that failed."""
         found = [self.store.failure(cell) for cell in self.study.cells.values()]
         return [failure for failure in found if failure is not None]
 
@@ -166,5 +166,5 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has its numbers."""
+        """True if every cell has its numbers."""
         return not any(entry.missing for entry in self.entries.values())

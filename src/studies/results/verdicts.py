@@ -93,7 +93,7 @@ class PerImage(NamedTuple):
 
 
 def per_image(folder: Path) -> PerImage:
-    """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
+    """Per-image counts that a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
     file = folder / "confusion.npz"
     return _per_image(file, file.stat().st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""What a stage leaves when it is done: provenance first, and last the numbers, whose presence says that it is."""
+"""Files of a finished stage: provenance first, and the numbers last, whose presence marks completion."""
 
 import json
 import resource
@@ -87,7 +87,7 @@ def speed(folder: Path) -> Config:
 
 
 def parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds, by its header."""
+    """Number of values in a safetensors file, from its header."""
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -1,4 +1,4 @@
-"""What `adapt` says at its end of the monitor and the guards."""
+"""Closing summary of `adapt`, from the monitor and the guards."""
 
 from src.commands.adapt.verdict import verdict
 from src.monitoring.feature_metrics import MetricPair
