@@ -152,7 +152,8 @@ class ContinualPretraining(LightningModule):
     def on_train_start(self) -> None:
         """Calibrate the head before the first step (docs/method.md, section 12).
 
-        A resumed run has it from its checkpoint. From here on images' values are left unread, which would make a step wait for the device.
+        A resumed run has it from its checkpoint. From here on images' values are left unread, which would make a step
+        wait for the device.
         """
         if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
             values = self.trainer.strategy.broadcast(self._calibration(self.student.head))

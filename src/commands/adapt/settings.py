@@ -42,8 +42,8 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settin
     """Settings for a number of images.
 
     On a CPU the small-run preset (docs/method.md, section 9), which 2 cores finish in half an hour, and fewer steps
-    where there are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number), bounded to what
-    a day or so can do, and more prototypes where there is more to tell apart.
+    where there are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number),
+    bounded to what a day or so can do, and more prototypes where there is more to tell apart.
 
     Args:
         images: how many there are.
