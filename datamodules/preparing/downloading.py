@@ -74,7 +74,7 @@ def fetch(download: Download, folder: Path) -> Path:
         os.replace(part, path)
         return path
     raise DownloadError(
-        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to go on where it "
+        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to resume where it "
         f"stopped, or put the file there by hand"
     )
 

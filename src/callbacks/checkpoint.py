@@ -107,7 +107,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero and checkpoint_exists(self.file(folder)):
             resume = f"python -m src fit --config {folder / 'config.yaml'} --ckpt_path {self.file(folder)}"
             print(
-                f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n  {resume}",
+                f"stopped at step {trainer.global_step}; to resume from step {self._saved_step}:\n  {resume}",
                 file=sys.stderr,
             )
 

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument("study", help="name of the study's folder in --runs, such as camvid or main-mini")
-    result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
+    result.add_argument("--runs", type=Path, default=Path("runs"), help="folder of cells and results (runs)")
     result.add_argument("--results", type=Path, default=Path("results"), help="where to publish (results)")
     return result
 

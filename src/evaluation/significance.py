@@ -43,11 +43,11 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """One of `helped`, `harmed`, `no evidence`, `one seed`."""
+        """One of `helped`, `harmed`, `inconclusive`, `one seed`."""
         if self.seeds < 2:
             return "one seed"
         if not self.miou.certain:
-            return "no evidence"
+            return "inconclusive"
         return "helped" if self.miou.difference > 0 else "harmed"
 
     @property
@@ -81,8 +81,8 @@ class Verdict:
             f"{interval}, {self.seeds} seeds, {self.images} images, "
             f"probability of improvement {probability_text(self.miou.probability)}"
         )
-        if self.word == "no evidence":
-            return f"{row}: no evidence of a change, {change} ({basis})."
+        if self.word == "inconclusive":
+            return f"{row}: inconclusive, the {100 * self.level:g} % interval includes zero: {change} ({basis})."
         return f"{row} {self.word}: {change} ({basis})."
 
 

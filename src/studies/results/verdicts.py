@@ -54,8 +54,8 @@ def judged(folder: Path) -> list[Judged]:
                 found.append(Judged(f"{row['label']} ({column['label']})", verdict, not whole, paid))
     if not found:
         raise MissingFile(
-            f"{folder}: no row has results beside those of {rows[table['baseline']]['label']} yet; "
-            "`python -m src study` goes on where it stopped"
+            f"{folder}: only {rows[table['baseline']]['label']} has results so far; "
+            "run `python -m src study` again to compute the missing ones"
         )
     return found
 
