@@ -15,6 +15,7 @@ FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.
 QUESTIONS = ("what", "where", "whether", "how")
 HEADING = re.compile(r"^## (\d+) ", re.MULTILINE)
 STATEMENT = re.compile(r"^(\d+)\. ", re.MULTILINE)
+FENCED = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CITED = re.compile(r"docs/[\w-]+\.md")
 CITED_SECTIONS = re.compile(r"docs/method\.md,\s+(section|statement)s? (\d+)(?: (?:and|to) (\d+))?")
 
@@ -55,3 +56,29 @@ def test_sections_of_the_method_that_the_code_cites_exist() -> None:
         for kind, *numbers in CITED_SECTIONS.findall(file.read_text(encoding="utf-8")):
             missing = {number for number in numbers if number} - there[kind]
             assert not missing, f"{file.relative_to(ROOT)} cites {kind} {missing} of docs/method.md"
+
+
+def texts(file: Path) -> Iterator[str]:
+    """The text literals of a file; what is formatted into them is …, as are the places of a %-format."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)  # type: ignore[misc]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.sub(r"%[ds]", "…", node.value)
+
+
+def test_messages_in_the_documents_are_the_programs_own() -> None:
+    document = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    messages = [message for block in FENCED.findall(document) for message in block.strip().splitlines()]
+    assert len(messages) == document.count("\n### ") == 20
+    known = [text for file in FILES for text in texts(file)]
+    for message in messages:
+        pattern = re.compile(".*".join(re.escape(part) for part in message.split("…")), re.DOTALL)
+        assert any(map(pattern.search, known)), f"no file of src or datamodules says: {message}"
+
+
+def test_the_architecture_names_every_folder() -> None:
+    document = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    folders = {file.parent.relative_to(ROOT).as_posix() for file in FILES if len(file.parts) - len(ROOT.parts) == 3}
+    assert folders
+    assert [folder for folder in sorted(folders) if f"`{folder}/`" not in document] == []
