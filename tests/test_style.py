@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,9 @@ def test_the_architecture_names_every_folder() -> None:
     folders = {file.parent.relative_to(ROOT).as_posix() for file in FILES if len(file.parts) - len(ROOT.parts) == 3}
     assert folders
     assert [folder for folder in sorted(folders) if f"`{folder}/`" not in document] == []
+
+
+def test_the_readme_shows_the_training_step_as_it_is() -> None:
+    source = (ROOT / "src/pretraining/module.py").read_text(encoding="utf-8")
+    step = textwrap.dedent(source[source.index("    def training_step") :].partition("\n\n")[0])
+    assert step.rstrip() in (ROOT / "README.md").read_text(encoding="utf-8")
