@@ -222,7 +222,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return {"samples": self._resume_state.consumed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after that many samples; the trainer calls this before it asks for the loader."""
+        """Continue after that many samples; the trainer calls this before it asks for the loader."""
         self._resume_state.restore(int(state_dict["samples"]))
 
     @property

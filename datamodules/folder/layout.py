@@ -83,7 +83,7 @@ class FolderLayout:
         """
         if not self.has(split):
             missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
-            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            kind = "list of images next to train.txt" if self.has_lists else "folder of images next to those of train"
             raise MissingFile(
                 f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
                 "with evaluate_on: holdout"

@@ -36,7 +36,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
     """Make a data set ready, or say what is wrong with it.
 
     What is whole already is not downloaded again. Archives lie in `.preparing` below the root until all is verified, so
-    that an interrupted preparation goes on where it was.
+    that an interrupted preparation resumes.
 
     Args:
         name: In `CATALOGUE`.

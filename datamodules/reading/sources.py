@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class Files:
-    """Image files, with mask files beside them or without.
+    """Image files, with or without mask files.
 
     Args:
         root: The folder that names are relative to.

@@ -13,7 +13,7 @@ from datamodules.sampling.samplers import EpochSampler
 class ResumeState:
     """Counts the samples that all processes together have trained on since the first epoch.
 
-    Samples, not batches: a run may go on with another batch size or number of processes.
+    Samples, not batches: a run may resume with another batch size or number of processes.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ResumeState:
         return samples + (self._batches - batches) * self._batch_samples
 
     def restore(self, samples: int) -> None:
-        """The next loader goes on after that many samples."""
+        """The next loader continues after that many samples."""
         self._restored = samples
 
     def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int) -> None:

@@ -25,7 +25,7 @@ class SavesAdapter(Protocol):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
+    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors``, up to date.
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
     fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit

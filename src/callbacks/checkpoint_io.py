@@ -13,7 +13,7 @@ from src.core.checkpoint_files import load_checkpoint, previous_of, save_checkpo
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their target and keeps the previous one; loads that one if the newest is damaged.
+    """Write checkpoints next to their target and keep the previous one; load that one if the newest is damaged.
 
     Lightning's own goes through ``$TMPDIR`` and, if that is another file system, empties the old file before the new
     one is copied. Remote paths such as ``s3://…`` are left to Lightning.

@@ -26,7 +26,7 @@ class Georeference(NamedTuple):
 
 
 def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
-    """The georeference of a TIFF, in the file or in a world file beside it; None for any other file.
+    """The georeference of a TIFF, in the file or in a world file next to it; None for any other file.
 
     None, too, with one warning, where rasterio is missing.
 

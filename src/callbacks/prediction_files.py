@@ -66,7 +66,7 @@ def refuse_among(output: Path, images: Path) -> None:
     """Refuse to write where images are looked for.
 
     Raises:
-        UserError: If the output is the folder of images or lies in it.
+        UserError: If the output is the folder of images or inside it.
     """
     if output.resolve().is_relative_to(images.resolve()):
         beside = images.resolve().with_name(f"{images.resolve().name}-predictions")

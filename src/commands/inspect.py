@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> None:
     context = teacher_context(options.adapter, backbone.width)
     if context is None:
         print(
-            f"no cross-attention beside {options.adapter} (an adapter file holds the adapter alone, "
-            "checkpoints/last.ckpt all of it): regions look through the identity that training starts from"
+            f"no checkpoints/last.ckpt next to {options.adapter}, which would hold the trained cross-attention: "
+            "regions use the identity that training starts from"
         )
     options.out.mkdir(parents=True, exist_ok=True)
     for found in Explainer(backbone, context).explain(images):
@@ -62,7 +62,7 @@ def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
     """The teacher's regional cross-attention out of the run that left `adapter`, or None where there is none.
 
     Raises:
-        UserError: if the checkpoint beside the adapter cannot be read, or has another width and so belongs to
+        UserError: if the checkpoint next to the adapter cannot be read, or has another width and so belongs to
             another run.
     """
     path = adapter.parent / "checkpoints" / "last.ckpt"

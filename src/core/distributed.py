@@ -19,7 +19,7 @@ _ALONE = ContextVar("alone", default=False)
 
 @contextmanager
 def this_rank_alone() -> Iterator[None]:
-    """Within this context the sums are this rank's own, so that one rank can measure while the others go on."""
+    """Within this context the sums are this rank's own, so that one rank can measure while the others continue."""
     token = _ALONE.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Pictures of what an adaptation changed: features before and after as colours, beside the image."""
+"""Pictures of what an adaptation changed: features before and after as colours, next to the image."""
 
 from pathlib import Path
 

@@ -65,7 +65,7 @@ def boxes(image: NDArray[np.uint8], corners: Sequence[tuple[int, int, int, int]]
 def joined(
     left: NDArray[np.uint8], right: NDArray[np.uint8], lines: Sequence[tuple[Tensor, Tensor, Colour]]
 ) -> Image.Image:
-    """Two pictures beside each other with lines from points (y, x) of the left one to points of the right one."""
+    """Two pictures side by side with lines from points (y, x) of the left one to points of the right one."""
     result = beside([Image.fromarray(left), Image.fromarray(right)])
     pen = ImageDraw.Draw(result)
     for start, end, colour in lines:

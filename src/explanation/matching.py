@@ -51,7 +51,7 @@ def match_lines(
 
     Returns:
         Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` patches out of those that both views
-        show, always the same ones; and the share of all of these whose match lies within `TOLERANCE` patches of their
+        show, always the same ones; and the share of all of these whose match is within `TOLERANCE` patches of their
         ground.
     """
     points = patch_centres(views.boxes[0, 0], views.flips[0, 0], grid)  # [N, 2]

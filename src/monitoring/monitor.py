@@ -35,7 +35,7 @@ class GivesSample(Protocol):
 
 
 class Monitor(Callback):
-    """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
+    """Measure the teacher's backbone and the frozen one, every n steps and at the end (docs/monitoring.md).
 
     Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the
     run's time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are

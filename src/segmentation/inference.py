@@ -108,7 +108,7 @@ class Whole(Inference):
 
     @staticmethod
     def _grid(network: Network, images: Tensor, scale: float, mirrored: bool) -> tuple[Tensor, Axis, Axis]:
-        """Scores `[B, C, h', w']` of images that are one window each, and where that window lies."""
+        """Scores `[B, C, h', w']` of images that are one window each, and the window's position."""
         vertical, horizontal = (
             axis(side, side * scale, side * scale, scale, network.patch) for side in images.shape[-2:]
         )

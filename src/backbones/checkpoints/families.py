@@ -44,13 +44,13 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
     """Tells the family from key names, prefixes and, for bare encoders, from the position table.
 
     Args:
-        source: The file, for the configuration beside it.
+        source: The file, for the configuration next to it.
         place: Where in the file the ViT is.
         plain: Its tensors.
         names: All names that the file holds.
 
     Raises:
-        UserError: The configuration beside the file asks for an activation other than GELU.
+        UserError: The configuration next to the file asks for an activation other than GELU.
     """
     config = _matching_config(source, plain)
     activation = config.get("hidden_act", "gelu")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from src.core.errors import UserError
 
-# DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
+# DINO, iBOT and UDI keep their command line's options with the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
 _CONVERT = """python - FILE converted.pth <<'END'
 import sys, torch

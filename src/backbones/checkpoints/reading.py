@@ -50,8 +50,8 @@ class Source(NamedTuple):
         tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
             torch.compile and FSDP put into names.
         metadata: Of a safetensors file.
-        config: `config.json` beside the weights, or empty.
-        preprocessor: `preprocessor_config.json` beside the weights, or empty.
+        config: `config.json` next to the weights, or empty.
+        preprocessor: `preprocessor_config.json` next to the weights, or empty.
     """
 
     path: Path

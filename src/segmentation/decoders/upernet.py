@@ -73,7 +73,7 @@ class UPerNet(Decoder):
 
 
 class PyramidPooling(nn.Module):
-    """Pyramid pooling: averages of the whole image, its quarters, its ninths, … beside each cell (arXiv 1612.01105).
+    """Averages of the whole image, its quarters, its ninths, …, appended to each cell (arXiv 1612.01105).
 
     Args:
         width: Channels of the level.

@@ -20,7 +20,7 @@ class Row:
     pretrain: Config | None = field(default_factory=dict)  # `config`, `with` and `set`; None means no pre-training
     evaluate: Config = field(default_factory=dict)  # `config`, `with` and `set`
     both: Config = field(default_factory=dict)
-    at: float | None = None  # where the row lies on the study's axis
+    at: float | None = None  # position of the row on the study's axis
 
 
 @dataclass(frozen=True)

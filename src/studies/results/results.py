@@ -89,12 +89,12 @@ class Results:
 
     @property
     def published(self) -> list[str]:
-        """The columns that stand beside published values."""
+        """The columns with published values to compare with."""
         return [name for name, column in self.study.columns.items() if column.paper]
 
     @cached_property
     def best(self) -> set[tuple[str, str]]:
-        """By row and column, the places whose mean lies above every other row's with certainty."""
+        """By row and column, the entries whose mean is above every other row's with certainty."""
         found = set()
         for column in self.study.columns.values():
             means = {row: mean for row in self.study.rows if (mean := self.entries[row, column.name].mean) is not None}

@@ -25,7 +25,7 @@ def judged(folder: Path) -> list[Judged]:
     """The verdict on each row of a study in each of its mIoU columns, computed anew where the matrices are there.
 
     Args:
-        folder: with `table.json`; the cells lie in `cells/` within it (published) or beside it (a study's run folder).
+        folder: with `table.json`; the cells are in `cells/` within it (published) or next to it (a study's run folder).
 
     Raises:
         MissingFile: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
