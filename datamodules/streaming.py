@@ -146,7 +146,7 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     """Packs the images of a folder, found recursively, into chunks.
 
     Args:
-        folder: Of images.
+        folder: Folder of images.
         target: Folder or address of the chunks.
         chunk_bytes: Size of a chunk; a reader holds a few of them.
         workers: Processes.

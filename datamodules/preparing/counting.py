@@ -15,8 +15,8 @@ class Shortfall(NamedTuple):
     """Files that are missing.
 
     Attributes:
-        split: Of this split.
-        part: Of these files.
+        split: The split.
+        part: The kind of file.
         line: What was expected and found.
     """
 

@@ -35,7 +35,7 @@ class Verified:
         images: How many.
         labelled: Whether they have masks.
         smallest: (width, height) of the image with the fewest pixels.
-        largest: Of the one with the most.
+        largest: Size of the one with the most.
         ids: Ids that occur in the masks.
         sha256: Over the paths and contents of all its files.
     """

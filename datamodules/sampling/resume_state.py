@@ -36,7 +36,7 @@ class ResumeState:
 
         Args:
             trainer: Whose progress counts; without one nothing does.
-            sampler: Of the loader; learns how many samples the trainer takes of an epoch.
+            sampler: Sampler of the loader; learns how many samples the trainer takes of an epoch.
             batch_size: Samples per batch and process.
         """
         self._trainer, self._batch_samples = trainer, batch_size * sampler.num_replicas

@@ -48,7 +48,7 @@ def paint_scene(draws: np.random.Generator, side: int) -> tuple[NDArray[np.uint8
 
     Args:
         draws: All randomness comes from here.
-        side: Of the image, pixels.
+        side: Side of the image, pixels.
 
     Returns:
         RGB `[side, side, 3]` and classes `[side, side]`, both uint8.

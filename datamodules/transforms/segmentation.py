@@ -94,7 +94,7 @@ class BalancedCrop(albumentations.DualTransform):
         crop: (height, width) of the result.
         resize: Range of the factor.
         short_side: What the factor is of; None: of the image's own size.
-        max_class_share: Of the labelled pixels of a crop.
+        max_class_share: Largest share of one class among the labelled pixels of a crop.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ class Adaptable(nn.Module):
 
     Attributes:
         trunk: timm's VisionTransformer or Eva.
-        name: Of the trunk, for messages and files.
-        weight_hash: Of the trunk's frozen weights.
+        name: Name of the trunk, for messages and files.
+        weight_hash: Weight hash of the trunk's frozen weights.
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.

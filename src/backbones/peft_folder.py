@@ -80,8 +80,8 @@ def write_peft_folder(folder: str | Path, kind: LoRA, trunk: Any, name: str, wei
         folder: Made if need be.
         kind: In the trunk.
         trunk: A timm ViT.
-        name: Of the timm model.
-        weight_hash: Of its frozen weights.
+        name: Name of the timm model.
+        weight_hash: Weight hash of its frozen weights.
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}

@@ -79,9 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     if runner.out_of_time:
         print(f"stopped after {options.max_hours:g} hours; run the same command again to resume")
     if failed:
-        print(
-            f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry"
-        )
+        print(f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry")
         raise SystemExit(1)
 
 

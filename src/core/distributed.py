@@ -109,7 +109,7 @@ def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         mask: Bool, any shape.
-        dtype: Of the weights.
+        dtype: Dtype of the weights.
     """
     count = sum_over_ranks(mask.sum().to(dtype))
     return mask.to(dtype) * (ranks() / count.clamp_min(1))

@@ -34,6 +34,6 @@ def auto_momentum(steps: int, ceiling: float = 0.996, share: float = 0.05) -> fl
     Args:
         steps: Optimiser steps of the run.
         ceiling: Value for long runs; 0.996 is UDI's.
-        share: Of the steps; 5 % is our choice.
+        share: Share of the steps; 5 % is our choice.
     """
     return min(ceiling, max(0.0, 1 - 1 / max(1.0, share * steps)))

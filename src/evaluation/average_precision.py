@@ -28,7 +28,7 @@ def average_precision(scores: Tensor, shares: Tensor) -> Tensor:
 
     Args:
         scores: `[n, C]`; any monotone function of the class probability, such as its logarithm.
-        shares: Of the labelled pixels of each patch, `[n, C]`.
+        shares: Shares of the labelled pixels of each patch, `[n, C]`.
 
     Returns:
         float64 `[C]`, in [0, 1]; NaN for a class that no patch holds.

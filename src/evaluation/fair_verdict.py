@@ -17,8 +17,8 @@ class FairEvidence:
 
     Attributes:
         linear: mIoU of the converged linear probe, adapted against frozen.
-        average_precision: Of the same probe.
-        cross_entropy: Of the same probe, in per cent of frozen's; below zero is better.
+        average_precision: Average precision of the same probe.
+        cross_entropy: Cross entropy of the same probe, in per cent of frozen's; below zero is better.
         neighbours: mIoU of whitened 30-NN, adapted whitened against frozen whitened.
         seeds: Runs of the adapted row.
         matched: mIoU of the probe at matched class frequencies, adapted against frozen; None if not measured.

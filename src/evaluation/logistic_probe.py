@@ -28,9 +28,9 @@ class LogisticProbe:
     """A fitted probe.
 
     Attributes:
-        mean: Of the training patches, `[D]`.
+        mean: Mean of the training patches, `[D]`.
         scale: Reciprocal of their standard deviation, `[D]`; 0 where a feature does not vary.
-        weight: Of the standardised features, `[D, C]`.
+        weight: Weight of the standardised features, `[D, C]`.
         bias: `[C]`.
         penalty: The chosen one.
         held_back: Cross-entropy on the held-back images, nats a patch, by penalty tried; empty if none was held back.

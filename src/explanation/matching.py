@@ -78,7 +78,7 @@ def similar_patches(
     """The patches of all images most like one of the first image, as (image, (row, column), cosine), nearest first.
 
     Args:
-        features: Of each image.
+        features: Features of each image.
         query: Row and column in the first image.
         count: How many.
         apart: Patches that lie nearer than this to the query or to a nearer neighbour are left out: they overlap.

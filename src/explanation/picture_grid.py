@@ -23,7 +23,7 @@ class Segmented(NamedTuple):
     """One image and its classes, all of one size.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         image: RGB, uint8 `[h, w, 3]`.
         truth: Class ids `[h, w]`.
         prediction: Class ids `[h, w]`.

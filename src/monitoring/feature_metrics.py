@@ -99,7 +99,7 @@ class FeatureMetrics:
         Args:
             network: The teacher's: its head and context score both the adapted and the frozen features.
             objectives: Whose targets are looked at; they stay as they are.
-            temperature: Of the targets.
+            temperature: Temperature of the targets.
 
         Returns:
             NaN for every adapted value where a feature is NaN or infinite.

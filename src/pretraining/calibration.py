@@ -29,8 +29,8 @@ class Calibration(NamedTuple):
     """Initial values of a calibrated head; float32, on the CPU.
 
     Attributes:
-        mean: Of the frozen tokens, `[D]`.
-        projection: Of the soft whitening, `[D, D]`.
+        mean: Mean of the frozen tokens, `[D]`.
+        projection: Projection of the soft whitening, `[D, D]`.
         prototypes: Unit vectors in the whitened space, `[K, D]`.
     """
 
@@ -47,7 +47,7 @@ def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops]
         backbone: With its adapter in, or none; it is turned off here.
         head: Says K, ε and where prototypes come from.
         views: Batches of training images; the first `IMAGES` images count (an image seen in two epochs counts twice).
-        seed: Of the sampled patches and of the k-means.
+        seed: Seed of the sampled patches and of the k-means.
 
     Raises:
         UserError: If there is no image, the tokens do not vary, or there are fewer than prototypes.

@@ -102,7 +102,7 @@ class WithTargets(Objective):
             teacher: Its head makes a target of each token seen.
             seen: The teacher's tokens `[..., D]`.
             codes: The student's `[..., C]`.
-            weights: Of each code, `[...]`.
+            weights: Weights of each code, `[...]`.
             pulls: Codes that meet each target, times their coefficients: the leading axes of `seen`, `[..., C]`.
             describe: Also give entropy and usage of the targets.
         """

@@ -25,8 +25,8 @@ def spherical_kmeans(tokens: Tensor, count: int, seed: int, iterations: int = IT
     Args:
         tokens: `[n, D]` of any norms.
         count: K.
-        seed: Of the first centroids.
-        iterations: Of assignment and mean, at most.
+        seed: Seed of the first centroids.
+        iterations: Iterations of assignment and mean, at most.
 
     Returns:
         `[K, D]`, float32, on the tokens' device.

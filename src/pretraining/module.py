@@ -56,7 +56,7 @@ class ContinualPretraining(LightningModule):
         objectives: Terms of the total loss by name; GLARE's three levels if None.
         patch_augmentation: How the student's input is distorted.
         optimisation: Learning rate, momentum and temperatures.
-        seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        seed: Seed of the keyed draws (patches, regions); the data module's seed keys the crops.
         acceleration: How the fit uses its device.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
 

@@ -25,8 +25,8 @@ class Optimisation:
         freeze_share: The same as a share of the steps; the shorter of the two holds. 5 % is our choice: where an epoch
             is longer than the run the prototypes would never learn.
         momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
-        student_temperature: Of the student's softmax.
-        teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
+        student_temperature: Temperature of the student's softmax.
+        teacher_temperature: Temperature of the teacher's, at the first step and after `temperature_warmup`.
         temperature_warmup: Share of the steps in which the teacher's temperature rises; UDI's 30 epochs are 10 % of
             its 300.
 

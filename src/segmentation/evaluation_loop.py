@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
     Attributes:
         name: The image's.
         mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
-        probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
+        probabilities: Probabilities of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
     """
 
     name: str

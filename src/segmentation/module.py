@@ -56,7 +56,7 @@ class SemanticSegmentation(ScoredSegmentation):
         layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
         drop_path: Share of images that skip a residual branch of the last block in training; falls linearly to 0 at
             the first block.
-        weight_decay: Of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
+        weight_decay: Weight decay of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).

@@ -43,7 +43,7 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
 
     Args:
         backbone: Its blocks are changed in place; in evaluation they compute what they did.
-        rate: Of the last block; linear from 0 at the first one.
+        rate: Rate of the last block; linear from 0 at the first one.
 
     Raises:
         UserError: If the rate is no share below 1, or a block has no place for it.

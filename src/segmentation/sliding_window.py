@@ -35,8 +35,8 @@ def axis(side: int, crop: float, stride: float, scale: float, patch: int) -> Axi
     """Windows of `crop` pixels, one every `stride`, at the network's scale; the last one ends with the image.
 
     Args:
-        side: Of the image, pixels.
-        crop: Of a window; on a smaller image the window is the image.
+        side: Side of the image, pixels.
+        crop: Side of a window; on a smaller image the window is the image.
         stride: At most `crop`.
         scale: The network sees a window enlarged by this.
         patch: Patch size.

@@ -29,7 +29,7 @@ class Family:
         normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None where
             only the named timm model says.
         heads: Attention heads, where the family or a configuration file says.
-        epsilon: Of the layer norms, where it differs from timm's for the same architecture.
+        epsilon: Epsilon of the layer norms, where it differs from timm's for the same architecture.
         rotary: Whether positions are rotary.
     """
 

@@ -49,7 +49,7 @@ class LoadedWeights:
         ignored: The file's names that are no part of the features → why.
         head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
             `last_layer.weight_v`); empty where there is none.
-        epsilon: Of all layer norms, where the file's family differs from timm's model.
+        epsilon: Epsilon of all layer norms, where the file's family differs from timm's model.
         periods: DINOv3's rotary periods as the official file rounds them, else None.
     """
 

@@ -49,7 +49,7 @@ class Source(NamedTuple):
         path: The file or folder.
         tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
             torch.compile and FSDP put into names.
-        metadata: Of a safetensors file.
+        metadata: Metadata of a safetensors file.
         config: `config.json` next to the weights, or empty.
         preprocessor: `preprocessor_config.json` next to the weights, or empty.
     """

@@ -25,7 +25,7 @@ class UPerNet(Decoder):
         classes: C.
         blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
         scales: Resolution of each level relative to the patch grid, finest first; powers of two.
-        channels: Of the pyramid and of the fusion; the paper takes 512.
+        channels: Channels of the pyramid and of the fusion; the paper takes 512.
         bins: The coarsest level is averaged over 1×1, 2×2, … parts of the image; as in the paper.
         norm: `batch`, or `group` for batches of one or two images.
         standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
@@ -77,7 +77,7 @@ class PyramidPooling(nn.Module):
 
     Args:
         width: Channels of the level.
-        channels: Of each bin size, and of the result.
+        channels: Channels of each bin size, and of the result.
         bins: Parts along each side.
         norm: After each convolution.
     """
