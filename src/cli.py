@@ -147,7 +147,7 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse went on with that
+        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse continued with that
             raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):

@@ -259,7 +259,7 @@ class TestRuns:
 
 @pytest.mark.slow
 class TestProcesses:
-    """What needs processes of its own."""
+    """Tests that need processes of their own."""
 
     @pytest.mark.parametrize("config", [pretraining, segmentation])
     def test_two_processes_see_the_batches_of_one(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:

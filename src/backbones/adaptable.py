@@ -26,9 +26,9 @@ class Adaptable(nn.Module):
 
     Attributes:
         trunk: timm's VisionTransformer or Eva.
-        name: Of the trunk, for messages and files.
-        weights: Where its frozen weights come from.
-        weight_hash: Of the trunk's frozen weights.
+        name: Name of the trunk, for messages and files.
+        weights: Source of its frozen weights.
+        weight_hash: Weight hash of the trunk's frozen weights.
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.

@@ -26,7 +26,7 @@ class SavesAdapter(Protocol):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
+    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors``, up to date.
 
     A model card, ``README.md``, describes the adapter (`src.callbacks.model_card`).
 
@@ -35,8 +35,8 @@ class RunCheckpoint(Checkpoint):
     after the running step, a second one at once; both leave a checkpoint.
 
     Args:
-        every_n_steps: optimiser steps between two checkpoints [C].
-        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this [C]: with a
+        every_n_steps: optimiser steps between two checkpoints (our choice).
+        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this (ours): with a
             few images an epoch is a second, and writing would take longer than training.
 
     Raises:
@@ -56,7 +56,7 @@ class RunCheckpoint(Checkpoint):
 
     @staticmethod
     def file(run_folder: str | Path) -> Path:
-        """Where a run keeps its checkpoint."""
+        """Path of a run's checkpoint."""
         return Path(run_folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,7 +112,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero and checkpoint_exists(self.file(folder)):
             resume = f"python -m src fit --config {folder / 'config.yaml'} --ckpt_path {self.file(folder)}"
             print(
-                f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n  {resume}",
+                f"stopped at step {trainer.global_step}; to resume from step {self._saved_step}:\n  {resume}",
                 file=sys.stderr,
             )
 

@@ -14,7 +14,7 @@ from src.core.errors import UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their target and keeps the previous one; loads that one if the newest is damaged.
+    """Write checkpoints next to their target and keep the previous one; load that one if the newest is damaged.
 
     Lightning's own goes through ``$TMPDIR`` and, if that is another file system, empties the old file before the new
     one is copied. Remote paths such as ``s3://…`` are left to Lightning.

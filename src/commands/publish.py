@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description="Copies a study's tables and its cells' numbers with their provenance; no pictures of data sets.",
     )
     result.add_argument("study", help="name of the study's folder in --runs, such as camvid or main-mini")
-    result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
+    result.add_argument("--runs", type=Path, default=Path("runs"), help="folder of cells and results (runs)")
     result.add_argument("--results", type=Path, default=Path("results"), help="where to publish (results)")
     return result
 

@@ -173,7 +173,7 @@ def _signature(found: type) -> dict[str, Argument]:
 
 
 def _float_first(kinds: tuple[type, ...]) -> bool:
-    """Whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
+    """Return whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
     return float in kinds and (int not in kinds or kinds.index(float) < kinds.index(int))
 
 

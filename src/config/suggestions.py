@@ -55,7 +55,7 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
 
 
 def place(arguments: Sequence[str], value: str) -> str:
-    """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    """Locate `value` in the files and flags of `arguments`: ``x.yaml: model.class_path: ``; empty if nowhere."""
     for path in config_files(arguments):
         for key in _keys_of(value, read(Path(path))):
             return f"{path}: {key}: "

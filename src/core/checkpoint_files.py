@@ -34,7 +34,7 @@ def previous_of(path: str | Path) -> Path:
 
 
 def checkpoint_exists(path: str | Path) -> bool:
-    """Whether there is a checkpoint to load from `path`: the file itself or the previous one."""
+    """Return whether there is a checkpoint to load from `path`: the file itself or the previous one."""
     return Path(path).exists() or previous_of(path).is_file()
 
 
@@ -156,7 +156,7 @@ def damage(path: Path) -> str | None:
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether the end of the file is there: a cheap check, made before each replacement."""
+    """Check that the end of the file is there: cheap, and done before each replacement."""
     try:
         with ZipFile(path) as archive:
             return bool(archive.namelist())

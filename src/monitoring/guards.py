@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss that a spike is compared with [C]
+HISTORY = 20  # windows of the loss that a spike is compared with (our choice)
 Guard = Literal["divergence", "spike", "collapse", "harm"]
 
 
@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 class Guards(Callback):
-    """Warns of a run that goes wrong, and stops it if it goes on going wrong (docs/monitoring.md).
+    """Warn of a run that goes wrong, and stop it if that persists (docs/monitoring.md).
 
     | guard | fires when |
     | --- | --- |
@@ -46,12 +46,12 @@ class Guards(Callback):
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
-        rank_share: Smallest share of the frozen rank that is no collapse [C].
-        uniform: Share of log K from which a level's entropy is that of uniform targets [C].
-        spike: Largest multiple of the median loss that is no spike [C].
-        harm_margin: In units of the monitor; 0.03 mIoU by default [C].
-        patience: Judgements in a row [C]; 0 warns and never stops, but for NaN.
-        harm_patience: The same, for harm [C].
+        rank_share: Smallest share of the frozen rank that is no collapse (our choice).
+        uniform: Share of log K from which a level's entropy is that of uniform targets (our choice).
+        spike: Largest multiple of the median loss that is no spike (our choice).
+        harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
+        patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
+        harm_patience: The same, for harm (our choice).
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
 
@@ -138,12 +138,12 @@ class Guards(Callback):
         partial = Path(trainer.default_root_dir) / "partial-adapter.safetensors"
         shutil.copyfile(good, partial)  # the good one stays for a resume, whose state is the broken one
         os.replace(partial, Path(trainer.default_root_dir) / "adapter.safetensors")
-        kept = f"adapter.safetensors is that of step {self.good.step}, the last good one"
+        kept = f"adapter.safetensors: step {self.good.step} (last good check)"
         if self.good.step == 0:
-            kept = "no check was good: adapter.safetensors is the untouched one, which is the frozen model"
+            kept = "no check was good: adapter.safetensors is untrained and gives the frozen model"
         if best.exists():
-            kept += f"; {best.name} is that of step {self.best.step}"
-        print(f"{self.stopped}; {kept}. What to do: docs/monitoring.md", file=sys.stderr)
+            kept += f"; {best.name}: step {self.best.step}"
+        print(f"{self.stopped}; {kept}. See docs/monitoring.md", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -217,7 +217,7 @@ class Guards(Callback):
         return any(counted.values())
 
     def _write(self, path: Path) -> None:
-        """What was found so far, and which adapters are kept."""
+        """Write the findings so far, and which adapters are kept."""
         kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
         content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

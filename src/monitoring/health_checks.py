@@ -1,4 +1,4 @@
-"""What is wrong with a pre-training, judged from its loss and its vital signs: a sentence, or None."""
+"""Health checks of a pre-training run, from its loss and feature metrics: a sentence about the problem, or None."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     """Features that use few directions, or targets that say nothing on any level.
 
     Args:
-        signs: Of one check.
+        signs: Signs of one check.
         rank_share: Smallest share of the frozen rank that is no collapse.
         uniform: Share of log K from which a level's entropy is that of uniform targets.
     """

@@ -1,4 +1,7 @@
-"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816; method, sections 2 to 9)."""
+"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816).
+
+Equations, defaults and their sources: docs/method.md, sections 2 to 9.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class ContinualPretraining(LightningModule):
         objectives: Terms of the total loss by name; GLARE's three levels if None.
         patch_augmentation: How the student's input is distorted.
         optimisation: Learning rate, momentum and temperatures.
-        seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        seed: Seed of the keyed draws (patches, regions); the data module's seed keys the crops.
         acceleration: How the fit uses its device.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
 
@@ -116,7 +119,7 @@ class ContinualPretraining(LightningModule):
             )
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
-        """Sections 3 to 8."""
+        """Loss of a batch (docs/method.md, sections 3 to 8)."""
         random = KeyedRandom(self.seed, crops.epoch, crops.indices)
         batch = self.patch_augmentation(crops, self.student.backbone.patch_size, random)
         local_images = None if batch.local_views is None else batch.local_views.images
@@ -148,9 +151,10 @@ class ContinualPretraining(LightningModule):
         return torch.optim.AdamW(parameter_groups(self), lr=0.0, betas=(0.9, 0.999), fused=fused)
 
     def on_train_start(self) -> None:
-        """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint.
+        """Calibrate the head before the first step (docs/method.md, section 12).
 
-        From here on images' values are left unread, which would make a step wait for the device.
+        A resumed run has it from its checkpoint. From here on images' values are left unread, which would make a step
+        wait for the device.
         """
         if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
             values = self.trainer.strategy.broadcast(self._calibration(self.student.head))
@@ -203,7 +207,7 @@ class ContinualPretraining(LightningModule):
         return int(self.trainer.estimated_stepping_batches)
 
     def save_adapter(self, path: str | Path) -> None:
-        """Write the teacher's adapter (section 10) to `path`."""
+        """Write the teacher's adapter (docs/method.md, section 10) to `path`."""
         self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
 
     def adapter_facts(self) -> dict[str, str]:

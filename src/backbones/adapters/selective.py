@@ -1,4 +1,4 @@
-"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, beside their frozen values."""
+"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, and their frozen values are kept."""
 
 from __future__ import annotations
 

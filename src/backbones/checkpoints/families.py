@@ -25,14 +25,14 @@ Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Family:
-    """What a file's origin says.
+    """Family of pre-training methods that a file comes from, and what that implies.
 
     Attributes:
         name: For people: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
         normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None where
             only the named timm model says.
         heads: Attention heads, where the family or a configuration file says.
-        epsilon: Of the layer norms, where it differs from timm's for the same architecture.
+        epsilon: Epsilon of the layer norms, where it differs from timm's for the same architecture.
         rotary: Whether positions are rotary.
     """
 
@@ -47,13 +47,13 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
     """Tells the family from key names, prefixes and, for bare encoders, from the position table.
 
     Args:
-        source: The file, for the configuration beside it.
+        source: The file, for the configuration next to it.
         place: Where in the file the ViT is.
         plain: Its tensors.
         names: All names that the file holds.
 
     Raises:
-        UserError: The configuration beside the file asks for an activation other than GELU.
+        UserError: The configuration next to the file asks for an activation other than GELU.
     """
     config = _matching_config(source, plain)
     activation = config.get("hidden_act", "gelu")
@@ -126,10 +126,10 @@ class _Names:
 def _normalisation(
     name: str, source: Source, config: Mapping[str, object], names: Collection[str]
 ) -> Normalisation | None:
-    """What a configuration file says, else what the family always used, else None: ask timm.
+    """Normalisation from a configuration file, else the one the family always used, else None: ask timm.
 
     A bare ViT in timm's names without a classifier is taken for one of the self-supervised ones, whose authors all
-    used ImageNet's values [C]; with a classifier it is timm's own, which the model's name describes.
+    used ImageNet's values (our choice); with a classifier it is timm's own, which the model's name describes.
     """
     timm_config = config.get("pretrained_cfg")
     for content, mean, std in (
@@ -156,7 +156,7 @@ def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
 
 
 def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
-    """Whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
+    """Return whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
 
     It tells bare encoders apart, which otherwise have the same names; the class token's row is zero in both.
     """

@@ -129,7 +129,7 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str, patches: int | Non
     Args:
         plain: The file's tensors; `ignored` gains what the model has no use for.
         model: On meta, built with room for the file's tokens and position grid.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         what: The file, for messages.
         patches: Rows of the position table that are patches'; None without a table.
 

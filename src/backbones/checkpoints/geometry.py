@@ -1,4 +1,4 @@
-"""What a ViT's tensors say about its shape: the file's and the named model's are put side by side."""
+"""Geometry of a ViT, read from its tensors: the file's and the named model's are compared."""
 
 from __future__ import annotations
 

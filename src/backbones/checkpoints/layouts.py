@@ -69,13 +69,13 @@ _ANCHORS = {
     "embeddings.patch_embeddings.projection.weight": "Hugging Face",
     "embeddings.patch_embeddings.weight": "Hugging Face DINOv3",
 }
-# What published files hold beside the features' own tensors, and why it is left out.
+# Entries of published files other than the features' own tensors, and the reason for leaving each out.
 _IGNORED = (
     (re.compile(r"^(?:mask_token|masked_embed)$"), "mask token, used in pre-training only"),
     (re.compile(r"^decoder(?:_|\.)"), "decoder of masked pre-training"),
     (re.compile(r"^(?:head|head_dist|fc|classifier|pre_logits|lm_head|last_layer)\."), "head"),
     (re.compile(r"^pooler\."), "pooler of the class token"),
-    (re.compile(r"^rope_embed\.periods$"), "rotary periods, kept beside the weights"),
+    (re.compile(r"^rope_embed\.periods$"), "rotary periods, kept with the weights"),
     (re.compile(r"^rope_embeddings\.(?:inv_freq|periods)$"), "rotary periods, the same in every file"),
     (re.compile(r"^local_cls_norm\."), "norm of DINOv3's local crops, used in pre-training only"),
     (re.compile(r"^(?:attn\.(?:qkv|proj|norm)|norm1)\.(?:weight|bias)$"), "UDI's dense attention, not part of the ViT"),
@@ -217,7 +217,7 @@ def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], who
         return
     lacking = [part for part in parts if part not in state]
     if lacking and (not keyless or lacking != [parts[1]]):
-        raise UserError(f"{', '.join(lacking)} missing beside {names[present[0]]}")
+        raise UserError(f"{', '.join(lacking)} missing next to {names[present[0]]}")
     shape = state[present[0]].shape
     if not shape or any(state[part].shape != shape for part in present):
         shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)

@@ -39,7 +39,7 @@ class LoadedWeights:
 
     Attributes:
         model_name: The timm model.
-        options: What `timm.create_model` needs beside the name to have room for these weights: `img_size` for another
+        options: Further arguments of `timm.create_model` that make room for these weights: `img_size` for another
             position grid, `reg_tokens` for UDI's second class token, `num_heads` for MoCo v3's ViT-S.
         state: Complete and strict for `create_model(model_name, num_classes=0, dynamic_img_size=True, **options)`;
             fp32, positions as in the file.
@@ -49,7 +49,7 @@ class LoadedWeights:
         ignored: The file's names that are no part of the features → why.
         head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
             `last_layer.weight_v`); empty where there is none.
-        epsilon: Of all layer norms, where the file's family differs from timm's model.
+        epsilon: Epsilon of all layer norms, where the file's family differs from timm's model.
         periods: DINOv3's rotary periods as the official file rounds them, else None.
     """
 
@@ -201,7 +201,7 @@ def _grid_of(model: nn.Module) -> Grid:
 
 
 def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
-    """The projection head beside a ViT; UDI lists one shared head several times."""
+    """The projection head stored with a ViT; UDI lists one shared head several times."""
     network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
     for prefix in (f"{network}head.0.", f"{network}head.", f"{network}dino_head."):
         found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -218,7 +218,9 @@ def _elsewhere(name: str, place: Place) -> str:
         if re.match(r"(?:\w*head|predictor|projector|classifier|fc)\b", inner):
             return "head"
         return (
-            "UDI's dense attention, not part of the ViT" if "attn." in inner or "norm1." in inner else "beside the ViT"
+            "UDI's dense attention, not part of the ViT"
+            if "attn." in inner or "norm1." in inner
+            else "not part of the ViT"
         )
     if label(name) is not None:
         return "another network"

@@ -17,7 +17,7 @@ from src.core.errors import UserError
 from src.core.printable import printable
 from src.core.unpickling import reason_of, wanted_call
 
-# DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
+# DINO, iBOT and UDI keep their command line's options with the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
 _CONVERT = """python - FILE converted.pth <<'END'
 import sys, torch
@@ -51,7 +51,7 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check_archive(path: Path) -> None:
-    """What torch's reader does not check: that nothing is compressed, and that each entry has its checksum.
+    """Check what torch's reader does not: that nothing is compressed, and that each entry has its checksum.
 
     torch.save stores its entries plainly, so a compressed or overlapping archive is none of its own, and can unpack to
     any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.

@@ -45,15 +45,15 @@ _FOLDER_FILES = (
 
 
 class Source(NamedTuple):
-    """What a file holds, under its own names.
+    """Contents of a file, under its own names.
 
     Attributes:
         path: The file or folder.
         tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
             torch.compile and FSDP put into names, and with what cannot be seen escaped.
-        metadata: Of a safetensors file, escaped too; the mark of a resume checkpoint of this project.
-        config: `config.json` beside the weights, or empty.
-        preprocessor: `preprocessor_config.json` beside the weights, or empty.
+        metadata: Metadata of a safetensors file, escaped too; the mark of a resume checkpoint of this project.
+        config: `config.json` next to the weights, or empty.
+        preprocessor: `preprocessor_config.json` next to the weights, or empty.
     """
 
     path: Path

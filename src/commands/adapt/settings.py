@@ -1,4 +1,4 @@
-"""What `adapt` chooses by itself, from the number of images and the device; every number here is our choice [C]."""
+"""Settings that `adapt` chooses from the number of images and the device; every number here is our choice."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Settings:
         }
 
     def sentence(self, images: int, device: str) -> str:
-        """What was chosen, for people."""
+        """Describe the chosen settings in one sentence."""
         epochs = self.steps * self.batch / images
         return (
             f"chosen for {images} images on {device}: {self.steps} steps of {self.batch} images ({epochs:.1f} epochs), "
@@ -41,9 +41,9 @@ class Settings:
 def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settings:
     """Settings for a number of images.
 
-    On a CPU the small-run preset (method, section 9), which 2 cores finish in half an hour, and fewer steps where there
-    are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number), bounded to what
-    a day or so can do, and more prototypes where there is more to tell apart.
+    On a CPU the small-run preset (docs/method.md, section 9), which 2 cores finish in half an hour, and fewer steps
+    where there are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number),
+    bounded to what a day or so can do, and more prototypes where there is more to tell apart.
 
     Args:
         images: how many there are.
@@ -65,7 +65,7 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settin
 
 
 def cpu_flags() -> str:
-    """What the processor says it can do; nothing where the system does not tell."""
+    """Instruction sets that the processor reports; empty where the system does not tell."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith("flags")), "")

