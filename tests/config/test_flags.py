@@ -25,7 +25,8 @@ def test_a_flag_wins_wherever_it_stands(command: str, tmp_path: Path, capsys: py
     first = written(tmp_path / "x.yaml", config)
     second = written(tmp_path / "y.yaml", {"trainer": {"max_epochs": 20, "limit_test_batches": 3}})
     pairs = [("--config", first), ("--trainer.max_epochs", "7")]
-    orders = list(permutations(pairs)) + [
+    orders = [
+        *permutations(pairs),
         [("--trainer.max_epochs", "7"), *pairs[:1], ("--config", second)],
         [*pairs[:1], ("--trainer.max-epochs", "7"), ("-c", second)],
         [pairs[0], ("--config", second)],

@@ -11,7 +11,8 @@ from src.core.content_hash import content_hash
 
 
 def content() -> dict[str, Any]:
-    return {"step": 3, "rate": 0.1, "name": "a", "none": None, "state": {"w": torch.arange(6.0).view(2, 3)}, "list": [1]}
+    weights = {"w": torch.arange(6.0).view(2, 3)}
+    return {"step": 3, "rate": 0.1, "name": "a", "none": None, "state": weights, "list": [1]}
 
 
 CHANGES: dict[str, Any] = {

@@ -62,9 +62,7 @@ def foreign_folder(folder: Path) -> str | None:
         script = "zero_to_fp32.py" if (folder / "zero_to_fp32.py").is_file() else ""
         run = shlex.quote(str(folder / script)) if script else "-m deepspeed.utils.zero_to_fp32"
         alone = f", or give {whole[0]}, which holds the weights whole" if whole and not shards else ""
-        return (
-            f"{folder} is a DeepSpeed folder; convert it with zero_to_fp32.py: python {run} {name} converted{alone}"
-        )
+        return f"{folder} is a DeepSpeed folder; convert it with zero_to_fp32.py: python {run} {name} converted{alone}"
     if (folder / "adapter_config.json").is_file():
         return f"{folder} is an adapter in PEFT's format: give it as adapter:, and its backbone's weights as weights:"
     return None

@@ -91,7 +91,7 @@ def load_weights(
     """
     if weights in ("hub", "none"):
         if prefix is not None or position_grid is not None:
-            raise UserError(f"prefix and position_grid are for checkpoint files; leave them out with weights: {weights}")
+            raise UserError(f"prefix and position_grid are for checkpoint files; drop them with weights: {weights}")
         return _from_timm(weights, model_name)
     model = meta_model(model_name)  # first, so that a wrong name is told before a large file is read
     source = read_source(find_file(weights))

@@ -34,7 +34,8 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots, and this project's mark.
 
     Raises:
-        UserError: Damaged, no dictionary of tensors, another tool's format, compressed, or a pickle that wants to call something.
+        UserError: Damaged, no dictionary of tensors, another tool's format, compressed, or a pickle that wants to call
+            something.
     """
     _check_archive(path)
     try:
@@ -78,7 +79,9 @@ def _check_archive(path: Path) -> None:
             "a checkpoint written by torch.save stores its tensors uncompressed. If it is an archive, unpack it first"
         )
     if spoilt is not None:
-        raise UserError(f"{path} is damaged: the checksum of its entry {printable(spoilt)} differs; copy or download it again")
+        raise UserError(
+            f"{path} is damaged: the checksum of its entry {printable(spoilt)} differs; copy or download it again"
+        )
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -143,7 +143,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         header.pop("__metadata__", None)
         for name, entry in header.items():
             if entry["dtype"] not in _DTYPES:
-                raise UserError(f"{path} holds {printable(name)} as {entry['dtype']}; save it as float32 or bfloat16 first")
+                raise UserError(
+                    f"{path} holds {printable(name)} as {entry['dtype']}; save it as float32 or bfloat16 first"
+                )
             tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
             if tensor.numel():
                 stream.seek(8 + length + entry["data_offsets"][0])
@@ -185,7 +187,10 @@ def _read_shards(index: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors |= held
     lacking = sorted(set(places) - set(tensors))
     if lacking:
-        raise UserError(f"{index} names {len(lacking)} tensors that its shards do not hold: {', '.join(map(printable, lacking[:3]))}")
+        raise UserError(
+            f"{index} names {len(lacking)} tensors that its shards do not hold: "
+            f"{', '.join(map(printable, lacking[:3]))}"
+        )
     return tensors, metadata
 
 

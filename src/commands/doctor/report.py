@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
-from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.backbones.checkpoints.choosing import Network
+from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
@@ -136,7 +136,8 @@ def _as_json(found: Diagnosis, features: dict[str, Any], well: bool) -> dict[str
 
 def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
     loaded = found.loaded
-    lines = [f"file        {printable(found.file or found.weights)}" + (f" ({found.size / 1e6:,.1f} MB)" if found.size else "")]
+    size = f" ({found.size / 1e6:,.1f} MB)" if found.size else ""
+    lines = [f"file        {printable(found.file or found.weights)}{size}"]
     lines += [
         f"{'holds' if index == 0 else '':<12}{part}: {count} tensors, {values / 1e6:,.2f} M values"
         for index, (part, (count, values)) in enumerate(found.holds.items())
