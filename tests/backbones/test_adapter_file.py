@@ -74,7 +74,7 @@ def test_what_is_no_adapter_file_is_named(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         backbone.load_adapter(tmp_path / "missing.safetensors")
     (tmp_path / "text").write_text("not tensors")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         backbone.load_adapter(tmp_path / "text")
     save_file({"a": torch.zeros(1)}, tmp_path / "plain")
     with pytest.raises(ValueError, match="no adapter metadata"):
