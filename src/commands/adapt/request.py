@@ -1,0 +1,63 @@
+"""The run that `adapt` asks the command line for: its configuration, written once, and what it resumes from."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from src.commands.adapt.settings import Method
+from src.config.composition import Config
+from src.config.yaml_reader import read, write
+from src.core.checkpoint_files import checkpoint_exists
+from src.core.errors import UserError
+from src.core.import_path import HOME
+
+
+def base(method: Method) -> Path:
+    """The configuration that a method starts from."""
+    return HOME / "experiments" / "pretrain" / "folder" / f"{method}.yaml"
+
+
+def chosen_by_user(options: argparse.Namespace) -> Config:
+    """The options as dotted keys."""
+    changes: Config = {
+        "seed_everything": options.seed,
+        "trainer.default_root_dir": str(options.out),
+        "model.init_args.seed": options.seed,
+        "model.init_args.backbone.init_args.name": options.backbone,
+        "model.init_args.backbone.init_args.weights": options.weights,
+        "data.init_args.root": str(options.images.resolve()),
+        "data.init_args.on_error": options.on_error,
+        "data.init_args.seed": options.seed,
+    }
+    return changes if options.max_steps is None else {**changes, "trainer.max_steps": options.max_steps}
+
+
+def prepared(folder: Path, config: Config) -> Path:
+    """Write the configuration of the run, or find the same one there.
+
+    Raises:
+        UserError: If the folder holds a run with other settings.
+    """
+    path = folder / "adapt.yaml"
+    if path.is_file():
+        before = read(path)
+        if before != config:
+            differing = ", ".join(differences(before, config))
+            raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
+    write(path, config)
+    return path
+
+
+def differences(before: Any, after: Any, key: str = "") -> list[str]:
+    """Differences between two configurations, as `key: old → new`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(name for name in after if name not in before)]
+        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
+        return [text for texts in found for text in texts]
+    return [] if before == after else [f"{key}: {before} → {after}"]
+
+
+def resumption(folder: Path) -> list[str]:
+    """The option that resumes a run, if there is something to resume from."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []
