@@ -1,4 +1,4 @@
-"""``python -m src adapt IMAGES --out DIR``: adapt a backbone to a folder of unlabelled images, with no configuration."""
+"""``python -m src adapt IMAGES --out DIR``: adapt a backbone to a folder of unlabelled images."""
 
 import argparse
 from collections.abc import Sequence

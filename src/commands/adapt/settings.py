@@ -38,8 +38,9 @@ class Settings:
         """The choice in words."""
         epochs = self.steps * self.batch / images
         return (
-            f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} images "
-            f"({epochs:.1f} epochs), views of {self.side} px, {self.prototypes} prototypes, learning rate {self.lr:g}, {self.precision}"
+            f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "
+            f"images ({epochs:.1f} epochs), views of {self.side} px, {self.prototypes} prototypes, "
+            f"learning rate {self.lr:g}, {self.precision}"
         )
 
 
@@ -74,9 +75,10 @@ def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
 
 
 def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """On a CPU the small-run preset (method, section 9), which 2 cores finish in half an hour, and fewer steps where
-    there are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number), bounded to
-    a day or so, and more prototypes where there is more to tell apart."""
+    """On a CPU the small-run preset (method, section 9), half an hour on 2 cores, with fewer steps for few images.
+
+    On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
+    """
     if not gpu:
         batch = min(8, images)
         steps = min(440, max(150, 20 * images // batch))
