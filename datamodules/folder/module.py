@@ -179,9 +179,6 @@ class FolderDataModule(DomainDataModule):
             self._tell(Path(self.trainer.default_root_dir) / REPORT)
         super().setup(stage)
 
-    def read(self, split: Split) -> Source:
-        return self._files(split)
-
     def read_predict(self) -> Source:
         """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
         return self.files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
@@ -191,7 +188,7 @@ class FolderDataModule(DomainDataModule):
         parts = self.layout.all_labelled(self.mask_ending)
         return self._evaluation(Concat([self._paired(split, files) for split, files in parts.items()]))
 
-    def _files(self, split: Split) -> Files:
+    def read(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.task == "pretrain":
             if is_folder(masks) and self.layout.masks is None:
@@ -269,7 +266,7 @@ class FolderDataModule(DomainDataModule):
         if self.task == "segment" and self.evaluate_on == "val":
             splits.append("val")
         files = {
-            split: self._files(split) for split in splits
+            split: self.read(split) for split in splits
         }  # a split that is missing is said before images are read
         names = self.class_names if self.task == "segment" else []
         summaries = [summarise(split, files[split], names) for split in splits]

@@ -50,9 +50,10 @@ class Guards(Callback):
     | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
-    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm and structure: `harm_patience`) stops the
-    fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the last check without a finding
-    (before the first one the untouched adapter, which is the frozen model). What was found is in `guards.json`.
+    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm and structure:
+    `harm_patience`) stops the fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the
+    last check without a finding (before the first one the untouched adapter, which is the frozen model). What was found
+    is in `guards.json`.
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:

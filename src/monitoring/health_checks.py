@@ -72,7 +72,10 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
 
 def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
     """Dense structure of held-out images that is below the frozen one's by more than a margin, interval included."""
-    if "structure/upper" not in signs or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin:
+    if (
+        "structure/upper" not in signs
+        or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin
+    ):
         return None
     adapted, frozen = signs["structure"]
     return (

@@ -95,11 +95,12 @@ def adapt(options: argparse.Namespace) -> Outcome:
         raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
     masks = locate_masks(options.images, options.masks)
     log = Log(options.out)
-    source = checked_source(options.images, options.on_error, options.masks)
+    beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
+    source = checked_source(options.images, options.on_error, beside)
     # with masks the verdict needs no images that training never saw
     training = None if masks is not None else seen_in_training(len(source))
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
-    command = trained(options, config_of(options, len(source), training, log), log)
+    command = trained(options, config_of(options, len(source), training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -112,7 +113,9 @@ def adapt(options: argparse.Namespace) -> Outcome:
     kinds = two_kinds(backbone, squares(spread_images(source, KINDS), multiple(168, backbone.patch_size)))
     if kinds:
         log(kinds)
-    page = Page(options.images, len(source), options.backbone, options.weights, adapter, outcome, lines, pictures, kinds)
+    page = Page(
+        options.images, len(source), options.backbone, options.weights, adapter, outcome, lines, pictures, kinds
+    )
     log(f"report: {write_report(options.out, page)}")
     worse = ", which is worse than the frozen model" if outcome.word in ("harmed", "broken") else ""
     log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB){worse}. To use it:\n")
@@ -121,7 +124,7 @@ def adapt(options: argparse.Namespace) -> Outcome:
     return outcome
 
 
-def config_of(options: argparse.Namespace, images: int, training: int | None, log: Log) -> Config:
+def config_of(options: argparse.Namespace, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
     """The configuration of the run; says what was chosen."""
     gpu = torch.cuda.is_available()
     settings = choose(training or images, gpu, options.backbone, cpu_flags(), options.method)
@@ -130,7 +133,7 @@ def config_of(options: argparse.Namespace, images: int, training: int | None, lo
         log(settings.sentence(training or images, device))
     else:
         log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as you said")
-    return override(read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training)})
+    return override(read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks)})
 
 
 def trained(options: argparse.Namespace, config: Config, log: Log) -> Any:

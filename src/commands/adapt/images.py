@@ -43,6 +43,10 @@ class MaskLocation(NamedTuple):
     root: Path
     masks: Path | None
 
+    def beside(self, images: Path) -> Path | None:
+        """The folder of masks, if they are masks of these images."""
+        return self.masks if self.root == images.resolve() else None
+
 
 def locate_masks(images: Path, masks: Path | None) -> MaskLocation | None:
     """Find the masks of a folder of images.

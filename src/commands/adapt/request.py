@@ -17,8 +17,15 @@ def base(method: Method) -> Path:
     return HOME / "experiments" / "pretrain" / "folder" / f"{method}.yaml"
 
 
-def chosen_by_user(options: argparse.Namespace) -> Config:
-    """The options as dotted keys."""
+def chosen_by_user(options: argparse.Namespace, training: int | None, masks: Path | None) -> Config:
+    """The options as dotted keys.
+
+    Args:
+        options: Of the command line.
+        training: Images to train on; None for all.
+        masks: A folder of masks of some of the images, which must not be taken for images. They judge the result alone:
+            a few would be too noisy to stop a run by.
+    """
     changes: Config = {
         "seed_everything": options.seed,
         "trainer.default_root_dir": str(options.out),
@@ -29,7 +36,13 @@ def chosen_by_user(options: argparse.Namespace) -> Config:
         "data.init_args.on_error": options.on_error,
         "data.init_args.seed": options.seed,
     }
-    return changes if options.max_steps is None else {**changes, "trainer.max_steps": options.max_steps}
+    if options.max_steps is not None:
+        changes["trainer.max_steps"] = options.max_steps
+    if training is not None:
+        changes["data.init_args.max_images"] = training
+    if masks is not None:
+        changes |= {"data.init_args.masks": str(masks), "monitor.labelled": 0}
+    return changes
 
 
 def prepared(folder: Path, config: Config) -> Path:
