@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
 from src.config.composition import Config, override
 from src.config.yaml_reader import read
-from src.core.atomic_files import write_text
 from src.core.errors import CommandLineError
 from src.explanation.before_after import write_pictures
 
+VERDICT = "verdict.json"
 PICTURES = 4
 KINDS = 64  # images that are looked at for two kinds [C]
 
@@ -105,7 +104,7 @@ def adapt(options: argparse.Namespace) -> Outcome:
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     outcome = judged(options, backbone, adapter, source, masks, training, log)
-    write_text(options.out / "verdict.json", json.dumps(outcome.as_json(), indent=2, ensure_ascii=False) + "\n")
+    outcome.save(options.out / VERDICT)
     pictures = write_pictures(options.out / "pictures", spread_images(source, PICTURES), backbone)
     lines = list(verdict(command.trainer.callbacks))
     for line in (outcome.sentence, *lines):

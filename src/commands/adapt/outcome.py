@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.commands.adapt.images import Labelled
+from src.core.atomic_files import write_text
+from src.core.errors import MissingFile, UserError
 from src.evaluation.dense_structure import dense_structure
 from src.evaluation.fair_verdict import FairVerdict
 from src.evaluation.paired_interval import paired_interval
@@ -55,9 +58,30 @@ class Outcome:
     strengths: dict[float, dict[str, float]] = field(default_factory=dict)
     averaging: str = "no"
 
-    def as_json(self) -> dict[str, Any]:
-        """For `verdict.json`."""
-        return {**asdict(self), "strengths": {f"{scale:g}": values for scale, values in self.strengths.items()}}
+    def save(self, path: Path) -> None:
+        """Write JSON, whole or not at all."""
+        content = {**asdict(self), "strengths": {f"{scale:g}": values for scale, values in self.strengths.items()}}
+        write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFile: If there is no such file.
+            UserError: If it is something else.
+        """
+        if not path.is_file():
+            raise MissingFile(f"{path}: no such file; `adapt` writes it at its end")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["changes"] = {name: Interval(**change) for name, change in content["changes"].items()}
+            content["strengths"] = {float(scale): values for scale, values in content["strengths"].items()}
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: expected the verdict of `adapt`, found {error}; delete it to have it again"
+            ) from error
 
 
 def by_masks(backbone: Backbone, adapter: Path, labelled: Labelled, seed: int, say: Say) -> Outcome:

@@ -45,18 +45,24 @@ def chosen_by_user(options: argparse.Namespace, training: int | None, masks: Pat
     return changes
 
 
-def prepared(folder: Path, config: Config) -> Path:
+def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
     """Write the configuration of the run, or find the same one there.
+
+    Args:
+        folder: Of the run; made if need be.
+        config: Plain values.
+        name: Of the file in it.
 
     Raises:
         UserError: If the folder holds a run with other settings.
     """
-    path = folder / "adapt.yaml"
+    path = folder / name
     if path.is_file():
         before = read(path)
         if before != config:
             differing = ", ".join(differences(before, config))
             raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
+    folder.mkdir(parents=True, exist_ok=True)
     write(path, config)
     return path
 

@@ -54,8 +54,7 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: M
         cpu_flags: Instruction sets of the processor; with bfloat16 among them a step takes half the time.
         method: The calibrated preset, or pure GLARE.
     """
-    found = re.search(r"patch(\d+)", backbone)
-    patch = int(found[1]) if found else 16
+    patch = patch_of(backbone)
     bfloat16 = gpu or re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) is not None
     precision = "bf16-mixed" if bfloat16 else "32-true"
     if method == "glare-calibrated":
@@ -94,6 +93,12 @@ def cpu_flags() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith("flags")), "")
+
+
+def patch_of(backbone: str) -> int:
+    """Patch size that a timm name tells, in pixels."""
+    found = re.search(r"patch(\d+)", backbone)
+    return int(found[1]) if found else 16
 
 
 def multiple(side: int, patch: int) -> int:
