@@ -105,7 +105,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
 
     @property
     def submission(self) -> bool:
-        """Whether a benchmark's server takes what is predicted: a zip of masks without folders, ids 0, 1, …"""
+        """True if predictions go to a benchmark's server: a zip of masks without folders, ids 0, 1, …"""
         return False
 
     @property
@@ -228,11 +228,11 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return clean_views(self.source("train"), self.size, images, self.seed, self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
+        """State from which a resumed fit continues with the next sample, in the middle of an epoch if need be."""
         return {"samples": self._resume_state.consumed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after that many samples; the trainer calls this before it asks for the loader."""
+        """Continue after that many samples; the trainer calls this before it asks for the loader."""
         self._resume_state.restore(int(state_dict["samples"]))
 
     @property

@@ -25,6 +25,7 @@ from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
+from src.config.flags import check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
@@ -146,7 +147,7 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse went on with that
+        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse continued with that
             raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
@@ -238,5 +239,6 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    arguments = located_arguments(current_arguments(arguments))
+    arguments = config_first(underscored(located_arguments(current_arguments(arguments))))
+    check_config_given(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

@@ -1,4 +1,4 @@
-"""Where the images and masks of one's own folder lie: split by folders, by lists, or not at all."""
+"""Layout of a user's folder of images and masks: split by folders, by lists, or not at all."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class FolderLayout:
 
     @property
     def has_lists(self) -> bool:
-        """Whether files name the images of the splits."""
+        """True if files name the images of the splits."""
         return is_file(self.root / "train.txt")
 
     @property
     def has_split_folders(self) -> bool:
-        """Whether folders hold the images of the splits."""
+        """True if folders hold the images of the splits."""
         return not self.has_lists and is_folder(self.base / "train")
 
     def has(self, split: Split) -> bool:
-        """Whether the folder or the list of a split is there; both splits are where nothing splits the images."""
+        """Return whether the folder or the list of a split exists; both splits do where nothing splits the images."""
         if self.has_lists:
             return is_file(self.root / f"{split}.txt")
         return not self.has_split_folders or is_folder(self.image_folder(split))
@@ -89,7 +89,7 @@ class FolderLayout:
         """
         if not self.has(split):
             missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
-            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            kind = "list of images next to train.txt" if self.has_lists else "folder of images next to those of train"
             raise MissingFile(
                 f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
                 "with evaluate_on: holdout"

@@ -46,7 +46,7 @@ REPORT = "data.txt"  # in the run folder
 class FolderDataModule(DomainDataModule):
     """Images of any folder, found recursively.
 
-    Layout: images lie in `root/images` if there is such a folder, else in `root`. A folder `root/masks` beside them
+    Layout: images are in `root/images` if there is such a folder, else in `root`. A folder `root/masks` next to them
     holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
     preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
     folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
@@ -195,7 +195,7 @@ class FolderDataModule(DomainDataModule):
                 return self.files(self.root, self.layout.images(split))
             if self.layout.masks is None and (elsewhere := self.layout.masks_elsewhere()):
                 warnings.warn(
-                    f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
+                    f"{elsewhere}: expected masks in a folder called masks, found this one among the images; rename "
                     "it if it holds masks, which would be left out, or even be taken for images",
                     stacklevel=1,  # from here, so that it is shown once, whichever split is read
                 )

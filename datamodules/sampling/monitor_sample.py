@@ -56,7 +56,7 @@ def bank_and_queries(
 
     Args:
         read_train: Lists the labelled training images.
-        side: Of the square that images are resized to.
+        side: Side of the square that images are resized to.
         labelled: How many images.
     """
     try:

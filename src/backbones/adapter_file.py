@@ -116,14 +116,14 @@ def _opened(path: str | Path) -> safetensors.safe_open:
     try:
         return safetensors.safe_open(path, framework="pt")
     except (safetensors.SafetensorError, OSError, UnicodeError) as error:
-        raise UserError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
+        raise UserError(f"{path} is not a safetensors file ({error}); expected an adapter.safetensors") from None
 
 
 def _checked_metadata(file: safetensors.safe_open, path: str | Path) -> dict[str, str]:
     metadata: dict[str, str] = file.metadata() or {}
     if metadata.get("format") not in (FORMAT, UNHASHED_FORMAT) or not set(REQUIRED) <= metadata.keys():
         found = f"format {metadata['format']!r}" if set(REQUIRED) <= metadata.keys() else "no adapter metadata"
-        raise UserError(f"{path} is no adapter file of format {FORMAT} or {UNHASHED_FORMAT}: found {found}")
+        raise UserError(f"{path} is not an adapter file of format {FORMAT} or {UNHASHED_FORMAT}: found {found}")
     if metadata["format"] == FORMAT:
         lacking = {"tensor_hash", "metadata_hash"} - metadata.keys()
         if lacking or metadata["metadata_hash"] != _metadata_hash(metadata):

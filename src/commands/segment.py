@@ -13,11 +13,11 @@ import numpy as np
 
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
-from src.commands.adapt.command import VERDICT, Log, adapt, add_options
+from src.commands.adapt.command import VERDICT, Log, add_options, adapt_folder, check_steps
 from src.commands.adapt.images import SIDE, MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
-from src.commands.adapt.request import prepared, resumption
+from src.commands.adapt.request import Request, prepared, resumption
 from src.commands.adapt.settings import multiple, patch_of
 from src.commands.options import OptionParser
 from src.config.composition import Config, override
@@ -27,8 +27,8 @@ from src.core.import_path import HOME
 from src.explanation.before_after import write_pictures
 
 BASE = HOME / "experiments" / "segment" / "folder" / "linear.yaml"
-STEPS = 1000  # of the head, about [C]
-EPOCHS = (20, 300)  # for many and for few masks [C]
+STEPS = 1000  # of the head, about (our choice)
+EPOCHS = (20, 300)  # for many and for few masks (our choice)
 BATCH = 16
 SHOWN = 4
 
@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src segment",
-        description="Adapts a backbone to your images, keeps the adapter if it helped, trains a head on the masks that "
-        "there are, and predicts a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
+        description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the masks that "
+        "there are, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
         allow_abbrev=False,
     )
     add_options(result)
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parser().parse_args(list(arguments))
+    check_steps(options)
     location = locate_masks(options.images, options.masks)
     if location is None:
         raise UserError(f"{options.images}: expected --masks, or a folder masks in it; found neither")
@@ -86,7 +87,7 @@ def adapted(options: argparse.Namespace, log: Log) -> Outcome:
     if (folder / VERDICT).is_file() and (folder / "adapter.safetensors").is_file():
         log(f"adapted before: {folder}")
         return Outcome.load(folder / VERDICT)
-    return adapt(argparse.Namespace(**{**vars(options), "out": folder}))
+    return adapt_folder(Request(**{**vars(options), "out": folder}), Log(folder)).outcome
 
 
 def head(options: argparse.Namespace, location: MaskLocation, labelled: int, adapter: Path | None, log: Log) -> float:
@@ -101,7 +102,7 @@ def head(options: argparse.Namespace, location: MaskLocation, labelled: int, ada
         run(["fit", "--config", str(path), *resumption(folder)])
         run(["test", "--config", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")])
     except KeyboardInterrupt:
-        log("stopped; the same command resumes")
+        log("interrupted; run the same command again to resume")
         raise
     found = scored(folder)
     assert found is not None

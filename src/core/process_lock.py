@@ -13,8 +13,8 @@ from typing import Any
 
 from filelock import FileLock
 
-EXPIRY = 120.0  # seconds without a sign of life after which an owner on another machine counts as gone [C]
-BEAT = 10.0  # seconds between two signs of life [C]
+EXPIRY = 120.0  # seconds without a sign of life after which an owner on another machine counts as gone (our choice)
+BEAT = 10.0  # seconds between two signs of life (our choice)
 
 
 class Held(Exception):
@@ -108,12 +108,12 @@ def takeover(path: Path) -> FileLock:
 
 
 def abandoned(path: Path, expiry: float) -> bool:
-    """Whether there is a lock whose owner is gone."""
+    """Return whether there is a lock whose owner is gone."""
     return path.exists() and gone(path, owner(path), expiry)
 
 
 def gone(path: Path, found: dict[str, Any], expiry: float) -> bool:
-    """Whether the owner of a lock no longer lives."""
+    """Return whether the owner of a lock no longer lives."""
     if found.get("host") == socket.gethostname() and not any(map(alive, found.get("processes", []))):
         return True
     try:
@@ -131,7 +131,7 @@ def owner(path: Path) -> dict[str, Any]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process of this machine runs; one that has ended and waits for its parent does not."""
+    """Return whether a process of this machine runs; one that has ended and waits for its parent does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

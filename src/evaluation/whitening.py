@@ -13,10 +13,11 @@ from src.core.errors import UserError
 
 
 class Whitening(nn.Module):
-    """Map tokens x to (x − mean) V / (σ + ε σ₁), where V and σ² are the eigenpairs of their covariance.
+    """Map tokens x to (x − mean) V diag(1 / (σ + ε σ₁)) Vᵀ, where V and σ² are the eigenpairs of their covariance.
 
     Directions much stronger than ε σ₁ come out with standard deviation 1, weaker ones stay weak: noise in directions
-    that hold next to nothing is not blown up (method, sections 11 and 12).
+    that hold next to nothing is not blown up (docs/method.md, sections 11 and 12). The result is turned back by Vᵀ, so
+    that it depends on the covariance continuously, whatever signs and order a solver gives the eigenvectors.
 
     Built by `WhiteningStatistics.finish`. A fresh one holds NaN until `load_state_dict` fills it, so that missing
     statistics cannot pass for an identity.
@@ -26,7 +27,7 @@ class Whitening(nn.Module):
 
     Attributes:
         mean: `[D]`.
-        projection: V / (σ + ε σ₁), `[D, D]`; columns in order of falling σ.
+        projection: V diag(1 / (σ + ε σ₁)) Vᵀ, `[D, D]`.
     """
 
     mean: Tensor
@@ -38,9 +39,10 @@ class Whitening(nn.Module):
         self.register_buffer("projection", torch.full((width, width), torch.nan))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Whitened tokens `[..., D]` of tokens `[..., D]`, in the precision of the statistics."""
+        """Whitened tokens `[..., D]` of tokens `[..., D]`, in float32 at least."""
+        dtype = torch.promote_types(tokens.dtype, torch.float32)
         with torch.autocast(tokens.device.type, enabled=False):  # weak directions would drown in bfloat16's rounding
-            return (tokens.to(self.mean.dtype) - self.mean) @ self.projection
+            return (tokens.to(dtype) - self.mean.to(dtype)) @ self.projection.to(dtype)
 
     def map(self, maps: Tensor) -> Tensor:
         """Whitened feature maps `[B, D, h, w]` of feature maps `[B, D, h, w]`."""
@@ -52,15 +54,16 @@ class WhiteningStatistics:
 
     Args:
         width: D.
-        epsilon: ε, the share of the largest standard deviation that is added to all [C: 0.1].
+        epsilon: ε, the share of the largest standard deviation that is added to all; 0.1 is our choice. None only
+            takes out the mean and scales all directions alike, to a mean variance of 1.
 
     Raises:
         UserError: If ε is not positive.
     """
 
-    def __init__(self, width: int, epsilon: float = 0.1) -> None:
-        if epsilon <= 0:
-            raise UserError(f"WhiteningStatistics: epsilon {epsilon}; expected a positive number")
+    def __init__(self, width: int, epsilon: float | None = 0.1) -> None:
+        if epsilon is not None and epsilon <= 0:
+            raise UserError(f"whitening: expected an epsilon above 0, or null for no whitening, found {epsilon}")
         self.epsilon = epsilon
         self._sums = torch.zeros(width + 1, width + 1, dtype=torch.float64)  # of [x, 1]ᵀ [x, 1]
 
@@ -70,7 +73,8 @@ class WhiteningStatistics:
         Raises:
             UserError: If a token is NaN or infinite.
         """
-        flat = tokens.detach().reshape(-1, tokens.shape[-1]).double()
+        tokens = tokens.detach().cpu() if tokens.device.type == "mps" else tokens.detach()  # which has no float64
+        flat = tokens.reshape(-1, tokens.shape[-1]).double()
         self._sums = self._sums.to(flat.device)
         with_one = torch.cat((flat, flat.new_ones(len(flat), 1)), dim=1)
         sums = with_one.T @ with_one
@@ -91,13 +95,14 @@ class WhiteningStatistics:
         mean = sums[-1, :-1] / count
         covariance = sums[:-1, :-1] / count - torch.outer(mean, mean)
         variances, vectors = torch.linalg.eigh(covariance)  # ascending
-        deviations = variances.clamp(min=0).sqrt().flip(0)  # rounding may leave a tiny negative variance
-        vectors = vectors.flip(1)
-        if not float(deviations[0]) > 1e-7 * float(mean.abs().max()):
+        deviations = variances.clamp(min=0).sqrt()  # rounding may leave a tiny negative variance
+        if not float(deviations[-1]) > 1e-7 * float(mean.abs().max()):
             raise UserError("whitening: all patch tokens are the same; expected features that vary")
-        largest = vectors.abs().argmax(dim=0, keepdim=True)  # an eigenvector's sign is arbitrary: fix it
-        vectors = vectors * vectors.gather(0, largest).sign()
+        if self.epsilon is None:
+            projection = torch.eye(len(mean), dtype=mean.dtype, device=mean.device) / deviations.square().mean().sqrt()
+        else:
+            projection = vectors / (deviations + self.epsilon * deviations[-1]) @ vectors.T
         whitening = Whitening(len(mean)).to(mean.device)
         whitening.mean.copy_(mean)
-        whitening.projection.copy_(vectors / (deviations + self.epsilon * deviations[0]))
+        whitening.projection.copy_(projection)
         return whitening

@@ -1,4 +1,4 @@
-"""What the features of a fixed sample tell while a backbone is adapted, each beside its value for the frozen one.
+"""Feature metrics on a fixed sample during adaptation, each next to its value for the frozen backbone.
 
 Shapes: V views · B images · N = h·w patches · D width · C classes · K prototypes.
 """
@@ -32,8 +32,8 @@ from src.pretraining.correspondence import locate, patch_centres, sample_bilinea
 from src.pretraining.network import Network, NetworkOutput
 
 CHUNK = 32  # images at a time through the backbone: bounds the memory
-RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell [C]
-LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: heads cost as much as backbones [C]
+RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell (ours)
+LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: heads cost as much as backbones (ours)
 
 
 class LabelledSample(Protocol):
@@ -107,7 +107,7 @@ class FeatureMetrics:
         Args:
             network: The teacher's: its head and context score both the adapted and the frozen features.
             objectives: Whose targets are looked at; they stay as they are.
-            temperature: Of the targets.
+            temperature: Temperature of the targets.
 
         Returns:
             NaN for every adapted value where a feature is NaN or infinite.

@@ -26,7 +26,7 @@ from src.monitoring.health_checks import (
 )
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss that a spike is compared with [C]
+HISTORY = 20  # windows of the loss that a spike is compared with (our choice)
 Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "harm"]
 
 
@@ -57,16 +57,16 @@ class Guards(Callback):
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
-        rank_share: Smallest share of the frozen rank that is no collapse [C].
-        uniform: Share of log K from which a level's entropy is that of uniform targets [C].
-        spike: Largest multiple of the median loss that is no spike [C].
-        harm_margin: In units of the monitor; 0.03 mIoU by default [C].
-        patience: Judgements in a row [C]; 0 warns and never stops, but for NaN.
-        harm_patience: The same, for harm and structure [C].
+        rank_share: Smallest share of the frozen rank that is no collapse (our choice).
+        uniform: Share of log K from which a level's entropy is that of uniform targets (our choice).
+        spike: Largest multiple of the median loss that is no spike (our choice).
+        harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
+        patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
+        harm_patience: The same, for harm and structure (our choice).
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
-        informs: Smallest KL divergence of targets to their own mean, in nats, that informs [C].
-        structure_margin: In units of dense structure, which is about 1 [C].
+        informs: Smallest KL divergence of targets to their own mean, in nats, that informs (our choice).
+        structure_margin: In units of dense structure, which is about 1 (our choice).
 
     Raises:
         UserError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.

@@ -1,4 +1,4 @@
-"""What is wrong with a pre-training, judged from its loss and its vital signs: a sentence, or None."""
+"""Health checks of a pre-training run, from its loss and feature metrics: a sentence about the problem, or None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # it imports timm, which the command line's help need not wait for
     from src.monitoring.feature_metrics import MetricPair
 
-STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm [C]
+STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
 
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:
@@ -33,7 +33,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     """Features that use few directions, or targets that say nothing on any level.
 
     Args:
-        signs: Of one check.
+        signs: Signs of one check.
         rank_share: Smallest share of the frozen rank that is no collapse.
         uniform: Share of log K from which a level's entropy is that of uniform targets.
     """
@@ -54,7 +54,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
 
 
 def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
-    """Targets that say next to nothing on any level: every patch gets about the same one (method, section 12).
+    """Targets that say next to nothing on any level: every patch gets about the same one (docs/method.md, section 12).
 
     Args:
         signs: Of one check.

@@ -1,4 +1,4 @@
-"""A head whose prototypes mean something from the first step on (method, section 12); ours, not the paper's."""
+"""A head whose prototypes mean something from the first step on (docs/method.md, section 12); ours, not the paper's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.core.errors import UserError
+from src.evaluation.whitening import Whitening
 from src.pretraining.head import Head
-from src.pretraining.whitening import Whitening
 
 
 class CalibratedHead(Head):
@@ -43,7 +43,7 @@ class CalibratedHead(Head):
             )
         self.epsilon = epsilon
         self.centroids = centroids
-        self.whitening = Whitening(torch.full((width,), torch.nan), torch.full((width, width), torch.nan))
+        self.whitening = Whitening(width)
         self.mlp: nn.Sequential | None = None
         if hidden:
             last = nn.Linear(hidden, width)
@@ -63,8 +63,8 @@ class CalibratedHead(Head):
         """Take statistics and prototypes.
 
         Args:
-            mean: Of the domain's frozen tokens, `[D]`.
-            projection: Of their soft whitening, `[D, D]`.
+            mean: Mean of the domain's frozen tokens, `[D]`.
+            projection: Projection of their soft whitening, `[D, D]`.
             prototypes: Unit vectors in the whitened space, `[K, D]`.
         """
         self.whitening.mean.copy_(mean)

@@ -1,4 +1,4 @@
-"""Statistics and prototypes of a calibrated head, from the frozen tokens of training images (method, section 12).
+"""Statistics and prototypes of a calibrated head, from frozen tokens of training images (docs/method.md, section 12).
 
 Shapes: V views · B images · N patches · D width · K prototypes · n sampled tokens.
 """
@@ -14,22 +14,23 @@ from torch.nn import functional as F
 
 from datamodules.views import Crops
 from src.backbones.backbone import Backbone
+from src.core.distributed import this_rank_alone
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.evaluation.whitening import WhiteningStatistics
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.kmeans import spherical_kmeans
-from src.pretraining.whitening import Moments, soft_whitening
 
-IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px [C]
-SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches [C]
+IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px (our choice)
+SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches (our choice)
 
 
 class Calibration(NamedTuple):
-    """What a calibrated head starts from; float32, on the CPU.
+    """Initial values of a calibrated head; float32, on the CPU.
 
     Attributes:
-        mean: Of the frozen tokens, `[D]`.
-        projection: Of the soft whitening, `[D, D]`.
+        mean: Mean of the frozen tokens, `[D]`.
+        projection: Projection of the soft whitening, `[D, D]`.
         prototypes: Unit vectors in the whitened space, `[K, D]`.
     """
 
@@ -46,18 +47,18 @@ def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops]
         backbone: With its adapter in, or none; it is turned off here.
         head: Says K, ε and where prototypes come from.
         views: Batches of training images; the first `IMAGES` images count (an image seen in two epochs counts twice).
-        seed: Of the sampled patches and of the k-means.
+        seed: Seed of the sampled patches and of the k-means.
 
     Raises:
         UserError: If there is no image, the tokens do not vary, or there are fewer than prototypes.
     """
     device = backbone.mean.device
-    moments, sampled, seen = Moments(backbone.width, device), [], 0
+    statistics, sampled, seen = WhiteningStatistics(backbone.width, head.epsilon), [], 0
     for crops in views:
         images = crops.global_views.images.to(device)  # [V, B, 3, S, S]
         with backbone.adapters_off():
             patches = backbone(images.flatten(0, 1)).patches.unflatten(0, images.shape[:2])  # [V, B, N, D]
-        moments.update(patches)
+        statistics.accumulate(patches)
         random = KeyedRandom(seed, crops.epoch.to(device), crops.indices.to(device))
         order = random.uniform("calibration/patches", len(patches), patches.shape[2]).transpose(0, 1).argsort(dim=-1)
         chosen = order[..., :SAMPLED_PATCHES, None].expand(-1, -1, -1, backbone.width)  # [V, B, M, D]
@@ -67,7 +68,8 @@ def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops]
             break
     if not sampled:
         raise UserError("a calibrated head needs training images to take its prototypes from, found none")
-    whitening = soft_whitening(moments.mean, moments.covariance, head.epsilon)
+    with this_rank_alone():  # the first rank measures for all
+        whitening = statistics.finish()
     count, width = head.prototypes.weight.shape
     if head.centroids == "kmeans":
         prototypes = spherical_kmeans(whitening.to(device)(torch.cat(sampled)), count, seed)

@@ -17,7 +17,7 @@ from src.evaluation.probe_scores import ProbeScores
 from src.probes.fair_comparison import FairProbes, LabelledImage, Maps, Row
 
 LEAST = 3  # images: with one scored, a probe still learns from two
-MANY = 40  # images from which halves suffice [C]
+MANY = 40  # images from which halves suffice (our choice)
 
 
 class CrossValidatedProbes:

@@ -1,4 +1,4 @@
-"""Frozen and adapted features under the same fair probes (method, section 11).
+"""Frozen and adapted features under the same fair probes (docs/method.md, section 11).
 
 The converged linear probe and dense nearest neighbours, plain and whitened, are fitted on a few labelled images and
 scored on others. Rows are feature functions: the frozen backbone, the frozen backbone averaged over flips and scales,
@@ -37,13 +37,13 @@ class LabelledImage(NamedTuple):
     """One image with its mask.
 
     Attributes:
-        index: In its data set.
+        number: In its data set.
         name: For messages.
         image: RGB `[3, H, W]`, uint8 or float in [0, 1], sides multiples of the patch size.
         mask: Class ids `[h, w]` at the mask's own size.
     """
 
-    index: int
+    number: int
     name: str
     image: Tensor
     mask: Tensor
@@ -130,28 +130,29 @@ class FairProbes:
             features = maps(one.image[None].to(device)).float()  # [1, D, h, w]
             shares, labelled = self._labels(one.mask, features)
             tokens = features[0].flatten(1).T  # [h·w, D]
-            patches.add(one.index, labelled, tokens, shares)
+            patches.add(one.number, labelled, tokens, shares)
             statistics = statistics or WhiteningStatistics(len(features[0]))
             statistics.accumulate(tokens)
-            bank.add(one.index, tokens, self._counts(one.mask, features)[0].cpu())
+            bank.add(one.number, tokens, self._counts(one.mask, features)[0].cpu())
         assert statistics is not None
         whitening = statistics.finish()
         inputs, targets, owners = (tensor.to(device) for tensor in patches.gathered())
         probe = fit_logistic_probe(inputs, targets, owners, seed=self.seed)
         matched = match_frequencies(probe.logits(inputs), targets)
         evaluation = ProbeEvaluation(probe, matched, self.num_classes, self.ignore_index, self.max_patches, self.seed)
-        plain = DenseKNN(*(tensor.to(device) for tensor in bank.gathered()), self.neighbours)
+        stored, fractions = (tensor.to(device) for tensor in bank.gathered())
+        plain = DenseKNN(stored, fractions, self.neighbours)
         white = self._whitened_bank(inputs, targets, whitening)
         confusions = [ConfusionPerImage(self.num_classes, self.ignore_index) for _ in range(2)]
         for one in self.evaluation:
             features = maps(one.image[None].to(device)).float()
             mask = one.mask.to(device).long()
-            evaluation.update(one.index, one.name, features[0], mask)
+            evaluation.update(one.number, one.name, features[0], mask)
             tokens = features[0].flatten(1).T
             for confusion, votes in zip(confusions, (plain.votes(tokens), white.votes(whitening(tokens))), strict=True):
                 scores = votes.T.unflatten(1, features.shape[-2:])[None]  # [1, C, h, w]
                 predicted = resize_scores(scores, (mask.shape[-2], mask.shape[-1]))[0].argmax(dim=0)
-                confusion.update(one.index, one.name, predicted, mask)
+                confusion.update(one.number, one.name, predicted, mask)
         return Row(evaluation.gathered(), confusions[0].gathered(), confusions[1].gathered())
 
     def _whitened_bank(self, inputs: Tensor, targets: Tensor, whitening: Whitening) -> DenseKNN:

@@ -1,4 +1,4 @@
-"""What every module that segments has in common: the same scores, the same files, the same predictions.
+"""Evaluation and prediction loop shared by every module that segments.
 
 Shapes: B images · C classes · h'×w' grid of the class scores · h×w native size of one mask.
 """
@@ -8,31 +8,20 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
-from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
-from src.backbones.identity import adapter_record, identity
+from src.backbones.frozen import frozen_buffers
 from src.core.errors import Diverged, UserError
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
-from src.segmentation.head_checkpoint import (
-    bring_adapter,
-    check_backbone,
-    check_classes,
-    check_finite,
-    check_recorded,
-    versions,
-    warn_of_setting,
-)
 from src.segmentation.inference import Inference, Network, Size, Tile, Whole
+from src.segmentation.recorded_head import RecordedHead
 
 MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
 
@@ -55,12 +44,12 @@ class LabelledImages(Protocol):
 
 
 class Prediction(NamedTuple):
-    """What is predicted for one image.
+    """Prediction for one image.
 
     Attributes:
         name: The image's.
         mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
-        probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
+        probabilities: Probabilities of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
     """
 
     name: str
@@ -68,7 +57,7 @@ class Prediction(NamedTuple):
     probabilities: Tensor | None = None
 
 
-class ScoredSegmentation(LightningModule, ABC):
+class ScoredSegmentation(RecordedHead, ABC):
     """Validates, tests and predicts on a backbone's features; a subclass gives the class scores of a batch.
 
     Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
@@ -111,13 +100,10 @@ class ScoredSegmentation(LightningModule, ABC):
         boundary: float | None = None,
         inference: Inference = Whole(),
     ) -> None:
-        super().__init__()
-        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        super().__init__(backbone)
         names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
         if len(set(names)) != num_classes:
             raise UserError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
-        self.backbone = backbone
-        self.adapter_record = adapter_record(backbone)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.class_names = names
@@ -178,62 +164,6 @@ class ScoredSegmentation(LightningModule, ABC):
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         return frozen_buffers(self)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen tensors out; note whose features and which classes these are."""
-        checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
-        checkpoint["backbone"] = identity(self.backbone)
-        checkpoint["adapter"] = self.adapter_record
-        checkpoint["classes"] = {"ids": self._class_ids, "names": list(self.class_names)}
-        checkpoint["input_size"] = self._input_size
-        checkpoint["versions"] = versions()
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Bring the head's own adapter; refuse a checkpoint that does not fit, or holds NaN.
-
-        Raises:
-            UserError: Naming both weights, adapters or classes, or the keys that do not fit.
-        """
-        check_recorded(checkpoint)
-        check_backbone(checkpoint, self.backbone)
-        resumes = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
-        if bring_adapter(checkpoint, self.backbone, self.adapter_record, resumes):
-            self.adapter_installed()
-        self.adapter_record = checkpoint["adapter"]
-        self._check_classes(checkpoint["classes"])
-        check_loaded_keys(self, checkpoint["state_dict"])
-        check_finite(checkpoint["state_dict"])
-        warn_of_setting(checkpoint, self._input_size)
-
-    def adapter_installed(self) -> None:
-        """Decide what trains, after a checkpoint has brought an adapter: nothing of the backbone."""
-        self.backbone.requires_grad_(False).eval()
-
-    @property
-    def _data(self) -> Any:
-        """The run's data module, or None."""
-        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
-        return getattr(data, "inner", data)  # of cached features
-
-    @property
-    def _class_ids(self) -> list[int]:
-        """The classes' ids in the data's masks; 0, 1, … without data."""
-        ids = getattr(self._data, "class_ids", None) or getattr(self._data, "ids", None)
-        return list(range(self.num_classes)) if ids is None else list(ids)
-
-    @property
-    def _input_size(self) -> list[int] | None:
-        """(height, width) that images are resized to; None where the data does not say."""
-        size = getattr(self._data, "size", None)
-        return None if size is None else [size, size] if isinstance(size, int) else list(size)
-
-    def _check_classes(self, made_for: Mapping[str, Any]) -> None:
-        names = self.class_names
-        if hasattr(self._data, "expect_classes"):
-            self._data.expect_classes(list(made_for["ids"]), list(made_for["names"]))
-        elif hasattr(self._data, "class_names"):
-            names = self._data.class_names
-        check_classes(made_for, self._class_ids, names)
 
     def _predictions(self, batch: LabelledImages, probabilities: bool = False) -> Iterator[Prediction]:
         sizes = [(mask.shape[-2], mask.shape[-1]) for mask in batch.masks]

@@ -100,7 +100,7 @@ def test_a_record_brings_the_strength_back_with_the_tensors(
     images, weak, fresh = images_for(made), tiny_backbone(monkeypatch), tiny_backbone(monkeypatch)
     weak.load_adapter(file, adapter_scale=0.25)
     record = adapter_record(weak)
-    assert record is not None and record["scale"] == 0.25 and "adapter_scale 0.25" in described(record)
+    assert record is not None and record["scale"] == 0.25 and "adapter_scale=0.25" in described(record)
     install_recorded(fresh, record)
     fresh.load_state_dict(weak.state_dict())
     assert torch.equal(tokens(fresh, images), tokens(weak, images)) and adapter_record(fresh) == record

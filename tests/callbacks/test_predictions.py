@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from src.__main__ import main
@@ -144,14 +145,14 @@ def test_masks_are_never_written_where_images_are_looked_for(
         assert [path.name for path in images.iterdir()] == ["x.png"]
 
 
-def test_images_that_do_not_say_their_classes_are_answered_with_what_to_give(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_that_do_not_say_their_classes_are_predicted_in_those_of_the_head(tmp_path: Path) -> None:
     save(tmp_path / "images/x.png", gradient(20, 24))
-    assert predict(tmp_path, tmp_path / "images", class_names=None) == 1
-    error = capsys.readouterr().err
-    assert "Traceback" not in error and error.count("error: ") == 1
-    assert f"error: {tmp_path}/images: expected masks that say what the classes are, found none; give" in error
+    assert predict(tmp_path, tmp_path / "images", class_names=None) == 0
+    classes = json.loads((tmp_path / "run/predictions/classes.json").read_text(encoding="utf-8"))
+    fitted = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["classes"]
+    assert [entry["id"] for entry in classes] == fitted["ids"] == [1, 3, 4]
+    assert [entry["name"] for entry in classes] == fitted["names"]
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "run/predictions/masks/x.png")))) <= {1, 3, 4}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (700, 3), (3, 2**18 + 1), (130, 4099)])

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from src.backbones.adapters import UniAdapter
-from src.commands.inspect import main, teacher_context
+from src.commands.inspect import main
+from src.commands.inspect.drawing import teacher_context
 from src.pretraining.regions import RegionalAttention
 from tests.tiny import tiny_backbone
 

@@ -39,10 +39,10 @@ def test_bounds_belong_to_the_range_unless_left_out() -> None:
         (lambda: Optimisation(teacher_temperature=(0.04, 0.0)), "optimisation.teacher_temperature: "),
         (lambda: Optimisation(weight_decay=(NAN, 0.1)), "optimisation.weight_decay: "),
         (lambda: Optimisation(lr_batch=0), "optimisation.lr_batch: "),
-        *((lambda kind=kind: kind(rank=0), f"{kind.__name__}.rank: ") for kind in (UniAdapter, AdaptFormer, LoRA, SLR)),
-        (lambda: UniAdapter(scale=NAN), "UniAdapter.scale: "),
-        (lambda: LoRA(alpha=0), "LoRA.alpha: "),
-        (lambda: LastBlocks(0), "LastBlocks.count: "),
+        *((lambda kind=kind: kind(rank=0), f"{kind.__name__}.*rank") for kind in (UniAdapter, AdaptFormer, LoRA, SLR)),
+        (lambda: UniAdapter(scale=NAN), "UniAdapter.*scale"),
+        (lambda: LoRA(alpha=0), "LoRA.*alpha"),
+        (lambda: LastBlocks(0), "LastBlocks.*count"),
     ],
 )
 def test_settings_that_train_nothing_or_nan_are_refused(make: Callable[[], Any], message: str) -> None:

@@ -16,7 +16,7 @@ def tokens(patches: int = 400, width: int = 6, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(mixed + rng.normal(size=width) * 10).float()
 
 
-def fitted(features: torch.Tensor, epsilon: float = 0.1, batches: int = 1) -> Whitening:
+def fitted(features: torch.Tensor, epsilon: float | None = 0.1, batches: int = 1) -> Whitening:
     statistics = WhiteningStatistics(features.shape[-1], epsilon)
     for part in features.tensor_split(batches):
         statistics.accumulate(part)
@@ -30,10 +30,24 @@ def test_it_equals_the_equation_by_singular_values(epsilon: float, batches: int)
     centred = features.double().numpy() - features.double().numpy().mean(0)
     _, singular, rows = np.linalg.svd(centred, full_matrices=False)
     deviations = singular / np.sqrt(len(centred))
-    expected = centred @ rows.T / (deviations + epsilon * deviations[0])
+    expected = centred @ rows.T / (deviations + epsilon * deviations[0]) @ rows
     found = fitted(features, epsilon, batches)(features).double().numpy()
-    sign = np.sign((found * expected).sum(0))
-    np.testing.assert_allclose(found, expected * sign, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_without_epsilon_only_the_mean_goes_and_all_directions_are_scaled_alike() -> None:
+    features = tokens()
+    white = fitted(features, None)(features)
+    ratio = white / (features - features.mean(0))
+    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-2, atol=0)
+    assert white.square().mean().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_direction_in_which_nothing_varies_stays_finite() -> None:
+    features = tokens()
+    features[:, 2] = 7
+    white = fitted(features)(features)
+    assert white.isfinite().all() and white[:, 2].abs().max() < 1e-2
 
 
 def test_whitened_tokens_are_uncorrelated_and_strong_directions_have_unit_deviation() -> None:
@@ -44,7 +58,8 @@ def test_whitened_tokens_are_uncorrelated_and_strong_directions_have_unit_deviat
 
 
 def test_epsilon_keeps_weak_directions_weak() -> None:
-    spread = fitted(tokens())(tokens()).double().std(dim=0)
+    white = fitted(tokens())(tokens()).double()
+    spread = torch.linalg.svdvals(white - white.mean(0)) / len(white) ** 0.5
     assert spread[0].item() == pytest.approx(1 / 1.1, rel=0.01)
     assert (spread.diff() < 0).all() and spread[-1] < 0.1
 
@@ -96,5 +111,5 @@ def test_nothing_to_whiten_is_refused() -> None:
         statistics.finish()
     with pytest.raises(ValueError, match="NaN"):
         statistics.accumulate(torch.tensor([[1.0, torch.nan]]))
-    with pytest.raises(ValueError, match="epsilon 0"):
+    with pytest.raises(ValueError, match="epsilon above 0"):
         WhiteningStatistics(2, 0)

@@ -96,5 +96,5 @@ def test_a_checkpoint_holds_nothing_that_the_backbone_brings_back(tmp_path: Path
 
 def test_loaders_alone_are_refused(tmp_path: Path) -> None:
     data = BlocksDataModule()
-    with pytest.raises(ValueError, match="need a data module"):
+    with pytest.raises(ValueError, match="needs a data module"):
         trainer(tmp_path).test(probe(), data.test_dataloader(), verbose=False)

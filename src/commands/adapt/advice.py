@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from src.commands.adapt.outcome import Outcome
 
-FEW = 30  # labelled images below which an interval is wide [C]
+FEW = 30  # labelled images below which an interval is wide (our choice)
 
 
 def advice(outcome: Outcome, kinds: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,7 +24,7 @@ from src.commands.adapt.images import (
 )
 from src.commands.adapt.outcome import Outcome, by_masks, by_structure
 from src.commands.adapt.report import Page, write_report
-from src.commands.adapt.request import base, chosen_by_user, prepared, resumption
+from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
 from src.commands.adapt.settings import METHODS, choose, cpu_flags, multiple
 from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
@@ -36,7 +36,14 @@ from src.explanation.before_after import write_pictures
 
 VERDICT = "verdict.json"
 PICTURES = 4
-KINDS = 64  # images that are looked at for two kinds [C]
+KINDS = 64  # images that are looked at for two kinds (our choice)
+
+
+class Adapted(NamedTuple):
+    """The backbone with its adapter, frozen, in evaluation mode, and the verdict on it."""
+
+    backbone: Backbone
+    outcome: Outcome
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src adapt",
-        description="Adapts a backbone to your images, says whether it helped, and writes DIR/adapter.safetensors, "
+        description="Adapt a backbone to your images, say whether it helped, and write DIR/adapter.safetensors, "
         "verdict.json and report.html. Resumes if interrupted.",
         allow_abbrev=False,
     )
@@ -85,15 +92,28 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parser().parse_args(list(arguments))
-    adapt(options)
+    check_steps(options)
+    adapt_folder(Request(**vars(options)), Log(options.out))
 
 
-def adapt(options: argparse.Namespace) -> Outcome:
-    """Train, compare with the frozen model, and report; see `main`."""
+def check_steps(options: argparse.Namespace) -> None:
+    """Check the number of steps.
+
+    Raises:
+        CommandLineError: If there are none.
+    """
     if options.max_steps is not None and options.max_steps < 1:
         raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
+
+
+def adapt_folder(options: Request, log: Log) -> Adapted:
+    """Adapt a backbone to a folder of images, compare it with the frozen one, and report.
+
+    Raises:
+        UserError: Naming the folder or the file that cannot be used, or what differs from an earlier run in `out`.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+    """
     masks = locate_masks(options.images, options.masks)
-    log = Log(options.out)
     beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
     source = checked_source(options.images, options.on_error, beside)
     # with masks the verdict needs no images that training never saw
@@ -120,10 +140,10 @@ def adapt(options: argparse.Namespace) -> Outcome:
     log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB){worse}. To use it:\n")
     for line in page.code.splitlines():
         log(f"    {line}")
-    return outcome
+    return Adapted(backbone.cpu(), outcome)
 
 
-def config_of(options: argparse.Namespace, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
+def config_of(options: Request, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
     """The configuration of the run; says what was chosen."""
     gpu = torch.cuda.is_available()
     settings = choose(training or images, gpu, options.backbone, cpu_flags(), options.method)
@@ -132,20 +152,22 @@ def config_of(options: argparse.Namespace, images: int, training: int | None, ma
         log(settings.sentence(training or images, device))
     else:
         log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as you said")
-    return override(read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks)})
+    return override(
+        read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks), **log.changes()}
+    )
 
 
-def trained(options: argparse.Namespace, config: Config, log: Log) -> Any:
+def trained(options: Request, config: Config, log: Log) -> Any:
     """Train, or resume; returns the finished command line."""
     try:
         return run(["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)])
     except KeyboardInterrupt:
-        log("stopped; the same command resumes")
+        log("interrupted; run the same command again to resume")
         raise
 
 
 def judged(
-    options: argparse.Namespace,
+    options: Request,
     backbone: Backbone,
     adapter: Path,
     source: Any,
@@ -165,14 +187,25 @@ def judged(
 
 
 class Log:
-    """Messages of the command, on the terminal and in `adapt.log`."""
+    """Report of an adaptation, on the terminal and in `adapt.log`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where `adapt.log` goes.
+        quiet: Write the file alone, and show neither a progress bar nor a summary of the model.
+    """
+
+    def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.path = folder / "adapt.log"
+        self.quiet = quiet
+
+    def changes(self) -> Config:
+        """Dotted keys of the configuration."""
+        return {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False} if self.quiet else {}
 
     def __call__(self, text: str) -> None:
-        """Print one line and keep it."""
-        print(text, flush=True)
+        """Report one line."""
+        if not self.quiet:
+            print(text, flush=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")

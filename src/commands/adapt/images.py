@@ -23,9 +23,9 @@ from src.config.yaml_reader import read
 from src.core.errors import MissingFile
 from src.probes.fair_comparison import LabelledImage
 
-HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder [C]
-LEAST = 10  # images from which any are held out [C]
-COMPARED = 100  # labelled images that a comparison takes at most: on 2 cores a few minutes [C]
+HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder (our choice)
+LEAST = 10  # images from which any are held out (our choice)
+COMPARED = 100  # labelled images that a comparison takes at most: on 2 cores a few minutes (our choice)
 SIDE = 252  # of a labelled image as the probes see it, pixels, about
 
 

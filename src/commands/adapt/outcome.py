@@ -85,7 +85,7 @@ class Outcome:
 
 
 def by_masks(backbone: Backbone, adapter: Path, labelled: Labelled, seed: int, say: Say) -> Outcome:
-    """Compare adapted with frozen features under the fair probes of method, section 11, cross-validated.
+    """Compare adapted with frozen features under the fair probes of docs/method.md, section 11, cross-validated.
 
     Args:
         backbone: With the adapter of the file in it; afterwards again.

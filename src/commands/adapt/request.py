@@ -1,6 +1,8 @@
 """The run that `adapt` asks the command line for: its configuration, written once, and what it resumes from."""
 
-import argparse
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,27 @@ from src.core.errors import UserError
 from src.core.import_path import HOME
 
 
+@dataclass(frozen=True)
+class Request:
+    """One adaptation, as its user asks for it; fields as the options of the command."""
+
+    images: Path
+    out: Path
+    max_steps: int | None
+    seed: int
+    backbone: str
+    weights: str
+    on_error: str
+    method: Method = "glare-calibrated"
+    masks: Path | None = None
+
+
 def base(method: Method) -> Path:
     """The configuration that a method starts from."""
     return HOME / "experiments" / "pretrain" / "folder" / f"{method}.yaml"
 
 
-def chosen_by_user(options: argparse.Namespace, training: int | None, masks: Path | None) -> Config:
+def chosen_by_user(options: Request, training: int | None, masks: Path | None) -> Config:
     """The options as dotted keys.
 
     Args:

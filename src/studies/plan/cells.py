@@ -73,7 +73,7 @@ class Store:
         return self.root / cell.identity
 
     def done(self, cell: Cell) -> bool:
-        """Whether the cell's numbers are there."""
+        """Return whether the cell's numbers are there."""
         return (self.folder(cell) / "metrics.json").is_file()
 
     def metrics(self, cell: Cell) -> Config | None:
@@ -85,7 +85,7 @@ class Store:
         return read_json(self.folder(cell) / "provenance.json")
 
     def failure(self, cell: Cell) -> Config | None:
-        """How the cell's last attempt failed, or None."""
+        """Reason why the cell's last attempt failed, or None."""
         return None if self.done(cell) else read_json(self.folder(cell) / "failure.json")
 
 

@@ -211,5 +211,5 @@ def signed_number(value: float) -> str:
 
 
 def shortened(label: str, limit: int = 19) -> str:
-    """A label that fits beside its bar."""
+    """A label that fits next to its bar."""
     return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"

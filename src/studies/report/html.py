@@ -17,11 +17,11 @@ from src.studies.results.results import Results
 from src.studies.results.samples import Samples, read_samples
 from src.studies.run.estimate import clock
 
-TONES = {"helped": "up", "harmed": "down", "no evidence": "flat", "one seed": "flat"}
+TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
     "harmed": "It did harm.",
-    "no evidence": "No evidence that it changed anything.",
+    "inconclusive": "Inconclusive.",
     "one seed": "One seed proves nothing yet.",
 }
 KEPT = {
@@ -153,7 +153,7 @@ def costs(results: Results) -> str:
 
 
 def row_cost(results: Results, row: Row) -> Cost:
-    """What a row took."""
+    """Cost of a row."""
     study = results.study
     cells = {
         cell.identity: cell
@@ -216,7 +216,7 @@ def differences(results: Results) -> str:
 
 
 def pictures(results: Results) -> Iterator[str]:
-    """What the features and the heads make of a few images, before and after."""
+    """Features and predictions of a few images, before and after."""
     chosen = samples_of_both(results)
     if chosen is None:
         return

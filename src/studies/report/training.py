@@ -1,4 +1,4 @@
-"""The part of a report about the pre-trainings: losses, monitors beside the frozen backbone, and explanations."""
+"""The part of a report about the pre-trainings: losses, monitors against the frozen backbone, and explanations."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def pretrainings(results: Results, row: Row) -> list[Path]:
 
 
 def explanations(results: Results) -> str:
-    """What the first pre-training that has pictures of it attends to."""
+    """Attention pictures of the first pre-training that has any."""
     for row in results.study.rows.values():
         for folder in pretrainings(results, row):
             file = folder / "explanations" / "explanations.json"

@@ -1,4 +1,4 @@
-"""What a row of a study costs: parameters, time and memory, out of the files of its cells."""
+"""Cost of a study's row: parameters, time and memory, from the files of its cells."""
 
 import json
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def provenances(folders: Sequence[Path]) -> list[dict]:
 
 
 def adapter_parameters(folder: Path) -> int | None:
-    """How many values a cell's `adapter.safetensors` holds, from its header; None where there is no such file."""
+    """Number of values in a cell's `adapter.safetensors`, from its header; None where there is no such file."""
     path = folder / "adapter.safetensors"
     if not path.is_file():
         return None

@@ -28,7 +28,7 @@ class Samples(NamedTuple):
 
 
 def read_samples(path: Path) -> Samples:
-    """What `sampling.write_samples` wrote."""
+    """Read what `sampling.write_samples` wrote."""
     with np.load(path) as file:
         images = [
             Sample(

@@ -86,11 +86,11 @@ class Running:
         return cls(cell, folder, process, resumed)
 
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Return whether the process has ended."""
         return self.process.poll() is not None
 
     def conclude(self) -> bool:
-        """Whether the cell's numbers are there; if not, leaves the end of its log."""
+        """Return whether the cell's numbers are there; if not, keep the end of its log."""
         if (self.folder / "metrics.json").is_file():
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)

@@ -1,4 +1,4 @@
-"""What a stage leaves when it is done: provenance first, and last the numbers, whose presence says that it is."""
+"""Files of a finished stage: provenance first, and the numbers last, whose presence marks completion."""
 
 import json
 import resource
@@ -22,7 +22,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
     Args:
         folder: with `cell.json`, and what the stage has left.
         seconds: that this process took.
-        resumed: whether it went on from a checkpoint; `seconds` are then those of the last attempt.
+        resumed: whether it continued from a checkpoint; `seconds` are then those of the last attempt.
 
     Raises:
         MissingFile: if the stage left no result.
@@ -87,7 +87,7 @@ def speed(folder: Path) -> Config:
 
 
 def parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds, by its header."""
+    """Number of values in a safetensors file, from its header."""
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

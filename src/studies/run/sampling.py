@@ -13,7 +13,7 @@ from src.backbones.restoration import restores
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.inference import padded
 
-COUNT = 4  # images of a report [C]
+COUNT = 4  # images of a report (our choice)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What `adapt` chooses by itself."""
+"""Settings that `adapt` chooses."""
 
 from __future__ import annotations
 

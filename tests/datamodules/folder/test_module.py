@@ -142,7 +142,7 @@ def test_a_line_that_names_no_image_or_several_is_quoted(tmp_path: Path) -> None
     (root / "train.txt").write_text(" \n")
     with pytest.raises(ImageError, match="the name of an image on each line, found none"):
         FolderDataModule(root).source("train")
-    with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images beside train\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images next to train\.txt"):
         FolderDataModule(root, task="segment").source("val")
 
 

@@ -1,4 +1,4 @@
-"""What decides a cell's hash, and what does not."""
+"""Inputs that decide a cell's hash, and those that do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def forget_files() -> None:
         {"trainer.default_root_dir": "elsewhere"},
         {"trainer.logger": {"class_path": "src.callbacks.weights_and_biases.Wandb"}},
         {"trainer.accelerator": "gpu", "trainer.devices": "auto"},
-        {"trainer.devices": 2},
+        {"trainer.devices": 2, "trainer.num_nodes": 2},
         {"model.init_args.adapter": {"class_path": "src.backbones.adapters.UniAdapter"}},  # the default
         {"model.class_path": "src.pretraining.module.ContinualPretraining"},
         {"data.init_args.num_workers": 7},
@@ -46,8 +46,7 @@ def test_what_has_no_effect_is_not_hashed(change: dict[str, object]) -> None:
     "change",
     [
         {"trainer.max_steps": 5},
-        {"trainer.devices": 2},
-        {"trainer.num_nodes": 2},
+        {"data.init_args.batch_size": 8},  # of all processes together
         {"trainer.accumulate_grad_batches": 2},
         {"trainer.precision": "bf16-mixed"},
         {"data.init_args.size": 48},
