@@ -12,6 +12,7 @@ from src.core.import_path import add_current_folder
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
+    "segment": ("src.commands.segment", "segment a folder from a few masks: adapt, train a head, predict"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
     "verdict": ("src.commands.verdict", "say whether adaptation helped, how sure that is, and what it cost"),
     "inspect": (

@@ -129,6 +129,17 @@ def pair_masks(
     return masks
 
 
+def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_ending: str = "") -> list[Path]:
+    """The images that have a mask, in their order; see `pair_masks`.
+
+    Raises:
+        MissingFile: If there is no folder of masks.
+        ImageError: If it holds no picture.
+    """
+    stems = {_stem(path, mask_folder) for path in list_images(mask_folder)}
+    return [path for path in images if f"{_stem(path, image_folder)}{mask_ending}" in stems]
+
+
 def _stem(path: Path, folder: Path) -> str:
     """Path below a folder without its suffix, its letters composed: macOS writes ä as two characters."""
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

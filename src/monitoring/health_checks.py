@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # it imports timm, which the command line's help need not wait for
     from src.monitoring.feature_metrics import MetricPair
 
+STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
+
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:
     """NaN or infinity in the loss or in the features, which nothing heals."""
@@ -49,6 +51,37 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     ):  # low entropy alone is none: targets may be certain and yet differ from patch to patch
         return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
     return None
+
+
+def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
+    """Targets that say next to nothing on any level: every patch gets about the same one (docs/method.md, section 12).
+
+    Args:
+        signs: Of one check.
+        least: KL of targets to their own mean, in nats, that informs.
+    """
+    informed = {name: sign.adapted for name, sign in signs.items() if name.startswith("kl_mean/")}
+    if not informed or not max(informed.values()) < least:
+        return None
+    level, most = max(informed.items(), key=lambda item: item[1])
+    return (
+        f"the targets of every level say next to nothing: their KL divergence to their own mean is {most:.4f} nats at "
+        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so that there is nothing to learn from them"
+    )
+
+
+def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
+    """Dense structure of held-out images that is below the frozen one's by more than a margin, interval included."""
+    if (
+        "structure/upper" not in signs
+        or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin
+    ):
+        return None
+    adapted, frozen = signs["structure"]
+    return (
+        f"the dense structure of held-out images is {adapted:.3f}, more than {margin:g} below the frozen backbone's "
+        f"{frozen:.3f}, the upper end of its interval included"
+    )
 
 
 def harmed(signs: Mapping[str, MetricPair], name: str, margin: float) -> str | None:

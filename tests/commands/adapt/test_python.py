@@ -82,7 +82,7 @@ def test_three_lines_adapt_quietly_and_again_give_the_same(
     torch.manual_seed(0)
     weights = tmp_path / "test_vit.pth"
     torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), weights)
-    monkeypatch.setattr(command, "choose", lambda *_: Settings(2, 4, 32, 16, 1e-2, "32-true"))
+    monkeypatch.setattr(command, "choose", lambda *_: Settings("glare-calibrated", 2, 4, 32, 16, 1e-2, "32-true"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     loader = DataLoader(TENSORS, batch_size=3)  # type: ignore[arg-type]
     made = {"out": tmp_path / "out", "backbone": "test_vit", "weights": str(weights)}
