@@ -70,7 +70,7 @@ class Backbone(Adaptable):
         self.weights = weights
         self.network = network
         self.positions = positions
-        self._place = {"prefix": prefix, "position_grid": position_grid}  # of the ViT in its file
+        self._place: dict[str, Any] = {"prefix": prefix, "position_grid": position_grid}  # of the ViT in its file
         trunk = build_trunk(name, weights, network, second_class_token, positions, prefix, position_grid)
         self.trunk = trunk.requires_grad_(False).eval()
         self.weight_hash = weight_hash(self.trunk.state_dict())

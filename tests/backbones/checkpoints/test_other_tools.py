@@ -84,7 +84,7 @@ def test_a_stated_prefix_wins_over_teacher_and_student(tmp_path: Path) -> None:
 def test_prefix_and_grid_are_for_files_alone() -> None:
     for option in ({"prefix": "x"}, {"position_grid": (2, 2)}):
         with pytest.raises(ValueError, match="are for checkpoint files"):
-            load_weights("none", "tiny_vit", **option)  # type: ignore[arg-type]
+            load_weights("none", "tiny_vit", **option)
 
 
 def open_mmlab(name: str) -> str:

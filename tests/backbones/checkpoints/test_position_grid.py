@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from src.backbones.backbone import Backbone
@@ -17,11 +17,12 @@ from src.backbones.checkpoints import build_trunk, load_weights, read_weights
 from src.backbones.checkpoints.position_grid import sincos_grid
 from src.backbones.identity import identity
 from src.commands.doctor import main
+from src.core.errors import CommandLineError
 
 MODEL, PATCH, WIDTH = "test_vit", 16, 64
 
 
-def wide(height: int, width: int, table: Tensor | None = None) -> nn.Module:
+def wide(height: int, width: int, table: Tensor | None = None) -> Any:
     """timm's model of that many patches, with a table for it."""
     torch.manual_seed(0)
     model = timm.create_model(MODEL, num_classes=0, img_size=(height * PATCH, width * PATCH)).eval()
@@ -65,16 +66,16 @@ def test_a_stated_grid_gives_timms_own_features(grid: tuple[int, int], original:
 
 def test_another_size_is_resampled_from_the_stated_grid(tmp_path: Path) -> None:
     model = timm.create_model(MODEL, num_classes=0, img_size=(144, 256), dynamic_img_size=True).eval()
-    trunk = build_trunk(MODEL, saved(model, tmp_path), position_grid=(9, 16)).eval()
+    trunk: Any = build_trunk(MODEL, saved(model, tmp_path), position_grid=(9, 16)).eval()
     images = torch.randn(1, 3, 96, 160)
     with torch.no_grad():
-        assert torch.equal(trunk.forward_features(images), model.forward_features(images))  # type: ignore[operator]
+        assert torch.equal(trunk.forward_features(images), model.forward_features(images))
 
 
 def test_read_weights_resamples_to_the_models_own_grid_as_timm_does(tmp_path: Path) -> None:
     model = wide(9, 16, sine_cosine(9, 16))
     found = read_weights(saved(model, tmp_path), MODEL)["pos_embed"]
-    model.set_input_size((160, 160))  # type: ignore[operator]
+    model.set_input_size((160, 160))
     assert torch.equal(found, model.pos_embed)
 
 
@@ -129,5 +130,5 @@ def test_doctor_takes_the_grid_and_gives_it_back(tmp_path: Path, capsys: pytest.
     assert main([path, "--model", MODEL, "--position-grid", "10x20"]) == 0
     out = capsys.readouterr().out
     assert "position grid 10×20" in out and "        position_grid: [10, 20]\n" in out
-    with pytest.raises(SystemExit):
+    with pytest.raises(CommandLineError, match="such as 9x16, found '10'"):
         main([path, "--position-grid", "10"])
