@@ -240,7 +240,7 @@ class Guards(Callback):
         return any(counted.values())
 
     def _write(self, path: Path) -> None:
-        """What was found so far, and which adapters are kept."""
+        """Write the findings so far, and which adapters are kept."""
         kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
         content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

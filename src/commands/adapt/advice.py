@@ -8,7 +8,7 @@ FEW = 30  # labelled images below which an interval is wide (our choice)
 
 
 def advice(outcome: Outcome, kinds: str | None = None) -> str:
-    """What to do next: more images, more seeds, fewer steps, another preset, or leave it.
+    """Advise what to do next: more images, more seeds, fewer steps, another preset, or leave it.
 
     Args:
         outcome: The verdict.

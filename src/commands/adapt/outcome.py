@@ -1,4 +1,4 @@
-"""What `adapt` found: did it help, by labelled images; or without them, is anything broken."""
+"""Outcome of `adapt`: did it help, by labelled images; or without them, is anything broken."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: M
 
 
 def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 on, on any device.
+    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 images on.
 
-    Four times as many steps did harm there. A GPU sees more of each image, and more images a step.
+    The length is that of the images seen: longer runs did harm. A GPU sees more of each image, and more images a step.
     """
     steps = round(150 + 150 * (min(max(images, 60), 240) - 60) / 180)
     batch, side = min(16 if gpu else 8, images), multiple(224 if gpu else 168, patch)
@@ -74,8 +74,9 @@ def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
 
 
 def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """On a CPU the small-run preset (docs/method.md, section 9), with fewer steps for few images.
+    """Choose the presets of pure GLARE.
 
+    On a CPU the small-run preset (docs/method.md, section 9), half an hour on 2 cores, with fewer steps for few images.
     On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
     """
     if not gpu:
