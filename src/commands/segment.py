@@ -13,7 +13,7 @@ import numpy as np
 
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
-from src.commands.adapt.command import VERDICT, Log, add_options, adapt_folder, check_steps
+from src.commands.adapt.command import VERDICT, Log, adapt_folder, add_options, check_steps
 from src.commands.adapt.images import SIDE, MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report

@@ -63,7 +63,7 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: M
 
 
 def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 images on, however fast the device is.
+    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 on, on any device.
 
     Four times as many steps did harm there. A GPU sees more of each image, and more images a step.
     """
@@ -74,7 +74,7 @@ def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
 
 
 def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """On a CPU the small-run preset (docs/method.md, section 9), half an hour on 2 cores, with fewer steps for few images.
+    """On a CPU the small-run preset (docs/method.md, section 9), half an hour on 2 cores; few images get fewer steps.
 
     On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
     """
