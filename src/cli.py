@@ -57,6 +57,7 @@ USAGE = """python -m src {command} --config X.yaml [--key value ...]
 
 
 # Base class of what `--model` and `--data` inject.
+STEPS = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 INJECTED = {"model": LightningModule, "data": LightningDataModule}
 
 
@@ -169,6 +170,7 @@ class CLI(LightningCLI):
         parser = self._parser(self.subcommand)
         assert isinstance(parser, Parser)
         check_injected(config, INJECTED, parser.groups_of_classes)  # with the variables filled in
+        self._require_step(config.model.class_path)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):
@@ -182,6 +184,20 @@ class CLI(LightningCLI):
             raise CommandLineError(
                 f"{self.subcommand}: no trained head for {model}; add --ckpt_path last, which is "
                 f"{RunCheckpoint.file(config.trainer.default_root_dir)}, or the path of another checkpoint"
+            )
+
+    def _require_step(self, model: str) -> None:
+        """Refuse to evaluate or predict with a model that only trains, such as pre-training's.
+
+        Raises:
+            CommandLineError: As it says.
+        """
+        step = STEPS.get(str(self.subcommand))
+        if step is not None and getattr(find(model), step, None) is getattr(LightningModule, step):
+            raise CommandLineError(
+                f"{self.subcommand}: expected the configuration of a segmentation head or a probe, found {model}, "
+                "which only trains; fit a head on its adapter.safetensors (--model.init_args.backbone.init_args."
+                "adapter) and give that run's config.yaml, or look at it with python -m src inspect"
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

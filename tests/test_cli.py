@@ -321,3 +321,13 @@ class TestProcesses:
             if best[0] / best[1] <= bound:
                 break
         assert best[0] / best[1] <= bound
+
+
+@pytest.mark.parametrize("command", ["predict", "test", "validate"])
+def test_a_pretraining_run_is_refused_where_a_head_is_expected(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
+    assert main([command, "--config", path]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"{command}: expected the configuration of a segmentation head" in line and "adapter.safetensors" in line

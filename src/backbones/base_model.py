@@ -51,7 +51,7 @@ def shareable(weights: str) -> str:
 
 def _licence_of_package(package: str) -> str:
     try:
-        said = metadata.metadata(package)
+        said: Any = metadata.metadata(package)  # an email.message.Message, whose `get` typeshed leaves out
     except metadata.PackageNotFoundError:
         return UNKNOWN
     licence = said.get("License-Expression") or said.get("License") or UNKNOWN

@@ -211,7 +211,7 @@ class ContinualPretraining(LightningModule):
         self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
 
     def adapter_facts(self) -> dict[str, str]:
-        """What the adapter is and what it was made on, for its model card."""
+        """Facts for a model card: the adapter, and the weights it was made on."""
         backbone = self.teacher.network.backbone
         base = base_model(backbone.name, backbone.weights)
         return {

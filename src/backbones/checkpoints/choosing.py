@@ -37,7 +37,7 @@ def choose_place(source: Source, network: Network, prefix: str | None = None) ->
         raise UserError(_no_vit(source))
     if prefix is not None:
         places = _under(source, places, prefix)
-    place = _choose(source, places, network)
+    place = places[0] if prefix is not None and len(places) == 1 else _choose(source, places, network)
     foreign = foreign_names(str(source.path), [name for name in source.tensors if name.startswith(place.prefix)])
     if foreign:
         raise UserError(foreign)

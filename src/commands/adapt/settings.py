@@ -74,7 +74,7 @@ def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
 
 
 def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
-    """On a CPU the small-run preset (docs/method.md, section 9), half an hour on 2 cores; few images get fewer steps.
+    """On a CPU the small-run preset (docs/method.md, section 9), with fewer steps for few images.
 
     On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
     """

@@ -10,6 +10,7 @@ from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
 from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
 from src.core.errors import UserError
+from src.core.printable import printable
 from src.explanation.explaining import Explainer
 from src.pretraining.regions import RegionalAttention
 
@@ -42,7 +43,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     for found in Explainer(backbone, context).explain(pixels):
         path = out / f"{found.name}.png"
         found.picture.save(path)
-        print(f"{path}  {found.spoken}")
+        print(printable(f"{path}  {found.spoken}"))
 
 
 def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:

@@ -50,7 +50,7 @@ def test_train_alone_is_evaluated_on_a_fifth_of_it_and_predicted(tmp_path: Path,
     missing = r"val\.txt: expected a list" if lists else "images/val: expected a folder"
     data = FolderDataModule(root, task="segment", size=8)
     data.trainer = trainer(tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match=f"{missing} of images beside .* found nothing; .*evaluate_on: holdout"):
+    with pytest.raises(FileNotFoundError, match=f"{missing} of images next to .* found nothing; .*: holdout"):
         data.setup("fit")
     data = FolderDataModule(root, task="segment", size=8, evaluate_on="holdout")
     data.trainer = trainer(tmp_path / "run")
