@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from datamodules.folder import FolderDataModule
@@ -40,7 +39,7 @@ def test_held_out_images_are_those_that_training_never_sees(folder: Path, kept: 
 def test_fewer_than_two_are_none(folder: Path, kept: int | None) -> None:
     data = module(folder, kept)
     assert data.held_out_source() is None
-    assert torch.equal(data.monitor_sample(4, 0).crops.indices, module(folder, None).monitor_sample(4, 0).crops.indices)
+    assert len(data.monitor_sample(16, 0).crops.indices) == min(10, kept or 10)
 
 
 def test_bad_files_among_them_are_skipped(folder: Path) -> None:
