@@ -60,8 +60,8 @@ class FolderLayout:
     def mask_folder(self, split: Split) -> Path:
         """The folder of the masks of a split, whether it is there or not."""
         if self.masks is not None:
-            within = self.masks / split
-            return within if self.has_split_folders and is_folder(within) else self.masks
+            part = self.masks / split
+            return part if self.has_split_folders and is_folder(part) else self.masks
         if not self.has_split_folders:
             return self.root / "masks"
         within = is_folder(self.root / "train" / "images")

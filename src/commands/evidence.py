@@ -136,7 +136,8 @@ def probes_of(data: Any) -> FairProbes:
         places = np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs))).round().astype(int).tolist()
         samples = [pairs[place] for place in places]
         splits.append([LabelledImage(one.sample, one.name, one.image, one.mask) for one in samples])
-    return FairProbes(*splits, data.num_classes, data.ignore_index)
+    training, evaluation = splits
+    return FairProbes(training, evaluation, data.num_classes, data.ignore_index)
 
 
 def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, probes: FairProbes) -> Row:
@@ -171,8 +172,9 @@ def kept(folder: Path, measure: Callable[[], Row]) -> Row:
     if (folder / "whole").is_file():
         return Row(ProbeScores.load(files[0]), *map(ImageConfusions.load, files[1:]))
     row = measure()
-    for part, file in zip(row, files, strict=True):
-        part.save(file)
+    row.probe.save(files[0])
+    row.neighbours.save(files[1])
+    row.whitened_neighbours.save(files[2])
     write_text(folder / "whole", "")
     return row
 
