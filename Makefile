@@ -20,7 +20,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid tables publish ledger sweep check lint test docs clean
+.PHONY: help setup quickstart camvid evidence tables publish ledger sweep check lint test docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ table-classification: ## 20-NN and linear classification of whole images
 table-efficiency: ## trained parameters, speed, memory and time of each kind of adapter
 
 tables: $(TABLES:%=table-%) ## all of them
+
+evidence: $(USER_STAMP) ## frozen, GLARE and calibrated on your weights: make evidence WEIGHTS=hub|hf://…|FILE DATA=folder|camvid
+	@test -n "$(WEIGHTS)" -a -n "$(DATA)" || { echo "give WEIGHTS=hub, hf://org/name or a file, DATA=a folder with masks or a data set's name (and BACKBONE=a timm name)"; exit 2; }
+	$(RUN) -m src evidence "$(DATA)" --weights "$(WEIGHTS)" $(if $(BACKBONE),--backbone "$(BACKBONE)") $(ARGS)
 
 publish: $(USER_STAMP) ## copy a study's tables and numbers to results/: make publish STUDY=main-paper
 	@test -n "$(STUDY)" || { echo "which study? make publish STUDY=folder-under-runs"; exit 2; }

@@ -177,6 +177,10 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
             return []
         return self._evaluation(self.source("val"))
 
+    def ordered_dataloader(self, split: Split) -> DataLoader[Any]:
+        """Every labelled image of a split once, in order, as validation sees it (`segment`)."""
+        return self._evaluation(self.source(split))
+
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The same images as validation."""
         return self.val_dataloader()

@@ -13,6 +13,7 @@ from src.core.import_path import add_current_folder
 COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
     "segment": ("src.commands.segment", "segment a folder from a few masks: adapt, train a head, predict"),
+    "evidence": ("src.commands.evidence", "compare frozen, GLARE and the calibrated preset on your weights and data"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
     "verdict": ("src.commands.verdict", "say whether adaptation helped, how sure that is, and what it cost"),
     "inspect": (

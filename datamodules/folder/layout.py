@@ -60,8 +60,8 @@ class FolderLayout:
     def mask_folder(self, split: Split) -> Path:
         """The folder of the masks of a split, whether it is there or not."""
         if self.masks is not None:
-            within = self.masks / split
-            return within if self.has_split_folders and is_folder(within) else self.masks
+            part = self.masks / split
+            return part if self.has_split_folders and is_folder(part) else self.masks
         if not self.has_split_folders:
             return self.root / "masks"
         within = is_folder(self.root / "train" / "images")
@@ -119,22 +119,28 @@ class FolderLayout:
             ending: End of mask names, before the suffix.
 
         Raises:
-            ImageError: If no image of a split has a mask.
+            ImageError: If no image has a mask.
         """
         splits: tuple[Split, ...] = ("train", "val") if self.has_lists or self.has_split_folders else ("train",)
-        return {split: self._labelled(split, ending) for split in splits if self.has(split)}
+        there = [split for split in splits if self.has(split)]
+        if self.masks is not None:  # of some images, so perhaps of one split alone
+            there = [split for split in there if self._with_masks(split, ending)] or there[:1]
+        return {split: self._labelled(split, ending) for split in there}
 
     def _labelled(self, split: Split, ending: str) -> list[Path]:
         images, masks = self.all_images(split), self.mask_folder(split)
         if self.masks is None:
             return images
-        found = with_masks(images, self.image_folder(split), masks, ending)
+        found = self._with_masks(split, ending)
         if not found:
             raise ImageError(
                 f"{masks}: expected masks named as the images of {self.image_folder(split)}, with any suffix, found "
                 f"none for its {len(images)} images, such as {images[0].name}; rename them, or set mask_ending"
             )
         return found
+
+    def _with_masks(self, split: Split, ending: str) -> list[Path]:
+        return with_masks(self.all_images(split), self.image_folder(split), self.mask_folder(split), ending)
 
     def _part(self, split: Split, files: list[Path]) -> list[Path]:
         if self.has_lists or self.has_split_folders:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -28,7 +28,8 @@ WORDS = {
 POINTS = ("miou", "matched_miou", "average_precision", "knn", "whitened_knn")  # scores in points
 
 
-class Page(NamedTuple):
+@dataclass(frozen=True)
+class Page:
     """Content of a report.
 
     Attributes:

