@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from src.core.atomic_files import replacing
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import Diverged, UserError
 
 

@@ -9,14 +9,14 @@ from argparse import Namespace
 from collections.abc import Iterator
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-if TYPE_CHECKING:
-    from wandb import Artifact
+from src.backbones.adapter_file import read_metadata
 
 
 class Wandb(WandbLogger):
@@ -76,8 +76,6 @@ class Wandb(WandbLogger):
         super().finalize(status)
         if status != "success" or self._folder is None or self._experiment is None:
             return
-        import wandb
-
         if (adapter := self._folder / "adapter.safetensors").is_file():
             self.experiment.log_artifact(adapter_artifact(adapter))
         pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(self._folder.glob("*.png"))}
@@ -99,16 +97,12 @@ def used_adapters(config: Any) -> Iterator[Path]:
             yield from used_adapters(value)
 
 
-def adapter_artifact(file: Path) -> "Artifact":
+def adapter_artifact(file: Path) -> wandb.Artifact:
     """An adapter file as an artifact: the same file is the same artifact, whichever run names it.
 
     Raises:
         FileNotFoundError, ValueError: if it is no adapter file.
     """
-    import wandb
-
-    from src.backbones.adapter_file import read_metadata  # the command line imports this file before it needs a model
-
     known = read_metadata(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     run = file.with_name("wandb_id.txt")

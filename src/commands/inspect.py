@@ -10,7 +10,8 @@ from datamodules.reading.images import read_image
 from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
 from src.commands.options import OptionParser
-from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
+from src.core.checkpoint_files import load_checkpoint
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import UserError
 from src.explanation.explaining import Explainer
 from src.pretraining.regions import RegionalAttention

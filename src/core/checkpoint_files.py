@@ -9,27 +9,16 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+import torch
+
 from src.core.atomic_files import remove_leftovers, replacing
+from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import MissingFile, UserError
 
-if TYPE_CHECKING:
-    import torch
-
-    MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
-
-
-def previous_of(path: str | Path) -> Path:
-    """The file that keeps the checkpoint before `path`: `last.previous.ckpt` for `last.ckpt`."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def checkpoint_exists(path: str | Path) -> bool:
-    """Whether there is a checkpoint to load from `path`: the file itself or the previous one."""
-    return Path(path).exists() or previous_of(path).is_file()
+MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
 
 
 def save_checkpoint(checkpoint: Any, path: str | Path) -> None:
@@ -39,8 +28,6 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> None:
         checkpoint: Anything that ``torch.save`` accepts.
         path: The target; its folder is made. A single process writes to it at a time.
     """
-    import torch  # takes seconds: the runner of a study only asks whether there is a checkpoint
-
     path, previous = Path(path), previous_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for file in (path, previous):
@@ -64,8 +51,6 @@ def load_checkpoint(
         MissingFile: If there is neither the file nor a previous one.
         UserError: If none of the two can be read whole.
     """
-    import torch
-
     path, previous = Path(path), previous_of(path)
     fault = damage(path)
     if fault is None:

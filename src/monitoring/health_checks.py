@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it imports timm, which the command line's help need not wait for
-    from src.monitoring.feature_metrics import MetricPair
+from src.monitoring.feature_metrics import MetricPair
 
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search, Work

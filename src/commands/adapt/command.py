@@ -18,7 +18,7 @@ from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
 from src.config.composition import Config, override
 from src.config.yaml_reader import read, write
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import CommandLineError, UserError
 from src.core.import_path import HOME
 from src.explanation.before_after import write_pictures

@@ -10,6 +10,7 @@ from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.study import Row
 from src.studies.report.charts import Bar, Levels, axis_chart, figure, interval_chart, keys
+from src.studies.report.gallery import feature_gallery, overlay_gallery
 from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
@@ -220,9 +221,6 @@ def pictures(results: Results) -> Iterator[str]:
     chosen = samples_of_both(results)
     if chosen is None:
         return
-    # torch comes with it, which a table alone need not wait for
-    from src.studies.report.gallery import feature_gallery, overlay_gallery
-
     row, before, after = chosen
     baseline = results.study.rows[results.study.baseline].label
     yield overlay_gallery(before, after, baseline, row.label)

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
 from src.studies.report.table import footer
 from src.studies.results.quantity import quantity
 from src.studies.results.results import Results
@@ -12,9 +15,6 @@ OURS, PAPER = "#2b6cb0", "#c05621"
 
 def write_plot(results: Results, folder: Path) -> None:
     """Writes `table.svg` and `table.png`; the same results give the same bytes."""
-    from matplotlib import rc_context  # here, because it takes a second that other commands need not wait for
-    from matplotlib.figure import Figure
-
     study = results.study
     rows = list(study.rows.values())
     with rc_context({"svg.hashsalt": study.name}):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.studies.plan.study import Row
 from src.studies.report.charts import Series, figure, keys, line_chart
+from src.studies.report.pictures import file_uri
 from src.studies.results.curves import Curve, read_curves
 from src.studies.results.results import Results
 
@@ -80,9 +81,6 @@ def explanations(results: Results) -> str:
 
 def gallery(row: Row, file: Path) -> str:
     """The pictures that a file of texts names."""
-    # numpy and torch come with it, which a table alone need not wait for
-    from src.studies.report.pictures import file_uri
-
     sheets = "".join(
         f'<figure class="card sheet"><figcaption>{escape(item["title"])}</figcaption>'
         f'<img src="{file_uri(file.parent / item["file"])}" alt="{escape(item["spoken"], quote=True)}">'

@@ -12,7 +12,7 @@ from pathlib import Path
 from src.config.composition import Config, lookup, override
 from src.config.defaults import defaults
 from src.config.yaml_reader import write
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
 from src.core.process_lock import Lock
 from src.studies.plan.cells import Cell, Store, hashed_content, write_json

@@ -12,9 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.core.checkpoint_files import checkpoint_exists
+from src.cli import main as run
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
+from src.studies.run.outcome import write_outcome
+from src.studies.run.sampling import write_samples
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,10 +27,6 @@ def main(arguments: Sequence[str]) -> int:
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:
-        from src.cli import main as run
-        from src.studies.run.outcome import write_outcome
-        from src.studies.run.sampling import write_samples
-
         checkpoint = folder / "checkpoints" / "last.ckpt"
         resumed = stage == "pretrain" and checkpoint_exists(checkpoint)
         resume = ["--ckpt_path", str(checkpoint)] if resumed else []
