@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from src.backbones.adapter_file import read_metadata
+from src.core.atomic_files import write_text
 
 
 class Wandb(WandbLogger):
@@ -48,7 +49,7 @@ class Wandb(WandbLogger):
         given = os.environ.get("WANDB_RUN_ID")
         if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
             run_folder.mkdir(parents=True, exist_ok=True)
-            id_file.write_text(given or uuid.uuid4().hex[:8])
+            write_text(id_file, given or uuid.uuid4().hex[:8])
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,

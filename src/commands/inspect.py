@@ -10,6 +10,7 @@ from datamodules.reading.images import read_image
 from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
 from src.commands.options import OptionParser
+from src.core.atomic_files import make_folder, replacing
 from src.core.checkpoint_files import load_checkpoint
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import UserError
@@ -52,10 +53,11 @@ def main(arguments: Sequence[str]) -> None:
             f"no cross-attention beside {options.adapter} (an adapter file holds the adapter alone, "
             "checkpoints/last.ckpt all of it): regions look through the identity that training starts from"
         )
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     for found in Explainer(backbone, context).explain(images):
         path = options.out / f"{found.name}.png"
-        found.picture.save(path)
+        with replacing(path) as part:
+            found.picture.save(part)
         print(f"{path}  {found.spoken}")
 
 

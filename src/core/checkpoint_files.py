@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from src.core.atomic_files import remove_leftovers, replacing
+from src.core.atomic_files import make_folder, remove_leftovers, replacing
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import MissingFile, UserError
 
@@ -29,7 +29,7 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> None:
         path: The target; its folder is made. A single process writes to it at a time.
     """
     path, previous = Path(path), previous_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for file in (path, previous):
         remove_leftovers(file)
     with replacing(path, keep=previous if _is_complete(path) else None) as part, part.open("wb") as stream:

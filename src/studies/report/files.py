@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from src.core.atomic_files import write_text
-from src.studies.plan.cells import write_json
+from src.core.atomic_files import make_folder, write_text
+from src.core.json_files import write_json
 from src.studies.report.csv_file import spreadsheet
 from src.studies.report.html import html
 from src.studies.report.latex import latex
@@ -18,7 +18,7 @@ def write_results(results: Results, folder: Path) -> str:
     Returns:
         The table as Markdown.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     table = markdown(results)
     write_text(folder / "table.md", table)
     write_text(folder / "table.tex", latex(results))

@@ -239,9 +239,11 @@ def samples_of_both(results: Results) -> tuple[Row, Samples, Samples] | None:
         for column in study.columns:
             for seed in study.seeds:
                 cells = [results.cell(name, column, seed) for name in (study.baseline, row.name)]
-                files = [results.store.folder(cell) / "samples.npz" for cell in cells]
-                if row.name != study.baseline and all(file.is_file() for file in files):
-                    return row, read_samples(files[0]), read_samples(files[1])
+                if row.name == study.baseline:
+                    continue
+                before, after = (read_samples(results.store.folder(cell) / "samples.npz") for cell in cells)
+                if before is not None and after is not None:
+                    return row, before, after
     return None
 
 

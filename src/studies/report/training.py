@@ -1,10 +1,12 @@
 """The part of a report about the pre-trainings: losses, monitors beside the frozen backbone, and explanations."""
 
-import json
 import re
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from src.core.json_files import read_json_list
+from src.core.names import path_part
 from src.studies.plan.study import Row
 from src.studies.report.charts import Series, figure, keys, line_chart
 from src.studies.report.pictures import file_uri
@@ -13,6 +15,7 @@ from src.studies.results.results import Results
 
 LOSS, MONITOR, FROZEN = "train/loss", "monitor/", "/frozen"  # as they are called in metrics.csv
 OWN_TIME = "monitor/share"  # of the run's time that the monitor took: no monitor itself
+TEXTS = {"file": str, "title": str, "spoken": str}  # of a picture
 SPELLED = {"knn": "kNN", "miou": "mIoU", "cls": "CLS"}
 
 Runs = dict[str, list[dict[str, Curve]]]  # row → seed by seed → metric → curve
@@ -73,20 +76,19 @@ def explanations(results: Results) -> str:
     """What the first pre-training that has pictures of it attends to."""
     for row in results.study.rows.values():
         for folder in pretrainings(results, row):
-            file = folder / "explanations" / "explanations.json"
-            if file.is_file():
-                return gallery(row, file)
+            if texts := read_json_list(folder / "explanations" / "explanations.json", TEXTS):
+                return gallery(row, folder / "explanations", texts)
     return ""
 
 
-def gallery(row: Row, file: Path) -> str:
+def gallery(row: Row, folder: Path, texts: list[dict[str, Any]]) -> str:
     """The pictures that a file of texts names."""
     sheets = "".join(
         f'<figure class="card sheet"><figcaption>{escape(item["title"])}</figcaption>'
-        f'<img src="{file_uri(file.parent / item["file"])}" alt="{escape(item["spoken"], quote=True)}">'
+        f'<img src="{uri}" alt="{escape(item["spoken"], quote=True)}">'
         f'<p class="soft">{escape(item["spoken"])}</p></figure>'
-        for item in json.loads(file.read_text(encoding="utf-8"))
-        if (file.parent / item["file"]).is_file()
+        for item in texts
+        if (uri := file_uri(folder / path_part(item["file"], "explanations.json"))) is not None
     )
     note = f"Training images, spread evenly over the set, as the teacher of {row.label} sees them."
     return f'<section><h2>What it attends to</h2><p class="soft">{escape(note)}</p>{sheets}</section>'

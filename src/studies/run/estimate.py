@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 
 from src.config.composition import lookup
-from src.studies.plan.cells import Cell, Store, read_json
+from src.core.json_files import NUMBER, read_json
+from src.studies.plan.cells import Cell, Store
 
 
 @dataclass
@@ -65,7 +66,7 @@ def running(folder: Path, started: float, usual: float | None) -> tuple[float | 
         started: `time.time()` at its start.
         usual: what cells like it took, in seconds.
     """
-    note = read_json(folder / "progress.json")
+    note = read_json(folder / "progress.json", dict.fromkeys(("done", "total", "first", "began", "at"), NUMBER))
     share = note["done"] / note["total"] if note and note["total"] else None
     spent = time.time() - started
     if usual is not None and spent < usual:

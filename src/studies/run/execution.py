@@ -14,8 +14,9 @@ from src.config.defaults import defaults
 from src.config.yaml_reader import write
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
+from src.core.json_files import write_json
 from src.core.process_lock import Lock
-from src.studies.plan.cells import Cell, Store, hashed_content, write_json
+from src.studies.plan.cells import Cell, Store, finished, hashed_content
 
 STAGE = (sys.executable, "-m", "src.studies.run.stage")
 LOG_LINES = 12  # of a failed cell that a table's footer shows
@@ -59,7 +60,7 @@ class Running:
         """Starts the cell's process, from its last checkpoint where a pre-training left one."""
         folder = store.folder(cell)
         resumed = cell.stage == "pretrain" and checkpoint_exists(folder / "checkpoints" / "last.ckpt")
-        for left in ("failure.json", "progress.json", *(() if resumed else RESULTS)):
+        for left in ("metrics.json", "failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
         write(folder / "stage.yaml", stage_config(cell, store))
         write_json(
@@ -91,7 +92,7 @@ class Running:
 
     def conclude(self) -> bool:
         """Whether the cell's numbers are there; if not, leaves the end of its log."""
-        if (self.folder / "metrics.json").is_file():
+        if finished(self.folder):
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)
             return True

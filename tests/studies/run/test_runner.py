@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from src.core.json_files import write_json
 from src.core.process_lock import locked
-from src.studies.plan.cells import Store, write_json
+from src.core.safetensors_header import count_values
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.run import execution
-from src.studies.run.outcome import parameters, speed, tensors_hash, write_outcome
+from src.studies.run.outcome import speed, tensors_hash, write_outcome
 from src.studies.run.runner import Runner, visible_accelerators
 from tests.studies.cells_on_disk import read_json, study_file
 
@@ -28,7 +30,8 @@ import signal
 import sys
 from pathlib import Path
 from src.studies.run import execution
-from src.studies.plan.cells import Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Store
 from src.studies.run.runner import Runner
 from src.studies.plan.study import Study
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
@@ -124,7 +127,7 @@ def test_an_adapter_counts_by_its_tensors_and_the_content_of_its_metadata(tmp_pa
 def test_the_parameters_are_counted_from_the_adapter_s_header(tmp_path: Path) -> None:
     header = b'{"__metadata__":{"step":"3"},"a":{"shape":[2,3]},"b":{"shape":[5]},"c":{"shape":[]}}'
     (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
-    assert parameters(tmp_path / "f") == 2 * 3 + 5 + 1
+    assert count_values(tmp_path / "f") == 2 * 3 + 5 + 1
 
 
 def test_the_speed_is_the_mean_of_what_was_logged(tmp_path: Path) -> None:
