@@ -24,7 +24,7 @@ EXPIRY = 120.0  # seconds without a change after which an owner on another machi
 BEAT = 10.0  # seconds between two signs of life [C]
 
 
-# Locks of other machines that this process has looked at: path → (token and time of the file, monotonic time since then).
+# Locks of other machines that this process has looked at: path → (token and time of the file, seen since when).
 _seen: dict[str, tuple[tuple[Any, int] | None, float]] = {}
 
 

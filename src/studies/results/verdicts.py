@@ -34,8 +34,8 @@ def judged(folder: Path) -> list[Judged]:
     table = read_json(folder / "table.json", {"rows": list, "columns": list, "verdicts": list, "baseline": str})
     if table is None:
         raise MissingFile(
-            f"{folder / 'table.json'}: no such file, or a damaged one. Expected the folder of a study, such as runs/camvid or "
-            "results/camvid; `python -m src study FILE` makes one"
+            f"{folder / 'table.json'}: no such file, or a damaged one. Expected the folder of a study, such as "
+            "runs/camvid or results/camvid; `python -m src study FILE` makes one"
         )
     cells = next((place for place in (folder / "cells", folder.parent / "cells") if place.is_dir()), folder / "cells")
     rows = {row["name"]: row for row in table["rows"]}

@@ -52,14 +52,15 @@ class Running:
     cell: Cell
     folder: Path
     process: subprocess.Popen[bytes]
-    resumed: bool
+    resumed: bool  # there is a checkpoint; the step is known once the process has read it
+    told: bool = False
     started: float = field(default_factory=time.time)
 
     @classmethod
     def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
-        """Starts the cell's process, from its last checkpoint where a pre-training left one."""
+        """Starts the cell's process, from its last checkpoint where an earlier process left one."""
         folder = store.folder(cell)
-        resumed = cell.stage == "pretrain" and checkpoint_exists(folder / "checkpoints" / "last.ckpt")
+        resumed = checkpoint_exists(folder / "checkpoints" / "last.ckpt")
         for left in ("metrics.json", "failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
         write(folder / "stage.yaml", stage_config(cell, store))

@@ -265,6 +265,46 @@ def test_when_its_time_is_over_it_stops_and_goes_on_later(
     assert completions(study, store) == [1] * len(study.cells)
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
+def test_every_stage_resumes_and_the_console_says_at_which_step(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    store = Store(tmp_path / "cells")
+    cell = next(cell for cell in study.cells.values() if cell.stage == stage and cell.needs is None)
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "20")
+    runner = Runner(store, [cell], 1)
+    runner._look_after(runner.slots[0])
+    work, checkpoint = runner.slots[0].work, store.folder(cell) / "checkpoints" / "last.ckpt"
+    assert work is not None
+    deadline = time.monotonic() + 60
+    while not (checkpoint.is_file() and int(checkpoint.read_text()) >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    work.process.kill()
+    work.process.wait()
+    runner.slots[0].clear()
+    step = int(checkpoint.read_text())
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "3")
+    assert Runner(store, [cell], 1).run() == []
+    assert f"{cell.title}: resumed at step {step}" in capsys.readouterr().out
+    steps = list(map(int, (store.folder(cell) / "steps").read_text().split()))
+    assert steps[-1] == 10 and len(steps) <= 11  # one may have been made and not kept
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "{}", '{"values": 3}', "\0\0", "9" * 5000])
+def test_a_damaged_result_is_computed_again(
+    study: Study, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "cells")
+    cell = next(cell for cell in study.cells.values() if cell.stage == "evaluate" and cell.needs is None)
+    file = store.folder(cell) / "metrics.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert not store.done(cell)
+    assert f"{file}: expected" in capsys.readouterr().err
+    assert Runner(store, [cell], 1).run() == []
+    assert store.done(cell)
+
+
 def test_gpus_are_those_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert visible_accelerators() == ["3", "5"]
