@@ -21,7 +21,6 @@ FILES = {
     "pretrain": (
         "metrics.json",
         "provenance.json",
-        "cell.json",
         "metrics.csv",
         "guards.json",
         "adapter.safetensors",

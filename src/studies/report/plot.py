@@ -7,11 +7,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from src.core.atomic_files import replacing
+from src.studies.report.palette import SERIES
 from src.studies.report.table import footer
 from src.studies.results.quantity import quantity
 from src.studies.results.results import Results
 
-OURS, PAPER = "#2b6cb0", "#c05621"
+OURS, PAPER = SERIES[:2]
 
 
 def write_plot(results: Results, folder: Path) -> None:
