@@ -110,12 +110,17 @@ def test_another_process_with_the_same_id_keeps_no_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b"null"])
-def test_a_damaged_lock_counts_as_another_machines(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_lock_counts_as_another_machines(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("src.core.process_lock.time.monotonic", lambda: now[0])
     path = tmp_path / "lock"
     path.write_bytes(content)
-    with pytest.raises(Held), locked(path, expiry=0):
+    with pytest.raises(Held), locked(path, expiry=100):
         pytest.fail("taken at the first look")
-    with locked(path, expiry=0) as lock:
+    now[0] += 101
+    with locked(path, expiry=100) as lock:
         assert owner(path)["token"] == lock.token
 
 
