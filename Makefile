@@ -20,7 +20,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid tables publish ledger sweep check lint test clean
+.PHONY: help setup quickstart camvid tables publish ledger sweep check lint test docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ check: lint ledger ## the gate before a commit: lint, published numbers, import 
 test: $(STAMP) ## all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
+docs: $(STAMP) ## build the documentation site into site/; warnings are errors
+	$(RUN) -m pip install --disable-pip-version-check -q -e '.[docs]'
+	$(RUN) -m mkdocs build --strict
+
 clean: ## remove caches and .venv; runs/ and results/ stay
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find src datamodules tests -name __pycache__ -type d -prune -exec rm -rf {} +

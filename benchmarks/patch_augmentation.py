@@ -1,4 +1,4 @@
-"""How fast patches are distorted: batched, as the training step does it, against a loop over images.
+"""Speed of patch distortion: batched, as in the training step, against a loop over images.
 
     python benchmarks/patch_augmentation.py [--views 32] [--side 224] [--threads N] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""How much memory `predict` takes for a pixel of a large image, decoded, predicted by windows and written.
+"""Memory of `predict` per pixel of a large image, decoded, predicted by windows and written.
 
     python benchmarks/prediction_memory.py [--side 3000]
 

@@ -201,7 +201,7 @@ def labelled(source: Arrays, size: tuple[int, int], most: int) -> list[LabelledI
 
 
 def probes_of(folder: Path, name: str, stage: str) -> tuple[Arrays, FairProbes]:
-    """What a stage adapts on, and its probes."""
+    """Training images of a stage, and its probes."""
     classes, size = DOMAINS[name]
     train = domain(folder / name, "train")
     if stage == "screening":

@@ -1,4 +1,4 @@
-"""What the global level's targets say on small batches of one domain, by head and target settings.
+"""Information in the global level's targets on small batches of one domain, by head and target settings.
 
     DATA_ROOT=folder-that-holds-camvid python benchmarks/target_information.py [--steps 440] [--batches 90]
 

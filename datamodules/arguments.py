@@ -14,7 +14,7 @@ from src.core.errors import UserError
 
 @dataclass(eq=False, repr=False)
 class DataArguments:
-    """Arguments of all data modules; a subclass takes them as `**shared` beside its own.
+    """Arguments of all data modules; a subclass takes them as `**shared` in addition to its own.
 
     Args:
         task: `pretrain`: `train_dataloader` yields `Crops` of all training images, masks unread. `segment`: all

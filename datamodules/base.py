@@ -105,7 +105,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
 
     @property
     def submission(self) -> bool:
-        """Whether a benchmark's server takes what is predicted: a zip of masks without folders, ids 0, 1, …"""
+        """True if predictions go to a benchmark's server: a zip of masks without folders, ids 0, 1, …"""
         return False
 
     @property
@@ -198,7 +198,7 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         self._predicted = Subset(self.predict_source(), indices)
 
     def monitor_sample(self, images: int, labelled: int) -> MonitorSample:
-        """The same training images in every run, to watch a pre-training on (`pretrain`).
+        """The same images in every run, to watch a pre-training on (`pretrain`): held-out ones where there are any.
 
         Masks are read where the data set has them, a third of them from the held-out fifth, never from `val`.
 
@@ -210,7 +210,17 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         labelling = copy.copy(self)
         labelling.task = "segment"
         bank, queries = bank_and_queries(lambda: labelling.read("train"), self.size, labelled)
-        return MonitorSample(fixed_views(self.source("train"), self.size, images), bank, queries)
+        held = self.held_out_source()
+        return MonitorSample(fixed_views(held or self.source("train"), self.size, images), bank, queries)
+
+    def held_out_source(self) -> Source | None:
+        """The images that `max_images` keeps from `pretrain`; None where it keeps fewer than two."""
+        source = self.read("train")
+        if self.max_images is None or len(source) < self.max_images + 2:
+            return None
+        seen = set(subsample(len(source), self.max_images))
+        held = Subset(source, [index for index in range(len(source)) if index not in seen])
+        return usable(held, labelled=False) if self.on_error == "skip" else held
 
     def clean_views(self, images: int) -> DataLoader[Any]:
         """Two views of each of about `images` training images, without colour changes, as `Crops` (`pretrain`)."""
@@ -218,11 +228,11 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         return clean_views(self.source("train"), self.size, images, self.seed, self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs to go on with the next sample, in the middle of an epoch if need be."""
+        """State from which a resumed fit continues with the next sample, in the middle of an epoch if need be."""
         return {"samples": self._resume_state.consumed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after that many samples; the trainer calls this before it asks for the loader."""
+        """Continue after that many samples; the trainer calls this before it asks for the loader."""
         self._resume_state.restore(int(state_dict["samples"]))
 
     @property

@@ -77,7 +77,7 @@ class CityscapesDataModule(SegmentationFolder):
         return self.root / "gtFine" / split
 
     def _converted(self, split: Split) -> bool:
-        """Whether all images have masks of train ids: a conversion that broke off midway is not used."""
+        """Return whether all images have masks of train ids: a conversion that broke off midway is not used."""
         folder = self.root / "leftImg8bit" / split
         stems = [image.relative_to(folder).as_posix().rsplit("_leftImg8bit", 1)[0] for image in self.images(split)]
         return all((self._truth(split) / f"{stem}_gtFine_labelTrainIds.png").is_file() for stem in stems)

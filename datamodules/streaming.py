@@ -46,7 +46,7 @@ class StreamingDataModule(LightningDataModule):
     """Unlabelled views of images in chunks, for pre-training.
 
     Several processes share the chunks; batches are of whole size, what is left over at an epoch's end is dropped. A
-    resumed fit goes on with the next image, in the middle of an epoch if need be: the loader's state is in checkpoints.
+    resumed fit continues with the next image, within an epoch if need be: the loader's state is in checkpoints.
 
     Args:
         chunks: Folder or address (s3://, gs://, …; local:FOLDER for a slow shared disk) that `write_chunks` filled.
@@ -146,7 +146,7 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     """Packs the images of a folder, found recursively, into chunks.
 
     Args:
-        folder: Of images.
+        folder: Folder of images.
         target: Folder or address of the chunks.
         chunk_bytes: Size of a chunk; a reader holds a few of them.
         workers: Processes.

@@ -25,7 +25,7 @@ class Views(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """What the loader makes of a batch of images.
+    """Batch of views as the loader makes it from images.
 
     Attributes:
         global_views: Two large views.

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from src.backbones.backbone import Backbone, load_adapter, load_backbone
     from src.backbones.features import Features
+    from src.commands.adapt.python import adapt
     from src.pretraining import ContinualPretraining
     from src.segmentation import SemanticSegmentation
 
-__all__ = ["Backbone", "ContinualPretraining", "Features", "SemanticSegmentation", "load_adapter", "load_backbone"]
+__all__ = [
+    "Backbone",
+    "ContinualPretraining",
+    "Features",
+    "SemanticSegmentation",
+    "adapt",
+    "load_adapter",
+    "load_backbone",
+]
 
 _HOME = {
     "Backbone": "src.backbones.backbone",
     "ContinualPretraining": "src.pretraining",
     "Features": "src.backbones.features",
     "SemanticSegmentation": "src.segmentation",
+    "adapt": "src.commands.adapt.python",
     "load_adapter": "src.backbones.backbone",
     "load_backbone": "src.backbones.backbone",
 }

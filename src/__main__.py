@@ -4,12 +4,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from src.core.errors import one_message
+from src.config.nearest import nearest
+from src.core import standard_output
+from src.core.errors import CommandLineError, one_message
 from src.core.import_path import add_current_folder
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
+    "segment": ("src.commands.segment", "segment a folder from a few masks: adapt, train a head, predict"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
     "verdict": ("src.commands.verdict", "say whether adaptation helped, how sure that is, and what it cost"),
     "inspect": (
@@ -25,6 +28,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("src.commands.prepare", "download, convert and verify a data set, or say how to get it"),
     "publish": ("src.commands.publish", "copy a study's tables and numbers from runs/ to results/"),
     "ledger": ("src.commands.ledger", "check that every result in README and docs is what results/ says"),
+    "export": ("src.commands.export", "write an adapted backbone as ONNX, timm, Hugging Face or torch.export"),
+    "push": ("src.commands.push", "share an adapter on the Hugging Face Hub"),
+    "embed": ("src.commands.embed", "write the features of a folder of images to Parquet or NumPy files"),
     "doctor": ("src.commands.doctor", "say what a checkpoint file is, whether it loads, and how to use it"),
 }
 
@@ -53,23 +59,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``python -m src``; those of this process by default.
 
     Returns:
-        The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted.
+        The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted,
+        141 whoever read the output, such as ``head``, has stopped.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with one_message() as outcome:
+        outcome.code = _run(words)
+    standard_output.flush()
+    return outcome.code
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if words else 2
     if words[0] not in COMMANDS:
-        from src.config.suggestions import nearest
-
-        print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help", file=sys.stderr)
-        return 2
+        raise CommandLineError(f"no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help")
     add_current_folder()
     module, _ = COMMANDS[words[0]]
-    with one_message() as outcome:
-        code = import_module(module).main(words if module == "src.cli" else words[1:])
-        outcome.code = code if isinstance(code, int) else 0
-    return outcome.code
+    code = import_module(module).main(words if module == "src.cli" else words[1:])
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
+from src.config.flags import check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
@@ -59,6 +60,7 @@ USAGE = """python -m src {command} --config X.yaml [--key value ...]
 
 
 # Base class of what `--model` and `--data` inject.
+STEPS = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 INJECTED = {"model": LightningModule, "data": LightningDataModule}
 
 
@@ -147,7 +149,7 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse went on with that
+        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse continued with that
             raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
@@ -169,6 +171,7 @@ class CLI(LightningCLI):
         parser = self._parser(self.subcommand)
         assert isinstance(parser, Parser)
         check_injected(config, INJECTED, parser.groups_of_classes)  # with the variables filled in
+        self._require_step(config.model.class_path)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = str(RunCheckpoint.file(config.trainer.default_root_dir))
         if config.get("ckpt_path") and not checkpoint_exists(config.ckpt_path):
@@ -182,6 +185,20 @@ class CLI(LightningCLI):
             raise CommandLineError(
                 f"{self.subcommand}: no trained head for {model}; add --ckpt_path last, which is "
                 f"{RunCheckpoint.file(config.trainer.default_root_dir)}, or the path of another checkpoint"
+            )
+
+    def _require_step(self, model: str) -> None:
+        """Refuse to evaluate or predict with a model that only trains, such as pre-training's.
+
+        Raises:
+            CommandLineError: As it says.
+        """
+        step = STEPS.get(str(self.subcommand))
+        if step is not None and getattr(find(model), step, None) is getattr(LightningModule, step):
+            raise CommandLineError(
+                f"{self.subcommand}: expected the configuration of a segmentation head or a probe, found {model}, "
+                "which only trains; fit a head on its adapter.safetensors (--model.init_args.backbone.init_args."
+                "adapter) and give that run's config.yaml, or look at it with python -m src inspect"
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -235,5 +252,6 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    arguments = located_arguments(current_arguments(arguments))
+    arguments = config_first(underscored(located_arguments(current_arguments(arguments))))
+    check_config_given(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

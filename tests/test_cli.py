@@ -53,6 +53,7 @@ class TestMisspelling:
             ("model.init_args.objectives.local.init_args.wieght", 0, "local.init_args.wieght'", "'weight'"),
             ("data.init_args.batchsize", 2, "'data.init_args.batchsize'", "'batch_size'"),
             ("data.class_path", "datamodules.scenes.SceneDataModule", "SceneDataModule'", "scenes.ScenesDataModule'"),
+            ("model.init_args.optimisation.learning_rate", 1, "optimisation.learning_rate'", "'lr'"),
             ("model.class_path", "src.pretrainin.ContinualPretraining", "src.pretrainin.", "'src.pretraining."),
         ],
     )
@@ -75,6 +76,9 @@ class TestMisspelling:
             ("--data", "datamodules.scenes.SceneDataModule", "SceneDataModule", "scenes.ScenesDataModule'"),
             ("--trainer.logger", "Wandbb", "'Wandbb'", "'Wandb'"),
             ("--seed_everythin", "3", "--seed_everythin", "'seed_everything'"),
+            ("--model.init_args.optimisation.learning_rate", "1", "optimisation.learning_rate", "'lr'"),
+            ("--model.init_args.optimisation.weight_deca", "1", "optimisation.weight_deca", "'weight_decay'"),
+            ("--model.init-args.optimisation.lr-batch", "1", "optimisation.lr-batch", "'lr_batch'"),
         ],
     )
     def test_in_a_flag(
@@ -255,7 +259,7 @@ class TestRuns:
 
 @pytest.mark.slow
 class TestProcesses:
-    """What needs processes of its own."""
+    """Tests that need processes of their own."""
 
     @pytest.mark.parametrize("config", [pretraining, segmentation])
     def test_two_processes_see_the_batches_of_one(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
@@ -317,3 +321,13 @@ class TestProcesses:
             if best[0] / best[1] <= bound:
                 break
         assert best[0] / best[1] <= bound
+
+
+@pytest.mark.parametrize("command", ["predict", "test", "validate"])
+def test_a_pretraining_run_is_refused_where_a_head_is_expected(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
+    assert main([command, "--config", path]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"{command}: expected the configuration of a segmentation head" in line and "adapter.safetensors" in line

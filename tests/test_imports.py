@@ -36,7 +36,8 @@ CONTAINERS = ("datamodules.views", "datamodules.batches")
 # Commands that call data code themselves, since no configuration of theirs could name a class.
 DATA_OF = {
     "src.commands.prepare": "datamodules.preparing",
-    "src.commands.inspect": "datamodules.reading",
+    "src.commands.inspect.drawing": "datamodules.reading",
+    "src.commands.embed": "datamodules.reading",
 }
 # datamodules import src.core; the one yaml reader serves the yaml files among the data as well.
 CORE_OF = {

@@ -1,4 +1,4 @@
-"""The user"s own images, with or without masks."""
+"""The user's own images, with or without masks."""
 
 from datamodules.folder.module import FolderDataModule
 

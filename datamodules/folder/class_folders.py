@@ -27,7 +27,7 @@ class Classified:
     """Images of another source, each with a class.
 
     Args:
-        source: Of the images.
+        source: Source of the images.
         classes: The class of each; None takes the one that covers most of the image's mask.
     """
 

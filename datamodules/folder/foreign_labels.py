@@ -1,4 +1,4 @@
-"""Labels beside images that are no masks: COCO and labelme polygons, YOLO text files."""
+"""Labels next to images that are not masks: COCO and labelme polygons, YOLO text files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the images and masks of one's own folder lie: split by folders, by lists, or not at all."""
+"""Layout of a user's folder of images and masks: split by folders, by lists, or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datamodules.base import Split
 from datamodules.folder.split_lists import listed
 from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.listing import IMAGE_SUFFIXES, list_images
+from datamodules.reading.segmentation_folder import with_masks
 from datamodules.sampling.splits import holdout
 from src.core.errors import MissingFile
 
@@ -21,10 +22,12 @@ class FolderLayout:
 
     Args:
         root: The folder.
+        masks: Folder with masks of some of the images, wherever it is; None for masks of all of them in `root`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, masks: Path | None = None) -> None:
         self.root = root
+        self.masks = masks
 
     @property
     def base(self) -> Path:
@@ -33,16 +36,16 @@ class FolderLayout:
 
     @property
     def has_lists(self) -> bool:
-        """Whether files name the images of the splits."""
+        """True if files name the images of the splits."""
         return is_file(self.root / "train.txt")
 
     @property
     def has_split_folders(self) -> bool:
-        """Whether folders hold the images of the splits."""
+        """True if folders hold the images of the splits."""
         return not self.has_lists and is_folder(self.base / "train")
 
     def has(self, split: Split) -> bool:
-        """Whether the folder or the list of a split is there; both splits are where nothing splits the images."""
+        """Return whether the folder or the list of a split exists; both splits do where nothing splits the images."""
         if self.has_lists:
             return is_file(self.root / f"{split}.txt")
         return not self.has_split_folders or is_folder(self.image_folder(split))
@@ -56,6 +59,9 @@ class FolderLayout:
 
     def mask_folder(self, split: Split) -> Path:
         """The folder of the masks of a split, whether it is there or not."""
+        if self.masks is not None:
+            within = self.masks / split
+            return within if self.has_split_folders and is_folder(within) else self.masks
         if not self.has_split_folders:
             return self.root / "masks"
         within = is_folder(self.root / "train" / "images")
@@ -83,7 +89,7 @@ class FolderLayout:
         """
         if not self.has(split):
             missing = self.root / f"{split}.txt" if self.has_lists else self.image_folder(split)
-            kind = "list of images beside train.txt" if self.has_lists else "folder of images beside those of train"
+            kind = "list of images next to train.txt" if self.has_lists else "folder of images next to those of train"
             raise MissingFile(
                 f"{missing}: expected a {kind}, found nothing; add it, or evaluate on a fifth of the training images "
                 "with evaluate_on: holdout"
@@ -91,7 +97,7 @@ class FolderLayout:
         if self.has_lists:
             return self._listed(split)
         folder = self.image_folder(split)
-        return list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset())
+        return self._without_masks(list_images(folder, exclude=NOT_IMAGES if folder == self.root else frozenset()))
 
     def images(self, split: Split) -> list[Path]:
         """The images of a split; where nothing splits them, a fixed fifth is `val`.
@@ -100,7 +106,37 @@ class FolderLayout:
             MissingFile: If a folder or a list is missing.
             ImageError: If there are too few images to split, or a list names what is not there.
         """
-        files = self.all_images(split)
+        return self._part(split, self.all_images(split))
+
+    def labelled(self, split: Split, ending: str) -> list[Path]:
+        """The images of a split that should have a mask: those with one in `masks`, else all; see `images`."""
+        return self._part(split, self._labelled(split, ending))
+
+    def all_labelled(self, ending: str) -> dict[Split, list[Path]]:
+        """The same of all splits together, by split; `train` alone where nothing splits the images.
+
+        Args:
+            ending: End of mask names, before the suffix.
+
+        Raises:
+            ImageError: If no image of a split has a mask.
+        """
+        splits: tuple[Split, ...] = ("train", "val") if self.has_lists or self.has_split_folders else ("train",)
+        return {split: self._labelled(split, ending) for split in splits if self.has(split)}
+
+    def _labelled(self, split: Split, ending: str) -> list[Path]:
+        images, masks = self.all_images(split), self.mask_folder(split)
+        if self.masks is None:
+            return images
+        found = with_masks(images, self.image_folder(split), masks, ending)
+        if not found:
+            raise ImageError(
+                f"{masks}: expected masks named as the images of {self.image_folder(split)}, with any suffix, found "
+                f"none for its {len(images)} images, such as {images[0].name}; rename them, or set mask_ending"
+            )
+        return found
+
+    def _part(self, split: Split, files: list[Path]) -> list[Path]:
         if self.has_lists or self.has_split_folders:
             return files
         kept = set(holdout(len(files)))
@@ -110,6 +146,12 @@ class FolderLayout:
             )
         return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
 
+    def _without_masks(self, files: list[Path]) -> list[Path]:
+        """Leave out masks that lie among the images."""
+        if self.masks is None or not self.masks.resolve().is_relative_to(self.base.resolve()):
+            return files
+        return [path for path in files if not path.resolve().is_relative_to(self.masks.resolve())]
+
     def _listed(self, split: Split) -> list[Path]:
         """The images that the list of a split names; the other list is read too, to see that they share none.
 
@@ -118,7 +160,9 @@ class FolderLayout:
         splits: tuple[Split, ...] = ("train", "val")
         there = [one for one in splits if self.has(one)]
         lists = [self.root / f"{one}.txt" for one in there]
-        images = list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
+        images = self._without_masks(
+            list_images(self.base, exclude=NOT_IMAGES if self.base == self.root else frozenset())
+        )
         return listed(lists, images, (self.base, self.root))[there.index(split)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datamodules.base import Colour, DomainDataModule, Split, described
@@ -34,7 +35,7 @@ from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
-from datamodules.reading.sources import Files, Source
+from datamodules.reading.sources import Concat, Files, Source
 from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
@@ -45,7 +46,7 @@ REPORT = "data.txt"  # in the run folder
 class FolderDataModule(DomainDataModule):
     """Images of any folder, found recursively.
 
-    Layout: images lie in `root/images` if there is such a folder, else in `root`. A folder `root/masks` beside them
+    Layout: images are in `root/images` if there is such a folder, else in `root`. A folder `root/masks` next to them
     holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
     preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
     folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
@@ -65,6 +66,8 @@ class FolderDataModule(DomainDataModule):
         ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
         mask_ending: End of mask names, before the suffix, that image names lack: `_mask` for `a_mask.png`.
         class_ids: The id in the masks of each of `class_names`; None numbers them 0, 1, …, ignored ids left out.
+        masks: Folder with masks of some of the images, at the same relative paths, instead of masks of all of them in
+            `root`; `segment` takes the labelled images alone, and keeps a fifth of those; `pretrain` reads all images.
         shared: See `DataArguments`.
     """
 
@@ -75,6 +78,7 @@ class FolderDataModule(DomainDataModule):
         ignored_ids: tuple[int, ...] = (255,),
         mask_ending: str = "",
         class_ids: list[int] | None = None,
+        masks: Path | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -83,7 +87,7 @@ class FolderDataModule(DomainDataModule):
         if class_ids is not None and (class_names is None or len({*class_ids}) != len(class_names)):
             raise UserError(f"class_ids: expected an id of its own for each of class_names, found {class_ids}")
         self.root = Path(root)
-        self.layout = FolderLayout(self.root)
+        self.layout = FolderLayout(self.root, None if masks is None else Path(masks))
         self.given_names = class_names
         self.given_ids = class_ids
         self.ignored_ids = ignored_ids
@@ -175,26 +179,32 @@ class FolderDataModule(DomainDataModule):
             self._tell(Path(self.trainer.default_root_dir) / REPORT)
         super().setup(stage)
 
-    def read(self, split: Split) -> Source:
-        return self._files(split)
-
     def read_predict(self) -> Source:
         """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
         return self.files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
 
-    def _files(self, split: Split) -> Files:
+    def labelled_dataloader(self) -> DataLoader[Any]:
+        """Every labelled image of all splits once, resized to `size`; masks at their native sizes (`segment`)."""
+        parts = self.layout.all_labelled(self.mask_ending)
+        return self._evaluation(Concat([self._paired(split, files) for split, files in parts.items()]))
+
+    def read(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
         if self.task == "pretrain":
-            if is_folder(masks):
+            if is_folder(masks) and self.layout.masks is None:
                 return self.files(self.root, self.layout.images(split))
-            if elsewhere := self.layout.masks_elsewhere():
+            if self.layout.masks is None and (elsewhere := self.layout.masks_elsewhere()):
                 warnings.warn(
-                    f"{elsewhere}: expected masks in a folder called masks, found this one beside the images; rename "
+                    f"{elsewhere}: expected masks in a folder called masks, found this one among the images; rename "
                     "it if it holds masks, which would be left out, or even be taken for images",
                     stacklevel=1,  # from here, so that it is shown once, whichever split is read
                 )
             return self.files(self.root, self.layout.all_images(split))
-        files = self.layout.images(split)
+        return self._paired(split, self.layout.labelled(split, self.mask_ending))
+
+    def _paired(self, split: Split, files: list[Path]) -> Files:
+        """Images with their masks."""
+        masks = self.layout.mask_folder(split)
         if not is_folder(masks):
             elsewhere = self.layout.masks_elsewhere()
             found = f"{elsewhere}; rename it if it holds them" if elsewhere else foreign_labels(self.root) or "nothing"
@@ -255,9 +265,7 @@ class FolderDataModule(DomainDataModule):
         splits: list[Split] = ["train"]
         if self.task == "segment" and self.evaluate_on == "val":
             splits.append("val")
-        files = {
-            split: self._files(split) for split in splits
-        }  # a split that is missing is said before images are read
+        files = {split: self.read(split) for split in splits}  # a split that is missing is said before images are read
         names = self.class_names if self.task == "segment" else []
         summaries = [summarise(split, files[split], names) for split in splits]
         text = "\n".join([printable(f"{self.root}"), *summaries, *map(printable, self._left_out(files))])

@@ -1,4 +1,4 @@
-"""What can be prepared: where it comes from, how it lies on disk, and how much of it there has to be."""
+"""Data sets that can be prepared: their sources, layout on disk and expected counts."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TRAIN_IDS = dict.fromkeys(range(34), IGNORE) | {label: train for train, label in
 
 
 def write_train_ids(root: Path) -> None:
-    """Write `*_gtFine_labelTrainIds.png` beside each `*_gtFine_labelIds.png`, as cityscapesScripts name them.
+    """Write `*_gtFine_labelTrainIds.png` next to each `*_gtFine_labelIds.png`, as cityscapesScripts name them.
 
     Those that can be read are left as they are.
 

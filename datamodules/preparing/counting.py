@@ -15,8 +15,8 @@ class Shortfall(NamedTuple):
     """Files that are missing.
 
     Attributes:
-        split: Of this split.
-        part: Of these files.
+        split: The split.
+        part: The kind of file.
         line: What was expected and found.
     """
 
@@ -26,7 +26,7 @@ class Shortfall(NamedTuple):
 
 
 def shortfalls(base: Path, preparation: Preparation) -> list[Shortfall]:
-    """What is missing; a list of images counts as masks, because the annotation brings it."""
+    """List what is missing; a list of images counts as masks, because the annotation brings it."""
     return [shortfall for split in preparation.splits for shortfall in _of_split(base, split)]
 
 
@@ -49,7 +49,7 @@ def list_split(base: Path, split: Split) -> list[Path]:
 
 
 def mask_of(base: Path, image: Path, naming: Naming) -> Path:
-    """Where the mask of an image has to be."""
+    """Path at which an image's mask is expected."""
     relative = image.relative_to(base).as_posix()
     for old, new in naming:
         relative = relative.replace(old, new)

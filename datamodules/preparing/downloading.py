@@ -1,4 +1,4 @@
-"""Downloads that go on where they were interrupted, and bear their name only when they are whole and right."""
+"""Resumable downloads, which bear their name only once they are complete and have the right checksum."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Download:
 def fetch(download: Download, folder: Path) -> Path:
     """Download a file, or what is missing of it.
 
-    Until it is complete and its checksum is right it is called `NAME.part`, which a later call goes on with. A download
+    Until it is complete and its checksum is right it is called `NAME.part`, which a later call resumes. A download
     with a wrong checksum is removed, and the next place asked.
 
     Returns:
@@ -74,7 +74,7 @@ def fetch(download: Download, folder: Path) -> Path:
         os.replace(part, path)
         return path
     raise DownloadError(
-        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to go on where it "
+        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to resume where it "
         f"stopped, or put the file there by hand"
     )
 
@@ -165,5 +165,5 @@ def _once(url: str, part: Path, resumable: bool) -> bool:
 
 
 def _validator(part: Path) -> Path:
-    """Beside an unfinished file: the server's name for its version (ETag)."""
+    """Next to an unfinished file: the server's name for its version (ETag)."""
     return part.with_name(part.name + ".etag")

@@ -61,8 +61,8 @@ def semantic_mask(segments: list[dict[str, Any]], height: int, width: int) -> ND
 
     Args:
         segments: Each with `category_id` and, run-length encoded as COCO does, `segmentation`.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image.
+        width: Width of the image.
 
     Returns:
         uint8 `[height, width]`, 0 for background and all categories beyond the 59.

@@ -36,7 +36,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
     """Make a data set ready, or say what is wrong with it.
 
     What is whole already is not downloaded again. Archives lie in `.preparing` below the root until all is verified, so
-    that an interrupted preparation goes on where it was.
+    that an interrupted preparation resumes.
 
     Args:
         name: In `CATALOGUE`.
@@ -94,7 +94,7 @@ def summary(name: str, root: Path, found: dict[str, Verified]) -> str:
 
 
 def compared(root: Path, found: dict[str, Verified]) -> str:
-    """What the manifest says to what was found.
+    """Compare the files found with the manifest.
 
     Raises:
         ImageError: If a file has changed since the manifest was written.
@@ -163,7 +163,7 @@ def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Pre
 
 
 def _discarded(path: Path, work: Path) -> str:
-    """What to do about an archive that is no good. A download is removed, or each later run would take it again."""
+    """Advise on an archive that is no good. A download is removed, or each later run would take it again."""
     if path.parent != work:
         return f"replace {path.name} by the official file"
     path.unlink()

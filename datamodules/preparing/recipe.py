@@ -1,4 +1,4 @@
-"""How one data set gets ready: its archives, where their files go, and what there has to be in the end."""
+"""Recipe of one data set: its archives, where their files go, and the files expected at the end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How one data set gets ready. Its files lie below its base: the root, or the folder of a copy that is there.
+    """Prepare one data set. Its files lie below its base: the root, or the folder of an existing copy.
 
     Attributes:
         archives: What it consists of.

@@ -107,7 +107,7 @@ def _checked(
 
 
 def is_inside(name: str) -> bool:
-    """Whether a path of an archive stays in the folder that it is unpacked to, on any system."""
+    """Return whether a path of an archive stays in the folder that it is unpacked to, on any system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts and ":" not in name
 

@@ -1,4 +1,4 @@
-"""Whether a data set on disk is the whole of it: counts, every pair readable and of one size, no unknown id.
+"""Verify that a data set on disk is complete: counts, every pair readable and of one size, no unknown id.
 
 The names and counts come from the catalogue and not from the data modules, so that a data module that lists too few
 files is found out as well.
@@ -35,7 +35,7 @@ class Verified:
         images: How many.
         labelled: Whether they have masks.
         smallest: (width, height) of the image with the fewest pixels.
-        largest: Of the one with the most.
+        largest: Size of the one with the most.
         ids: Ids that occur in the masks.
         sha256: Over the paths and contents of all its files.
     """

@@ -1,4 +1,4 @@
-"""Where below its root a data set lies: there, or in the folder that its archive unpacks to."""
+"""Find a data set below its root: there, or in the folder that its archive unpacks to."""
 
 from __future__ import annotations
 

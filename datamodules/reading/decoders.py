@@ -1,4 +1,4 @@
-"""How many files are decoded at a time."""
+"""Limit on the number of files decoded at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of files and folders that cannot be used."""
+"""Error messages for files and folders that cannot be used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageError(UserError):
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
-    """What to say of a file that a decoder refused.
+    """Error for a file that a decoder refused.
 
     Args:
         path: The file.
@@ -41,12 +41,12 @@ def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
 
 
 def refuse_folder(error: OSError) -> None:
-    """What `os.walk` does with a folder that it may not enter: it would otherwise leave it out without a word."""
+    """Raise for a folder that `os.walk` may not enter, which it would otherwise skip silently."""
     raise _no_right(error.filename, error) from error
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies there.
+    """Return whether there is a folder at the path.
 
     Raises:
         ImageError: If a folder above may not be entered, so that nobody can say; as for `is_file`.
@@ -55,12 +55,12 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file lies there."""
+    """Return whether there is a file at the path."""
     return stat.S_ISREG(_kind(path))
 
 
 def _kind(path: Path) -> int:
-    """What lies at a path, as `stat` has it; 0 for nothing."""
+    """Kind of entry at a path, as `stat` has it; 0 for nothing."""
     try:
         return path.stat().st_mode
     except PermissionError as error:

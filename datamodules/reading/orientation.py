@@ -98,7 +98,7 @@ def _hidden(path: Path) -> tuple[int, bytes | None]:
 
 
 def _tiff_tag(file: BinaryIO) -> tuple[int, str, int] | None:
-    """Where in a TIFF the orientation of its first page stands, its byte order and value, if it is not 1."""
+    """Offset of the orientation of a TIFF's first page, its byte order and value, if it is not 1."""
     order = {b"II": "<", b"MM": ">"}.get(file.read(2))
     if order is None:
         return None

@@ -64,7 +64,7 @@ class SegmentationFolder(DomainDataModule):
         """
 
     def labels(self, split: Split) -> dict[int, int]:
-        """What the ids in the masks of a split stand for."""
+        """Meaning of the ids in the masks of a split."""
         return self.LABELS
 
     def read(self, split: Split) -> Source:
@@ -99,8 +99,8 @@ def pair_masks(
 
     Args:
         images: Files below `image_folder`.
-        image_folder: Of a split.
-        mask_folder: Of the same split.
+        image_folder: Image folder of a split.
+        mask_folder: Mask folder of the same split.
         image_ending: What image names have before their suffix, and masks do not: `_leftImg8bit`.
         mask_ending: What mask names have instead; files without it are no masks.
         on_error: `skip` gives an image that has no mask, or several, a path where no file is: it is then skipped and
@@ -127,6 +127,17 @@ def pair_masks(
             raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
         masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
     return masks
+
+
+def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_ending: str = "") -> list[Path]:
+    """The images that have a mask, in their order; see `pair_masks`.
+
+    Raises:
+        MissingFile: If there is no folder of masks.
+        ImageError: If it holds no picture.
+    """
+    stems = {_stem(path, mask_folder) for path in list_images(mask_folder)}
+    return [path for path in images if f"{_stem(path, image_folder)}{mask_ending}" in stems]
 
 
 def _stem(path: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Where images and masks come from: files, memory, or a part of another source."""
+"""Sources of images and masks: files, memory, or a part of another source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class Files:
-    """Image files, with mask files beside them or without.
+    """Image files, with or without mask files.
 
     Args:
         root: The folder that names are relative to.

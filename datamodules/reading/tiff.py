@@ -17,7 +17,7 @@ from src.core.errors import UserError
 
 
 def is_installed() -> bool:
-    """Whether rasterio, the extra `geo`, is there to read them."""
+    """Return whether rasterio, the extra `geo`, is installed to read them."""
     return find_spec("rasterio") is not None
 
 
@@ -39,7 +39,7 @@ def read_bands(path: Path) -> NDArray[Any]:
 
 
 def count_bands(path: Path) -> int:
-    """How many bands a TIFF has."""
+    """Number of bands of a TIFF."""
     with _opened(path) as file:
         return int(file.count)
 

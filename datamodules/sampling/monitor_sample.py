@@ -13,12 +13,14 @@ import numpy as np
 
 from datamodules.batches import (
     LabelledPairs,
+    PairSample,
     SegmentationBatch,
     UnlabelledViews,
     collate_evaluation,
     collate_views,
 )
 from datamodules.reading.errors import ImageError
+from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 from datamodules.sampling.splits import holdout
 from datamodules.transforms.multi_crop import MultiViewCrop
@@ -52,11 +54,11 @@ def fixed_views(source: Source, side: int, images: int) -> Crops:
 def bank_and_queries(
     read_train: Callable[[], Source], side: int, labelled: int
 ) -> tuple[SegmentationBatch, SegmentationBatch] | tuple[None, None]:
-    """Labelled training images, a third of them from the held-out fifth; none where masks are missing or unusable.
+    """Labelled training images, a third of them from the held-out fifth; none without usable masks.
 
     Args:
         read_train: Lists the labelled training images.
-        side: Of the square that images are resized to.
+        side: Side of the square that images are resized to.
         labelled: How many images.
     """
     try:
@@ -68,12 +70,20 @@ def bank_and_queries(
         pairs = LabelledPairs(train, (side, side), training=False)
         bank = [pairs[place] for place in spread(rest, labelled - labelled // 3)]
         queries = [pairs[place] for place in spread(kept, labelled // 3)]
+        if not all(labelled_at_all(part) for part in (bank, queries)):
+            logger.info("masks without a class: this pre-training is watched by what needs no labels")
+            return None, None
         return collate_evaluation(bank), collate_evaluation(queries)
     except FileNotFoundError:
         logger.info("no masks: this pre-training is watched by what needs no labels")
     except ImageError as error:  # pre-training does not need masks: a bad one must not end it
         logger.warning("this pre-training is watched without labels: %s", error)
     return None, None
+
+
+def labelled_at_all(pairs: list[PairSample]) -> bool:
+    """Return True if a pixel of one of the masks has a class."""
+    return any(bool((pair.mask != IGNORE).any()) for pair in pairs)
 
 
 def spread(places: range | list[int], count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Where training stands in its data, so that a run that was killed goes on with the very next sample."""
+"""Position of training in its data, so that a killed run resumes at the very next sample."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datamodules.sampling.samplers import EpochSampler
 class ResumeState:
     """Counts the samples that all processes together have trained on since the first epoch.
 
-    Samples, not batches: a run may go on with another batch size or number of processes.
+    Samples, not batches: a run may resume with another batch size or number of processes.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ResumeState:
         return samples + (self._batches - batches) * self._batch_samples
 
     def restore(self, samples: int) -> None:
-        """The next loader goes on after that many samples."""
+        """The next loader continues after that many samples."""
         self._restored = samples
 
     def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int) -> None:
@@ -36,7 +36,7 @@ class ResumeState:
 
         Args:
             trainer: Whose progress counts; without one nothing does.
-            sampler: Of the loader; learns how many samples the trainer takes of an epoch.
+            sampler: Sampler of the loader; learns how many samples the trainer takes of an epoch.
             batch_size: Samples per batch and process.
         """
         self._trainer, self._batch_samples = trainer, batch_size * sampler.num_replicas

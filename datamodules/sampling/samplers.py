@@ -80,7 +80,7 @@ class EverySampleOnce(DistributedSampler[int]):
 
 
 class _Sized(Dataset[Any]):
-    """What DistributedSampler wants to know of a data set: its length."""
+    """Length of a data set, which is all that DistributedSampler asks for."""
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -11,7 +11,7 @@ def holdout(size: int) -> list[int]:
 
 
 def nested_fraction(size: int, fraction: float, seed: int) -> list[int]:
-    """Sorted indices of a share of `size` samples, at least one. For one seed a smaller share lies inside a larger."""
+    """Sorted indices of a share of `size` samples, at least one. For one seed a smaller share is part of a larger."""
     order = np.random.default_rng([2509_17816, seed]).permutation(size)
     return sorted(int(i) for i in order[: max(1, round(size * fraction))])
 

@@ -27,7 +27,7 @@ class PaintedScenes:
 
     Args:
         size: Number of scenes.
-        side: Of each, pixels.
+        side: Side of each, pixels.
         seed: Another seed is another world.
         split: Training and validation scenes never coincide.
     """
@@ -57,7 +57,7 @@ class ScenesDataModule(DomainDataModule):
     Args:
         train_images: Number of training scenes.
         val_images: Number of validation scenes.
-        side: Of a scene, pixels.
+        side: Side of a scene, pixels.
         world: Seed of the scenes; `seed` only draws crops and order, so that runs share their data.
         shared: See `DataArguments`.
     """

@@ -1,4 +1,4 @@
-"""What stands on the ground of a scene, with the shadows that its sun casts, and the camera that looks at it.
+"""Objects on the ground of a scene, their shadows, and the camera that photographs it.
 
 Canvas arrays are `[side, side]` or `[side, side, 3]`, float32, RGB in [0, 1]; points are (x, y) in pixels.
 """
@@ -48,7 +48,7 @@ def paint_scene(draws: np.random.Generator, side: int) -> tuple[NDArray[np.uint8
 
     Args:
         draws: All randomness comes from here.
-        side: Of the image, pixels.
+        side: Side of the image, pixels.
 
     Returns:
         RGB `[side, side, 3]` and classes `[side, side]`, both uint8.
@@ -139,7 +139,7 @@ def paint_trees(canvas: Canvas, parcels: Parcels) -> None:
 
 
 def photograph(canvas: Canvas) -> NDArray[np.uint8]:
-    """What a camera makes of the scene: illumination, cloud shadow, haze, lens blur and sensor noise."""
+    """Photograph the scene: illumination, cloud shadow, haze, lens blur and sensor noise."""
     draws, side = canvas.draws, canvas.side
     image = np.clip(canvas.colour, 0.01, 1)
     image *= (draws.uniform(0.8, 1.25) * (1 + draws.normal(0, 0.035, 3))).astype(np.float32)
@@ -191,7 +191,7 @@ def _darken(canvas: Canvas, shade: NDArray[Any]) -> None:
 
 
 def _free(canvas: Canvas, points: NDArray[np.float64]) -> bool:
-    """Whether no point lies on a road, a building or water; points outside of the scene are free."""
+    """Return whether no point lies on a road, a building or water; points outside of the scene are free."""
     x, y = np.rint(points).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < canvas.side) & (y < canvas.side)
     return not _BUILT[canvas.classes[y[inside], x[inside]]].any()

@@ -74,7 +74,7 @@ class Canvas:
 
 @dataclass
 class Parcels:
-    """How the ground is divided.
+    """Division of the ground into parcels.
 
     Attributes:
         ids: Parcel of each pixel, `[side, side]`.

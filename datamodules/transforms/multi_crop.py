@@ -1,4 +1,4 @@
-"""Multi-view cropping that keeps its geometry (method, section 2).
+"""Multi-view cropping that keeps its geometry (docs/method.md, section 2).
 
 Shapes: images are `[height, width, 3]`, uint8, RGB; boxes are (y0, x0, y1, x1).
 """

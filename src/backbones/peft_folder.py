@@ -80,8 +80,8 @@ def write_peft_folder(folder: str | Path, kind: LoRA, trunk: Any, name: str, wei
         folder: Made if need be.
         kind: In the trunk.
         trunk: A timm ViT.
-        name: Of the timm model.
-        weight_hash: Of its frozen weights.
+        name: Name of the timm model.
+        weight_hash: Weight hash of its frozen weights.
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
@@ -205,7 +205,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_pairs(path: Path) -> tuple[dict[tuple[int, str], tuple[Tensor, Tensor]], str]:
     """A and B of each layer, float32, and the weight hash that `write_peft_folder` leaves."""
     if not path.is_file():
-        raise MissingFile(f"{path} not found; PEFT writes it beside {_CONFIG} (convert adapter_model.bin first)")
+        raise MissingFile(f"{path} not found; PEFT writes it next to {_CONFIG} (convert adapter_model.bin first)")
     halves: dict[tuple[int, str], dict[str, Tensor]] = {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -219,7 +219,7 @@ def _read_pairs(path: Path) -> tuple[dict[tuple[int, str], tuple[Tensor, Tensor]
                     raise UserError(f"{path}: expected {name!r} as a matrix of finite floats")
                 halves.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor.float().clone()
     except (safetensors.SafetensorError, OSError, UnicodeError) as error:
-        raise UserError(f"{path} is no safetensors file ({error}); copy it again") from None
+        raise UserError(f"{path} is not a safetensors file ({error}); copy it again") from None
     pairs = {}
     for (depth, layer), half in halves.items():
         if set(half) != {"A", "B"} or len(half["A"]) != half["B"].shape[1] or not len(half["A"]):

@@ -1,6 +1,6 @@
 """Position tables at any grid.
 
-Shapes: P prefix rows · N = side² patches of the table · h·w patches of the wanted grid · D width.
+Shapes: P prefix rows · N = rows·columns patches of the table · h·w patches of the wanted grid · D width.
 """
 
 from __future__ import annotations
@@ -15,36 +15,44 @@ from torch.nn import functional as F
 from src.core.errors import UserError
 
 
-def resample(table: Tensor, grid: tuple[int, int], prefix: int, original: bool = False) -> Tensor:
+def resample(
+    table: Tensor,
+    grid: tuple[int, int],
+    prefix: int,
+    original: bool = False,
+    table_grid: tuple[int, int] | None = None,
+) -> Tensor:
     """A position table at another grid.
 
     Args:
-        table: `[1, P + N, D]`, N a square number.
+        table: `[1, P + N, D]`.
         grid: Wanted (h, w) in patches.
         prefix: P, rows of tokens that are no patches; they stay as they are.
         original: Resample as the authors of DINO, iBOT, UDI and of DINOv2 without registers do: bicubic without
-            antialiasing, by the scale factors (h + 0.1) / side and (w + 0.1) / side, which also shift the sampling
+            antialiasing, by the scale factors (h + 0.1) / rows and (w + 0.1) / columns, which also shift the sampling
             points a little. Otherwise as timm does: bicubic with antialiasing, to the size.
+        table_grid: Rows and columns of the table; None for a square.
 
     Returns:
         `[1, P + h·w, D]`; the table itself where it has this grid already.
 
     Raises:
-        UserError: If N is no square.
+        UserError: If N is no square, or not what `table_grid` says.
     """
     side = math.isqrt(table.shape[1] - prefix)
-    if side * side != table.shape[1] - prefix:
-        raise UserError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no square grid")
-    if grid == (side, side):
+    rows, columns = table_grid or (side, side)
+    if rows * columns != table.shape[1] - prefix:
+        raise UserError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no {rows}×{columns} grid")
+    if grid == (rows, columns):
         return table
-    patches = table[:, prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2).float()  # [1, D, side, side]
+    patches = table[:, prefix:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2).float()  # [1, D, rows, columns]
     if original:
-        factors = [(wanted + 0.1) / side for wanted in grid]
+        factors = [(wanted + 0.1) / given for wanted, given in zip(grid, (rows, columns), strict=True)]
         patches = F.interpolate(patches, scale_factor=factors, mode="bicubic")
     else:
         patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True)
-    rows = patches.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)  # [1, h·w, D]
-    return concatenate([table[:, :prefix], rows], dim=1)
+    resampled = patches.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)  # [1, h·w, D]
+    return concatenate([table[:, :prefix], resampled], dim=1)
 
 
 class OriginalPositions(VisionTransformer):
@@ -59,7 +67,8 @@ class OriginalPositions(VisionTransformer):
         prefix = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
         rows = 0 if self.no_embed_class else self.num_prefix_tokens
         assert self.pos_embed is not None, "build_trunk gives this class only to models with a position table"
-        table = resample(self.pos_embed, (x.shape[1], x.shape[2]), rows, original=True)
+        grid, table_grid = (x.shape[1], x.shape[2]), self.patch_embed.grid_size
+        table = resample(self.pos_embed, grid, rows, original=True, table_grid=table_grid)
         if self.no_embed_class:
             tokens = concatenate([*prefix, tokens + table], dim=1)
         else:

@@ -11,7 +11,7 @@ from src.backbones.checkpoints import weight_hash
 
 @torch.no_grad()
 def restores(backbone: Backbone, images: Tensor) -> bool:
-    """Whether the features with adapters off are those of the weights that were loaded, bit for bit.
+    """Return whether the features with adapters off are those of the loaded weights, bit for bit.
 
     Takes the adapters out, so that the backbone is the frozen one afterwards: its weights must have the hash that they
     had when they were loaded, and its features must be those that it had with adapters off.

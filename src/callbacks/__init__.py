@@ -1,1 +1,1 @@
-"""What happens beside the training: checkpoints, metrics, progress, throughput."""
+"""Lightning callbacks: checkpoints, metrics, progress, throughput."""

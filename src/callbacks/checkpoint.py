@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from src.core.atomic_files import replacing
+from src.callbacks.model_card import ModelCard, card_of
+from src.core.atomic_files import replacing, write_text
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import Diverged, UserError
 
@@ -25,15 +26,17 @@ class SavesAdapter(Protocol):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors`` beside it, up to date.
+    """Keeps ``<run folder>/checkpoints/last.ckpt``, and ``adapter.safetensors``, up to date.
+
+    A model card, ``README.md``, describes the adapter (`src.callbacks.model_card`).
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
     fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit
     after the running step, a second one at once; both leave a checkpoint.
 
     Args:
-        every_n_steps: optimiser steps between two checkpoints [C].
-        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this [C]: with a
+        every_n_steps: optimiser steps between two checkpoints (our choice).
+        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this (ours): with a
             few images an epoch is a second, and writing would take longer than training.
 
     Raises:
@@ -49,15 +52,17 @@ class RunCheckpoint(Checkpoint):
         self._saved_step = -1
         self._saved_time = 0.0
         self._previous: Any = None
+        self._card = ModelCard()
 
     @staticmethod
     def file(run_folder: str | Path) -> Path:
-        """Where a run keeps its checkpoint."""
+        """Path of a run's checkpoint."""
         return Path(run_folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.interrupted = False
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        self._card = ModelCard(first_step=trainer.global_step)
         if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
             self._previous = signal.signal(signal.SIGINT, lambda number, frame: self._on_signal(trainer, number, frame))
 
@@ -107,7 +112,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero and checkpoint_exists(self.file(folder)):
             resume = f"python -m src fit --config {folder / 'config.yaml'} --ckpt_path {self.file(folder)}"
             print(
-                f"stopped at step {trainer.global_step}; to go on from step {self._saved_step}:\n  {resume}",
+                f"stopped at step {trainer.global_step}; to resume from step {self._saved_step}:\n  {resume}",
                 file=sys.stderr,
             )
 
@@ -124,11 +129,13 @@ class RunCheckpoint(Checkpoint):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes both files, unless those of this step exist; each replaces the old one in one move."""
+        """Writes the files, unless those of this step exist; each replaces the old one in one move."""
         if trainer.global_step == self._saved_step or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         trainer.save_checkpoint(self.file(trainer.default_root_dir), weights_only=False)  # with the optimiser
         if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):
             with replacing(Path(trainer.default_root_dir) / "adapter.safetensors") as partial:
                 trainer.lightning_module.save_adapter(partial)
+            if (text := card_of(trainer.lightning_module, trainer, self._card)) is not None:
+                write_text(Path(trainer.default_root_dir) / "README.md", text)
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()

@@ -11,10 +11,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from src.core.checkpoint_files import load_checkpoint, save_checkpoint
 from src.core.checkpoint_paths import previous_of
+from src.core.errors import UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their target and keeps the previous one; loads that one if the newest is damaged.
+    """Write checkpoints next to their target and keep the previous one; load that one if the newest is damaged.
 
     Lightning's own goes through ``$TMPDIR`` and, if that is another file system, empties the old file before the new
     one is copied. Remote paths such as ``s3://…`` are left to Lightning.
@@ -39,13 +40,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             MissingFile: If there is neither.
-            UserError: If neither can be read whole.
+            UserError: If neither can be read whole, or it is no checkpoint of a run.
         """
         local = _local(path)
         if local is None:
             return super().load_checkpoint(path, map_location, weights_only)
         announce = getattr(rank_zero_only, "rank", 0) == 0
-        content: dict[str, Any] = load_checkpoint(local, map_location, weights_only, announce)
+        content = load_checkpoint(local, map_location, weights_only, announce)
+        state, version = content.get("state_dict"), content.get("pytorch-lightning_version")
+        if not isinstance(state, dict) or not isinstance(version, str):
+            some = ", ".join(map(repr, list(content)[:4])) or "nothing"
+            raise UserError(
+                f"{path}: expected a run's checkpoint (checkpoints/last.ckpt), found a file of {some}; the weights of "
+                "a backbone are given as model.init_args.backbone.init_args.weights"
+            )
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:

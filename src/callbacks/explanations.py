@@ -35,7 +35,7 @@ class Explanations(Callback):
     pre-train and data without single images are left alone. KeyedRandom no random number of the run.
 
     Args:
-        count: Number of images; our choice [C].
+        count: Number of images; our choice.
     """
 
     def __init__(self, count: int = 2) -> None:

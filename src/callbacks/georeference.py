@@ -1,4 +1,4 @@
-"""Where on earth an image lies, and masks that lie there too; needs rasterio, the extra `geo`."""
+"""Georeferences of images, copied to their predicted masks; needs rasterio, the extra `geo`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Georeference(NamedTuple):
 
 
 def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
-    """The georeference of a TIFF, in the file or in a world file beside it; None for any other file.
+    """The georeference of a TIFF, in the file or in a world file next to it; None for any other file.
 
     None, too, with one warning, where rasterio is missing.
 
@@ -70,7 +70,7 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
 
 
 def _looks_georeferenced(image: Path) -> bool:
-    """What can be known without rasterio."""
+    """Guess from the file alone, without rasterio."""
     if any(image.with_suffix(suffix).is_file() for suffix in _WORLD_FILES):
         return True
     with Image.open(image) as file:

@@ -1,4 +1,4 @@
-"""Where metrics go: always into the run folder's metrics.csv, and by one key to TensorBoard; wandb has its own file."""
+"""Loggers: always the run folder's metrics.csv, and by one key TensorBoard; wandb has its own file."""
 
 import csv
 from argparse import Namespace

@@ -30,7 +30,7 @@ class SegmentationPictures(Callback):
     left alone.
 
     Args:
-        count: Number of images; our choice [C].
+        count: Number of images; our choice.
     """
 
     def __init__(self, count: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""Where the files of a prediction go, and how they get there whole."""
+"""Paths of predicted files, and writing them whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
 
 
 def targets_of(names: list[str]) -> list[str]:
-    """Where the files of each image go: its name without the suffix, or with it where two would collide.
+    """Map each image to its output name: without the suffix, or with it where two would collide.
 
     No two are the same file on any disk, nor is one the folder of another; what is left to collide is numbered.
     """
@@ -66,7 +66,7 @@ def refuse_among(output: Path, images: Path) -> None:
     """Refuse to write where images are looked for.
 
     Raises:
-        UserError: If the output is the folder of images or lies in it.
+        UserError: If the output is the folder of images or inside it.
     """
     if output.resolve().is_relative_to(images.resolve()):
         beside = images.resolve().with_name(f"{images.resolve().name}-predictions")

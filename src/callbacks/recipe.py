@@ -39,7 +39,7 @@ def recipe(processes: int, batch: int, accumulated: int, rate: float, steps: int
     """The line.
 
     Args:
-        processes: That train together.
+        processes: Processes that train together.
         batch: Images of one process.
         accumulated: Batches of a step.
         rate: Peak learning rate.

@@ -16,7 +16,7 @@ from src.core.atomic_files import make_folder, write_text
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = (
     "config.yaml", "metrics.csv", "checkpoints", "pictures", "explanations",
-    "adapter.safetensors", "adapter-best.safetensors", "guards.json",
+    "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How fast a fit is, and whether it waits for its data."""
+"""Throughput of a fit, and the share of time it waits for data."""
 
 import time
 from typing import Any

@@ -122,7 +122,7 @@ def by_class(evaluation: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def reachable() -> bool:
-    """Whether an account is set up and its server answers within three seconds."""
+    """Return whether an account is set up and its server answers within three seconds."""
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     try:
         known = netrc().authenticators(server.hostname or "") is not None

@@ -14,7 +14,6 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src ledger",
         description="Compares the results in README.md and docs/ with the files their marks name: docs/results.md.",
-        allow_abbrev=False,
     )
     result.add_argument("root", nargs="?", type=Path, default=Path(), help="the folder that holds README.md (.)")
     return result

@@ -1,13 +1,73 @@
-"""Options of commands of our own: one line where something is wrong, as everywhere on this command line."""
+"""Options of our own commands, one style for all: hyphens or underscores, one line where something is wrong."""
+
+from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from src.config.nearest import nearest
 from src.core.errors import CommandLineError
+
+_FLAG = re.compile(r"--?[^\W\d][\w-]*(?==|$)")  # no negative number, no lone dash
 
 
 class OptionParser(argparse.ArgumentParser):
-    """Raises where the original prints a usage block and exits."""
+    """An argument parser without abbreviations.
+
+    ``--max_steps`` and ``--max-steps`` are one option. A misspelt option or choice is named together with its nearest
+    valid spelling; the original prints a usage block instead, and exits.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse a command line as the original does, in either spelling.
+
+        Raises:
+            CommandLineError: If an option is not known, also where another one is missing.
+        """
+        assert args is not None, "the words of the command line are passed on from src.__main__"
+        return super().parse_known_args(self._known(args), namespace)
+
+    def _known(self, words: Sequence[str]) -> list[str]:
+        end = words.index("--") if "--" in words else len(words)
+        return [*map(self._spelt, words[:end]), *words[end:]]
+
+    def _spelt(self, word: str) -> str:
+        """A word of the command line; if it is a flag, in the spelling that the parser knows."""
+        found = _FLAG.match(word)
+        if found is None:
+            return word
+        flags = {_hyphens(name): name for name in self._option_string_actions}
+        flag = flags.get(_hyphens(found[0]))
+        if flag is None:
+            names = [name.removeprefix("--") for name in flags if name.startswith("--")]
+            self.error(f"no flag {found[0]}{nearest(_hyphens(found[0]).lstrip('-'), names, prefix='--')}")
+        return flag + word[found.end() :]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action, f"expected one of {', '.join(choices)}, found {value!r}{_meant(str(value), choices)}"
+            )
 
     def error(self, message: str) -> NoReturn:
+        """Raise what the original prints.
+
+        Raises:
+            CommandLineError: Always.
+        """
         raise CommandLineError(f"{message}; see {self.prog} --help")
+
+
+def _hyphens(flag: str) -> str:
+    return flag[:1] + flag[1:].replace("_", "-")
+
+
+def _meant(word: str, choices: Sequence[str]) -> str:
+    found = nearest(word, choices)
+    return found if "did you mean" in found else ""  # the choices are in the message

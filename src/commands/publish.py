@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any
 
 from src.commands.options import OptionParser
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.atomic_folders import exchanging
 from src.core.errors import CommandLineError, MissingFile, UserError
 from src.core.json_files import read_json
@@ -25,10 +25,9 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src publish",
         description="Copies a study's tables and its cells' numbers with their provenance; no pictures of data sets.",
-        allow_abbrev=False,
     )
     result.add_argument("study", help="name of the study's folder in --runs, such as camvid or main-mini")
-    result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
+    result.add_argument("--runs", type=Path, default=Path("runs"), help="folder of cells and results (runs)")
     result.add_argument("--results", type=Path, default=Path("results"), help="where to publish (results)")
     return result
 

@@ -21,17 +21,16 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src study",
         description="Runs the cells of a study that are missing, and writes their table and report.",
-        allow_abbrev=False,
     )
     result.add_argument("file", type=Path, help="the study, such as experiments/studies/quickstart.yaml")
-    result.add_argument("--runs", type=Path, default=Path("runs"), help="where cells and results lie (runs)")
+    result.add_argument("--runs", type=Path, default=Path("runs"), help="folder of cells and results (runs)")
     result.add_argument("--scale", help="one of the file's scales, such as mini or paper")
     result.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a row, a column or ROW/COLUMN; may be repeated"
     )
     result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
     result.add_argument(
-        "--max-hours", "--max_hours", type=float, default=math.inf, help="stop then; the same command goes on later"
+        "--max-hours", "--max_hours", type=float, default=math.inf, help="stop then; the same command resumes"
     )
     result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
     result.add_argument("--dry-run", "--dry_run", action="store_true", help="list what would run, with an estimate")
@@ -64,22 +63,22 @@ def main(arguments: Sequence[str]) -> None:
     try:
         failed = runner.run()
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where this one was")
+        print("interrupted; run the same command again to resume")
         raise
     folder = options.runs / study.name
     from src.studies.report.files import write_results  # torch comes with its pictures, which a plan does not wait for
 
     print(f"\n{write_results(Results(study, store), folder)}")
-    print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png beside it)")
+    print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png in the same folder)")
     if runner.out_of_time:
-        print(f"stopped after {options.max_hours:g} hours; the same command goes on where this one was")
+        print(f"stopped after {options.max_hours:g} hours; run the same command again to resume")
     if failed:
-        print(f"{len(failed)} of {len(cells)} stages failed or need one that did; the same command tries them again")
+        print(f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry")
         raise SystemExit(1)
 
 
 def plan(store: Store, cells: Sequence[Cell]) -> str:
-    """What would run, and what it would cost as far as like cells have been measured."""
+    """Describe what would run, and its cost as far as similar cells have been measured."""
     measured = Measured.of(store, cells)
     lines, seconds, unknown = [], 0.0, 0
     for number, cell in enumerate(cells, start=1):

@@ -19,11 +19,10 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src sweep",
         description="Creates the sweep on wandb's server and starts an agent; --local searches here, without a server.",
-        allow_abbrev=False,
     )
     result.add_argument("file", type=Path, help="the sweep, such as experiments/sweeps/glare-lr.yaml")
     result.add_argument(
-        "--local", action="store_true", help="no server: Optuna, trials in --out; started again, it goes on"
+        "--local", action="store_true", help="no server: Optuna, trials in --out; resumes if interrupted"
     )
     result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
     result.add_argument("--trials", type=int, help="trials in all (run_cap of the file; a grid ends by itself)")
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
 
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         failed = run(sweep, folder, limit)
-        print(f"{folder / 'table.md'}  (table.csv and parallel.svg beside it)")
+        print(f"{folder / 'table.md'}  (table.csv and parallel.svg in the same folder)")
         if failed:
             print(f"{failed} trials failed; the table says why")
             raise SystemExit(1)

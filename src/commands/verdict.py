@@ -15,7 +15,6 @@ def parser() -> argparse.ArgumentParser:
     result = OptionParser(
         prog="python -m src verdict",
         description="Compares the rows of a study with its baseline over seeds and images. docs/verdict.md explains.",
-        allow_abbrev=False,
     )
     result.add_argument("results", type=Path, metavar="RESULTS", help="a study's folder, such as runs/camvid")
     result.add_argument("--json", action="store_true", help="print JSON")

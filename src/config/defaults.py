@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from src.config.argument_types import argument_types
 from src.config.composition import Config, laid_over
-from src.config.injection import argument_types, check_import
+from src.config.injection import check_import
 from src.core.errors import UserError
 
 OURS = ("src", "datamodules")
@@ -172,7 +173,7 @@ def _signature(found: type) -> dict[str, Argument]:
 
 
 def _float_first(kinds: tuple[type, ...]) -> bool:
-    """Whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
+    """Return whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
     return float in kinds and (int not in kinds or kinds.index(float) < kinds.index(int))
 
 

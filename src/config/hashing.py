@@ -11,7 +11,7 @@ from src.config.composition import Config
 from src.config.defaults import completed
 from src.core.errors import MissingFile
 
-# What may change without changing a number, and seeds, which stand beside the hash. A key ends here with all below it.
+# What may change without changing a number, and seeds, stored next to the hash. A key ends here with all below it.
 WITHOUT_EFFECT = (
     "seed_everything",
     "model.init_args.seed",

@@ -18,7 +18,6 @@ import dataclasses
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -26,10 +25,10 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from src.config.argument_types import Bases, argument_types, initialisers, injectable
 from src.config.class_sources import in_standard_library, loaded, locate, states_subclass
 from src.core.errors import CommandLineError
 
-Bases = tuple[type, ...]
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 # Options that can run code out of a checkpoint, with what a file may say: anything else is for the command line.
@@ -162,7 +161,7 @@ def _check(value: Any, bases: Bases, key: str) -> None:
             _check(item, bases, f"{key}.{index}")
     elif isinstance(value, type):
         _check_subclass(value, bases, key)
-    elif isinstance(value, str) and _DOTTED.fullmatch(value) and (kinds := _injectable(bases)):
+    elif isinstance(value, str) and _DOTTED.fullmatch(value) and (kinds := injectable(bases)):
         raise CommandLineError(f"{key}: expected a {_names(kinds)}, found the text {value}; write class_path: {value}")
     elif inspect.isroutine(value) or isinstance(value, ModuleType):
         raise CommandLineError(f"{key}: expected a {_names(bases)}, found a {_kind(value)}; name a class instead")
@@ -191,10 +190,6 @@ def _check_subclass(found: Any, bases: Bases, key: str) -> None:
     )
 
 
-def _injectable(bases: Bases) -> Bases:
-    return tuple(base for base in bases if not in_standard_library(base.__module__))
-
-
 def _derives(found: type, base: type) -> bool:
     try:
         return issubclass(found, base)
@@ -213,51 +208,8 @@ def _items(value: Any) -> Iterable[tuple[str, Any]]:
     return list(vars(value).items() if isinstance(value, Namespace) else value.items())
 
 
-def _initialisers(owner: type) -> Iterator[Callable[..., Any]]:
-    """`__init__` of a class and of its bases, the most general first."""
-    for kind in reversed(owner.__mro__):
-        if "__init__" in vars(kind) and kind is not object:
-            yield vars(kind)["__init__"]
-
-
-def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
-    """Yield each argument of a class with the classes in its type."""
-    for function in _initialisers(owner):
-        function = inspect.unwrap(function)
-        for name, hint in getattr(function, "__annotations__", {}).items():
-            yield name, tuple(_classes(_evaluated(hint, function)))
-
-
-def _evaluated(hint: Any, function: Any) -> Any:
-    """A type out of an annotation, or None where its names are for type checkers alone."""
-    if not isinstance(hint, str):
-        return hint
-    probe: Any = type("Probe", (), {"__annotations__": {"argument": hint}})
-    try:
-        return typing.get_type_hints(probe, getattr(function, "__globals__", {}))["argument"]
-    except (NameError, AttributeError, TypeError):
-        return None
-
-
-def _classes(hint: Any) -> Iterator[type]:
-    """The classes that an argument of this type may be given, through unions, containers and `Callable[..., X]`."""
-    origin = typing.get_origin(hint)
-    if origin is Callable:
-        *_, result = typing.get_args(hint) or (None,)
-        yield from _classes(result)
-    elif origin is not None:
-        for part in typing.get_args(hint):
-            yield from _classes(part)
-        if isinstance(origin, type):
-            yield from _injectable((origin,))  # a generic class of some library
-    elif isinstance(hint, typing.TypeVar):
-        yield from _classes(hint.__bound__)
-    elif isinstance(hint, type) and hint not in (object, Any) and hint.__module__ != "collections.abc":
-        yield hint
-
-
 def _defaults(owner: type) -> Iterator[tuple[str, Any]]:
-    for function in _initialisers(owner):
+    for function in initialisers(owner):
         if inspect.isfunction(function):
             for name, parameter in inspect.signature(function).parameters.items():
                 yield name, parameter.default

@@ -8,28 +8,21 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from src.config.argument_types import dataclass_keys
 from src.config.class_sources import loaded, locate
 from src.config.composition import laid_over
+from src.config.flags import config_files, flags
+from src.config.nearest import nearest
 from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
 
 _SUBCLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 _PACKAGES = ("src", "datamodules")
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` with the most similar valid word; with none, the list of them if it is short."""
-    words = sorted(valid)
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
-    if close:
-        return f", did you mean {close[0]!r}?"
-    return f" (valid: {', '.join(words)})" if 0 < len(words) <= 20 else ""
 
 
 def explain(arguments: Sequence[str], keys: Iterable[str], message: str) -> str:
@@ -47,7 +40,7 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
     """The first misspelt key of the files and flags in `arguments`, with what was probably meant, or None."""
     known = {key for key in keys if not key.endswith("help")}
     config: dict[str, Any] = {}
-    for path in _config_files(arguments):
+    for path in config_files(arguments):
         try:
             content = read(Path(path))
         except UserError as error:
@@ -55,18 +48,18 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
         for found in _misspelt(content, known):
             return f"{path}: {found}"
         config = laid_over(config, content)
-    for flag, value in _flags(arguments):
+    for flag, value in flags(arguments):
         for found in _misspelt_flag(flag, value, config, known):
             return found
     return None
 
 
 def place(arguments: Sequence[str], value: str) -> str:
-    """Where the files and flags in `arguments` say `value`: ``x.yaml: model.class_path: ``; empty if nowhere."""
-    for path in _config_files(arguments):
+    """Locate `value` in the files and flags of `arguments`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    for path in config_files(arguments):
         for key in _keys_of(value, read(Path(path))):
             return f"{path}: {key}: "
-    return next((f"--{flag}: " for flag, given in _flags(arguments) if given is not None and value in given), "")
+    return next((f"--{flag}: " for flag, given in flags(arguments) if given is not None and value in given), "")
 
 
 def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
@@ -75,19 +68,6 @@ def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, item in items:
         yield from _keys_of(value, item, f"{key}.{name}" if key else str(name))
-
-
-def _config_files(arguments: Sequence[str]) -> Iterator[str]:
-    for flag, value in _flags(arguments):
-        if flag in ("config", "c") and value is not None:
-            yield value
-
-
-def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    for word, after in zip(arguments, [*arguments[1:], None], strict=False):
-        if re.match(r"--?[A-Za-z_]", word):
-            flag, equals, value = word.lstrip("-").partition("=")
-            yield flag, value if equals else after
 
 
 def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
@@ -117,6 +97,11 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
         valid = accepted_arguments(node["class_path"])
         for key in (node.get("init_args") or {}).keys() - valid if valid is not None else ():
             yield f"no key '{where}.init_args.{key}'{nearest(str(key), valid or ())}"
+        for name, value in (node.get("init_args") or {}).items():
+            fields = _fields(node["class_path"], name)
+            if fields and isinstance(value, dict) and "class_path" not in value:
+                for key in value.keys() - fields - set(_SUBCLASS_KEYS):
+                    yield f"no key '{where}.init_args.{name}.{key}'{nearest(str(key), fields)}"
     for key, value in node.items():
         yield from _misspelt_below(value, f"{where}.{key}")
 
@@ -135,7 +120,11 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
         yield f"no flag --{flag}{nearest(rest[0], children)}"
     names = [first, *(name for name in rest if name not in _SUBCLASS_KEYS)]
     node = config
+    fields: set[str] | None = None  # of the dataclass that the flag is about, as `optimisation` is
     for depth, name in enumerate(names if "help" not in rest else ()):
+        if fields and "class_path" not in node and name not in fields:
+            yield f"no flag --{flag}{nearest(name, fields)}"
+        fields = _fields(node["class_path"], name) if "class_path" in node else None
         if "class_path" in node:
             valid = accepted_arguments(node["class_path"])
             if valid is not None and name not in valid:
@@ -207,6 +196,12 @@ def accepted_arguments(class_path: Any) -> set[str] | None:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names
     return None
+
+
+def _fields(class_path: Any, argument: str) -> set[str] | None:
+    """Fields of the dataclass that an argument of a class takes as a mapping, or None."""
+    found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
+    return dataclass_keys(found, argument) if isinstance(found, type) else None
 
 
 def _class_paths() -> list[str]:

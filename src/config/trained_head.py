@@ -31,9 +31,9 @@ def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str
     A file that the command line itself names stays, and is reported as missing when it is read.
 
     Args:
-        config: Of one command; changed in place.
+        config: Config of one command; changed in place.
         arguments: The command line.
-        record: Of the checkpoint's adapter; None where it has none, and nothing is changed.
+        record: Record of the checkpoint's adapter; None where it has none, and nothing is changed.
     """
     path = config.get(ADAPTER)
     named = any(argument.partition("=")[0] == f"--{ADAPTER}" for argument in arguments)

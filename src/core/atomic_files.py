@@ -1,6 +1,6 @@
-"""Atomic file replacement: write beside the target, flush to disk, then ``os.replace``.
+"""Atomic file replacement: write next to the target, flush to disk, then ``os.replace``.
 
-A reader finds the old file or the new one, whole, whenever the writer is killed and wherever ``$TMPDIR`` lies.
+A reader finds the old file or the new one, whole, whenever the writer is killed and wherever ``$TMPDIR`` is.
 """
 
 import errno

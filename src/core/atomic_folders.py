@@ -1,6 +1,6 @@
 """Exchange of a whole folder: build the new one aside, move the old one away, move the new one in.
 
-No step deletes what is not replaced yet. Asides live in ``.exchange/`` beside the folder, on the same file system.
+No step deletes what is not replaced yet. Asides are in ``.exchange/`` next to the folder, on the same file system.
 """
 
 import os

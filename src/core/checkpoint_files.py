@@ -1,44 +1,51 @@
 """Checkpoint files that survive a kill: written atomically, with the previous one kept and used if the newest is bad.
 
-`last.ckpt` is replaced by ``os.replace``, and the file it replaces becomes `last.previous.ckpt`.
+`last.ckpt` is replaced by ``os.replace``, and the file it replaces becomes `last.previous.ckpt`. Each carries a hash of
+its content, which is compared when it is loaded.
 """
 
 from __future__ import annotations
 
 import sys
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 
 from src.core.atomic_files import make_folder, remove_leftovers, replacing
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
+from src.core.content_hash import content_hash
 from src.core.errors import MissingFile, UserError
+from src.core.printable import printable
+from src.core.unpickling import reason_of, wanted_call
 
 MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
 
 
-def save_checkpoint(checkpoint: Any, path: str | Path) -> None:
+HASH = "glare_content_hash"  # the entry that only checkpoints of this project have
+
+
+def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     """Write a checkpoint atomically and keep the one it replaces, unless that one is cut off.
 
     Args:
-        checkpoint: Anything that ``torch.save`` accepts.
+        checkpoint: Entries that ``torch.save`` accepts; the file gets a hash of them besides.
         path: The target; its folder is made. A single process writes to it at a time.
     """
     path, previous = Path(path), previous_of(path)
     make_folder(path.parent)
     for file in (path, previous):
         remove_leftovers(file)
+    hashed = {**checkpoint, HASH: content_hash(checkpoint)}
     with replacing(path, keep=previous if _is_complete(path) else None) as part, part.open("wb") as stream:
-        torch.save(checkpoint, stream)  # to a stream: given a path, torch writes the file's name into it
+        torch.save(hashed, stream)  # to a stream: given a path, torch writes the file's name into it
 
 
 def load_checkpoint(
     path: str | Path, map_location: MapLocation = "cpu", weights_only: bool | None = True, announce: bool = True
-) -> Any:
+) -> dict[str, Any]:
     """Load a checkpoint; if it cannot be read whole, load the previous one and say so in one line on stderr.
 
     Args:
@@ -52,20 +59,55 @@ def load_checkpoint(
         UserError: If none of the two can be read whole.
     """
     path, previous = Path(path), previous_of(path)
-    fault = damage(path)
-    if fault is None:
-        return torch.load(path, map_location=map_location, weights_only=weights_only)
     if not checkpoint_exists(path):
         raise MissingFile(f"{path}: no such file; a run keeps its checkpoint in checkpoints/last.ckpt")
-    fault_before = damage(previous)
-    if fault_before is not None:
-        raise UserError(
-            f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
-            f"{fault_before}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start anew"
-        )
+    lines: list[str] = []
+    try:
+        content = _read(path, map_location, weights_only, lines)
+    except _Unreadable as error:
+        fault = str(error)
+        try:
+            content = _read(previous, map_location, weights_only, lines)
+        except _Unreadable as other:
+            raise UserError(
+                f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
+                f"{other}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start anew"
+            ) from None
+        lines.insert(0, f"{path} {fault}; using the previous checkpoint, {previous}")
     if announce:
-        print(f"warning: {path} {fault}; using the previous checkpoint, {previous}", file=sys.stderr, flush=True)
-    return torch.load(previous, map_location=map_location, weights_only=weights_only)
+        for line in lines:
+            print(f"warning: {printable(line)}", file=sys.stderr, flush=True)
+    return content
+
+
+class _Unreadable(Exception):
+    """The reason why a checkpoint cannot be read whole, as the end of a sentence."""
+
+
+def _read(path: Path, map_location: MapLocation, weights_only: bool | None, lines: list[str]) -> dict[str, Any]:
+    """The content of one file, compared with its hash; a file without one is told in `lines`.
+
+    Raises:
+        _Unreadable: If it is not there, not a checkpoint, or damaged.
+    """
+    fault = damage(path)
+    if fault is not None:
+        raise _Unreadable(fault)
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=weights_only)
+    except Exception as error:  # every reader inside torch raises its own kind
+        wanted = wanted_call(error)
+        if wanted:
+            raise _Unreadable(f"is no run's checkpoint, for its pickle wants to call {wanted}") from None
+        raise _Unreadable(f"is damaged or not a checkpoint ({reason_of(error)})") from None
+    if not isinstance(content, dict):
+        raise _Unreadable(f"holds a {type(content).__name__}, expected a dictionary of entries")
+    expected = content.pop(HASH, None)
+    if expected is None:
+        lines.append(f"{path} carries no hash of its content, as files of earlier versions; damage goes unseen")
+    elif (found := content_hash(content)) != expected:
+        raise _Unreadable(f"is damaged (expected content with hash {expected}, found {found})")
+    return content
 
 
 def damage(path: Path) -> str | None:
@@ -75,27 +117,33 @@ def damage(path: Path) -> str | None:
     """
     if not path.exists():
         return "does not exist"
+    if path.is_dir():
+        return "is a folder"
     if not path.is_file():
         return "is not a file"
-    if path.stat().st_size == 0:
-        return "is empty"
     try:
+        size = path.stat().st_size
+        if size == 0:
+            return "is empty"
         with ZipFile(path) as archive:
-            names = archive.namelist()
-            if not any(name.endswith("data.pkl") for name in names):
+            entries = archive.infolist()
+            if not any(entry.filename.endswith("data.pkl") for entry in entries):
                 return "is not a checkpoint, but another zip archive"
+            stored = all(entry.compress_type == ZIP_STORED for entry in entries)
+            if not stored or sum(entry.file_size for entry in entries) > size:
+                return "is damaged or not a checkpoint (an archive of compressed or overlapping entries)"
             broken = archive.testzip()
-    except (BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
-        return f"is cut off, damaged or not a checkpoint ({' '.join(str(error).split())})"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
+    except Exception as error:  # the reader of damaged archives raises many kinds
+        return f"is cut off, damaged or not a checkpoint ({' '.join(str(error).split())})"
     return None if broken is None else f"is damaged (wrong checksum of {broken})"
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether the end of the file is there: a cheap check, made before each replacement."""
+    """Check that the end of the file is there: cheap, and done before each replacement."""
     try:
         with ZipFile(path) as archive:
             return bool(archive.namelist())
-    except (BadZipFile, OSError, EOFError, NotImplementedError):
+    except Exception:  # the reader of damaged archives raises many kinds
         return False

@@ -19,7 +19,7 @@ _ALONE = ContextVar("alone", default=False)
 
 @contextmanager
 def this_rank_alone() -> Iterator[None]:
-    """Within this context the sums are this rank's own, so that one rank can measure while the others go on."""
+    """Within this context the sums are this rank's own, so that one rank can measure while the others continue."""
     token = _ALONE.set(True)
     try:
         yield
@@ -97,7 +97,7 @@ def mean_of_ranks(values: Tensor) -> Tensor:
 
 
 def logs_this_step(trainer: Any) -> bool:
-    """Whether Lightning writes what is logged in the running training step: only then is an exchange worth its time."""
+    """Return whether Lightning writes what the running training step logs: only then is an exchange worth its time."""
     return bool(trainer._logger_connector.should_update_logs)
 
 
@@ -109,7 +109,7 @@ def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         mask: Bool, any shape.
-        dtype: Of the weights.
+        dtype: Dtype of the weights.
     """
     count = sum_over_ranks(mask.sum().to(dtype))
     return mask.to(dtype) * (ranks() / count.clamp_min(1))

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from src.core.printable import printable
+from src.core.standard_output import reader_gone
 
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk, whoever writes
+
+
+BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE ended
 
 
 class UserError(ValueError):
@@ -48,7 +52,7 @@ class CommandLineError(UserError):
 
 @dataclass
 class Outcome:
-    """Exit code of a command: 0 done, 1 failed, 2 wrong command line, 130 interrupted."""
+    """Exit code of a command: 0 done, 1 failed, 2 wrong command line, 130 interrupted, 141 output no longer read."""
 
     code: int = 0
 
@@ -70,6 +74,9 @@ def one_message() -> Iterator[Outcome]:
     except SystemExit as stop:
         outcome.code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_gone():
+            outcome.code = BROKEN_PIPE
+            return
         message = user_message(error)
         if message is None:
             traceback.print_exc()

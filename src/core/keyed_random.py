@@ -2,7 +2,7 @@
 
 A draw is a pure function of (seed, epoch, sample index, purpose): the same on every device, for every rank, batch size
 and order of calls. Two ranks with batch n therefore train on exactly the draws of one process with batch 2n, and a
-resumed run goes on with the draws it would have had.
+resumed run continues with the draws it would have had.
 """
 
 from __future__ import annotations

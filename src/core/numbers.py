@@ -11,7 +11,7 @@ def check_number(name: str, value: float, least: float = 0.0, most: float = math
     """Make sure that a setting is a finite number within [least, most].
 
     Args:
-        name: Of the setting, for the message.
+        name: Name of the setting, for the message.
         value: Its value.
         least: Smallest value.
         most: Largest value; infinity for no bound (the value itself must be finite).

@@ -20,8 +20,8 @@ from filelock import FileLock
 
 from src.core.atomic_files import make_folder, write_text
 
-EXPIRY = 120.0  # seconds without a change after which an owner on another machine counts as gone [C]
-BEAT = 10.0  # seconds between two signs of life [C]
+EXPIRY = 120.0  # seconds without a change after which an owner on another machine counts as gone (our choice)
+BEAT = 10.0  # seconds between two signs of life (our choice)
 
 
 # Locks of other machines that this process has looked at: path → (token and time of the file, seen since when).
@@ -123,7 +123,7 @@ def takeover(path: Path) -> FileLock:
 
 
 def abandoned(path: Path, expiry: float) -> bool:
-    """Whether there is a lock whose owner is gone."""
+    """Return whether there is a lock whose owner is gone."""
     return path.exists() and gone(path, owner(path), expiry)
 
 

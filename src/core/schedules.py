@@ -1,4 +1,7 @@
-"""Schedules as functions of the step, counted from 0; beyond the last step the end value holds (method, section 9)."""
+"""Schedules as functions of the step (docs/method.md, section 9).
+
+Steps are counted from 0; beyond the last step the end value holds.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,6 @@ def auto_momentum(steps: int, ceiling: float = 0.996, share: float = 0.05) -> fl
     Args:
         steps: Optimiser steps of the run.
         ceiling: Value for long runs; 0.996 is UDI's.
-        share: Of the steps; 5 % is our choice.
+        share: Share of the steps; 5 % is our choice.
     """
     return min(ceiling, max(0.0, 1 - 1 / max(1.0, share * steps)))

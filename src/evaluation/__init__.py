@@ -1,1 +1,1 @@
-"""What is measured on features and predictions: pure classes and functions on tensors, no Lightning."""
+"""Metrics on features and predictions: pure classes and functions on tensors, no Lightning."""

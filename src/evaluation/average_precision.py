@@ -1,7 +1,7 @@
 """Average precision of patch predictions: how well features rank patches, whatever the decision threshold.
 
 A class a few pixels wide rarely wins the argmax over a patch, so that mIoU may fall while the ranking improves
-(method, section 11).
+(docs/method.md, section 11).
 
 Shapes: n patches · C classes · N images · K bins · B bootstrap draws.
 """
@@ -28,7 +28,7 @@ def average_precision(scores: Tensor, shares: Tensor) -> Tensor:
 
     Args:
         scores: `[n, C]`; any monotone function of the class probability, such as its logarithm.
-        shares: Of the labelled pixels of each patch, `[n, C]`.
+        shares: Shares of the labelled pixels of each patch, `[n, C]`.
 
     Returns:
         float64 `[C]`, in [0, 1]; NaN for a class that no patch holds.

@@ -44,7 +44,7 @@ class BoundaryPerImage:
     Args:
         num_classes: C.
         ignore_index: Id in the truth that counts for nothing. Ignored pixels belong to no class in the prediction
-            either, so that a class ends at them in both; our choice [C], the paper has none.
+            either, so that a class ends at them in both; our choice, the paper has none.
         share: Width of a boundary as a share of the image's diagonal; the paper takes 0.02.
     """
 

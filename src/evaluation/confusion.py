@@ -20,7 +20,7 @@ from src.core.errors import UserError
 
 
 class Scores(NamedTuple):
-    """What one confusion matrix says; float64 throughout.
+    """Scores of one confusion matrix; float64 throughout.
 
     Attributes:
         miou: Mean IoU over the classes that truth or prediction hold; NaN if there is none.

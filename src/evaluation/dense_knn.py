@@ -26,7 +26,7 @@ class DenseKNN:
         features: Bank, `[M, D]`, L2-normalised.
         fractions: Soft labels of the bank, `[M, C]`.
         neighbours: k; where the bank is smaller, all of it.
-        temperature: Temperature of the votes; 0.07 [C] (published evaluations use 0.02 to 0.1).
+        temperature: Temperature of the votes; 0.07 (our choice) (published evaluations use 0.02 to 0.1).
         chunk: Similarities held at a time, which bounds the memory: 2^24 are 64 MB in float32, a few times that while
             the nearest are picked.
 

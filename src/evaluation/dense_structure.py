@@ -204,7 +204,7 @@ def k_means(patches: Tensor, clusters: int, generator: torch.Generator) -> Clust
     Args:
         patches: `[M, D]`.
         clusters: K; M where there are fewer patches.
-        generator: Of the start, on the CPU, so that every device draws the same.
+        generator: Generator of the start, on the CPU, so that every device draws the same.
     """
     count = min(clusters, len(patches))
     random = torch.rand(count, generator=generator, dtype=torch.float64).tolist()

@@ -1,7 +1,7 @@
 """Did it help, fairly? Several measures of the same features, against rows that needed no training.
 
 A nearest-neighbour gain may be no more than a change of metric, and mIoU by argmax is blind to thin classes: the rule
-of the method, section 11, asks for agreement.
+docs/method.md, section 11, asks for agreement.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class FairEvidence:
 
     Attributes:
         linear: mIoU of the converged linear probe, adapted against frozen.
-        average_precision: Of the same probe.
-        cross_entropy: Of the same probe, in per cent of frozen's; below zero is better.
+        average_precision: Average precision of the same probe.
+        cross_entropy: Cross entropy of the same probe, in per cent of frozen's; below zero is better.
         neighbours: mIoU of whitened 30-NN, adapted whitened against frozen whitened.
         seeds: Runs of the adapted row.
         matched: mIoU of the probe at matched class frequencies, adapted against frozen; None if not measured.
@@ -81,10 +81,10 @@ class FairVerdict:
 
 
 def fair_verdict(evidence: FairEvidence) -> FairVerdict:
-    """Apply the rule of the method, section 11.
+    """Apply the rule of docs/method.md, section 11.
 
     - *mixed*: linear mIoU moved beyond its interval, and average precision or cross-entropy beyond theirs the other
-      way; or the probe gained and nearest neighbours lost [C].
+      way; or the probe gained and nearest neighbours lost (our choice).
     - *helped*: linear mIoU and whitened 30-NN gained, both beyond their intervals.
     - *harmed*: linear mIoU fell beyond its interval, and average precision or cross-entropy got worse as well.
     - *inconclusive*: anything else.
@@ -136,7 +136,7 @@ def _judged(evidence: FairEvidence) -> tuple[str, str]:
 
 
 def _behind(over_averaged: Interval, word: str) -> bool:
-    """Whether averaging is the better buy: ahead of a model that helped, or beyond the interval of any other."""
+    """Return whether averaging is the better buy: ahead of a model that helped, or beyond the interval of any other."""
     return over_averaged.difference < 0 if word == "helped" else over_averaged.high < 0
 
 

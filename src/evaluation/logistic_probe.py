@@ -1,7 +1,7 @@
 """The converged linear probe of a verdict: multinomial logistic regression on patch tokens, soft patch labels.
 
-A probe trained by a fixed number of SGD steps measures its own schedule as much as the features (method, section 11);
-this one is fitted until its gradient vanishes, with its penalty chosen on held-back training images.
+A probe trained by a fixed number of SGD steps measures its own schedule as much as the features (docs/method.md,
+section 11); this one is fitted until its gradient vanishes, with its penalty chosen on held-back training images.
 
 Shapes: n patches · D width · C classes.
 """
@@ -17,10 +17,10 @@ from torch import Tensor
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # per patch, from strong to weak [C]
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # per patch, from strong to weak (our choice)
 _BLOCK = 2**16  # patches whose logits exist at a time
 _SELECTION = 10  # times the tolerance suffices to compare penalties: the loss is then right to about 1e-6
-_RISE = 1.02  # a held-back cross-entropy this much above the best ends the search [C]
+_RISE = 1.02  # a held-back cross-entropy this much above the best ends the search (our choice)
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class LogisticProbe:
     """A fitted probe.
 
     Attributes:
-        mean: Of the training patches, `[D]`.
+        mean: Mean of the training patches, `[D]`.
         scale: Reciprocal of their standard deviation, `[D]`; 0 where a feature does not vary.
-        weight: Of the standardised features, `[D, C]`.
+        weight: Weight of the standardised features, `[D, C]`.
         bias: `[C]`.
         penalty: The chosen one.
         held_back: Cross-entropy on the held-back images, nats a patch, by penalty tried; empty if none was held back.
@@ -86,7 +86,7 @@ def fit_logistic_probe(
         seed: Random seed of the held-back images, which depend on (seed, image index) alone.
         tolerance: Of the largest gradient component in preconditioned coordinates; the loss is then within about its
             square of the minimum.
-        max_iterations: Of each fit; 500 is several times what converging took on any data set tried [C].
+        max_iterations: Of each fit; 500 is several times what converging took on any data set tried (our choice).
 
     Raises:
         UserError: If shapes disagree, there is no patch, a value is not finite, a penalty is not positive, or the
@@ -149,7 +149,7 @@ class _Problem:
         for part in self.inputs.split(_BLOCK):
             shares = torch.addmm(start.bias, part, start.weight).softmax(dim=1)
             certainty += (shares * (1 - shares)).sum(dim=0)
-        curvature = (certainty / len(self.inputs)).double().clamp(min=1e-6)  # κ, [C]
+        curvature = (certainty / len(self.inputs)).double().clamp(min=1e-6)  # κ (our choice)
         rows = torch.cat((self.variances[:, None] * curvature + penalty, curvature[None]))  # [D + 1, C], bias last
         unit = rows.rsqrt().to(self.inputs.dtype)
         state = (torch.cat((start.weight, start.bias[None])) / unit).requires_grad_()

@@ -37,8 +37,8 @@ class MemoryBank:
     any order of the images and any number of ranks, and it is drawn while filling, in the memory of twice the bound.
 
     Args:
-        max_patches: Bound on M. 2^18 by default [C]: the 367 training images of CamVid at 294×392 are 215,796 patches
-            of 14 px; at width 384 the bank then takes 0.4 GB.
+        max_patches: Bound on M. 2^18 by default (our choice): the 367 training images of CamVid at 294×392 are 215,796
+            patches of 14 px; at width 384 the bank then takes 0.4 GB.
         seed: Seed of the subset.
 
     Raises:
@@ -60,7 +60,7 @@ class MemoryBank:
 
     @property
     def empty(self) -> bool:
-        """Whether no image was added on this rank."""
+        """True if no image was added on this rank."""
         return not self._images
 
     def add(self, index: int, features: Tensor, counts: Tensor) -> None:

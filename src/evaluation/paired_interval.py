@@ -97,7 +97,7 @@ def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, draws: int 
 
     Args:
         row: The same score of the same images, one per seed.
-        level: Of the interval.
+        level: Level of the interval.
         draws: Bootstrap draws B [C: 2,000].
         seed: Random seed of the bootstrap.
 
@@ -124,7 +124,7 @@ def paired_interval(
         before: One per seed, or a single one for a row without randomness, which is paired with each seed of `after`.
         after: One per seed.
         relative: Give the change in per cent of `before` (cross-entropy) instead of in the unit of the score.
-        level: Of the interval.
+        level: Level of the interval.
         draws: Bootstrap draws B [C: 2,000].
         seed: Random seed of the bootstrap.
 
@@ -148,7 +148,7 @@ def _change(before: Array | float, after: Array | float, relative: bool) -> Arra
 
 
 def _weights(rows: Sequence[Sequence[ImageStatistic]], draws: int, seed: int) -> NDArray[np.int64]:
-    """How often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
+    """Count how often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
     if not all(rows):
         raise UserError("an interval needs results of every row, and one of them has none")
     counts = sorted({one.images for row in rows for one in row})

@@ -1,4 +1,4 @@
-"""How many pixels of each class lie in each cell of a grid laid over a mask.
+"""Pixel counts of each class in each cell of a grid laid over a mask.
 
 Shapes: B images · C classes · H×W pixels · h×w cells.
 """

@@ -27,7 +27,7 @@ class Interval:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """True if the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -43,11 +43,11 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """One of `helped`, `harmed`, `no evidence`, `one seed`."""
+        """One of `helped`, `harmed`, `inconclusive`, `one seed`."""
         if self.seeds < 2:
             return "one seed"
         if not self.miou.certain:
-            return "no evidence"
+            return "inconclusive"
         return "helped" if self.miou.difference > 0 else "harmed"
 
     @property
@@ -81,8 +81,8 @@ class Verdict:
             f"{interval}, {self.seeds} seeds, {self.images} images, "
             f"probability of improvement {probability_text(self.miou.probability)}"
         )
-        if self.word == "no evidence":
-            return f"{row}: no evidence of a change, {change} ({basis})."
+        if self.word == "inconclusive":
+            return f"{row}: inconclusive, the {100 * self.level:g} % interval includes zero: {change} ({basis})."
         return f"{row} {self.word}: {change} ({basis})."
 
 
@@ -98,7 +98,7 @@ def judge(
 
     The images enter by a paired bootstrap of the mean difference over seeds, the seeds by the variance of their
     differences. Both variances add up; what the seeds' variance holds of the images' own noise (an image that goes well
-    with one seed and badly with another) is counted once. The critical value is our choice [C]: midway between
+    with one seed and badly with another) is counted once. The critical value is our choice: midway between
     Satterthwaite's t, which is a little too short for two or three seeds, and Cochran's, which is a little too long.
     Simulated coverage of zero stands in `tests/evaluation/test_significance.py`.
 
@@ -108,7 +108,7 @@ def judge(
         adapted: per seed, confusion matrices [N, C, C] of the same images in the same order.
         class_names: C names.
         level: of the interval.
-        draws: bootstrap draws B; 2,000 is our choice [C].
+        draws: bootstrap draws B; 2,000 is our choice.
         seed: of the bootstrap.
 
     Raises:
@@ -169,7 +169,7 @@ def interval(observed: Array, drawn: Array, images: int, level: float) -> Interv
         seed_variance = max(0.0, spread - interaction)
         variance = image_variance + seed_variance
         # The part that rests on S - 1 degrees of freedom is as noisy as all of `spread`, so it counts as a little more
-        # than it is: a quarter of the way [C].
+        # than it is: a quarter of the way (our choice).
         share = (0.75 * seed_variance + 0.25 * min(spread, variance)) / max(variance, 1e-300)
     else:
         variance, share = image_variance, 0.0

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from src.core.errors import UserError
 from src.core.resizing import resize_images
 
-SCALES = (0.75, 1.0, 1.5)  # method, section 12; with and without a flip, six views
+SCALES = (0.75, 1.0, 1.5)  # docs/method.md, section 12; with and without a flip, six views
 
 
 class TestTimeAveraging:

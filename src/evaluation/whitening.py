@@ -16,8 +16,8 @@ class Whitening(nn.Module):
     """Map tokens x to (x − mean) V diag(1 / (σ + ε σ₁)) Vᵀ, where V and σ² are the eigenpairs of their covariance.
 
     Directions much stronger than ε σ₁ come out with standard deviation 1, weaker ones stay weak: noise in directions
-    that hold next to nothing is not blown up (method, sections 11 and 12). The result is turned back by Vᵀ, so that it
-    depends on the covariance continuously, whatever signs and order a solver gives the eigenvectors.
+    that hold next to nothing is not blown up (docs/method.md, sections 11 and 12). The result is turned back by Vᵀ, so
+    that it depends on the covariance continuously, whatever signs and order a solver gives the eigenvectors.
 
     Built by `WhiteningStatistics.finish`. A fresh one holds NaN until `load_state_dict` fills it, so that missing
     statistics cannot pass for an identity.

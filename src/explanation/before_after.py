@@ -1,4 +1,4 @@
-"""Pictures of what an adaptation changed: features before and after as colours, beside the image."""
+"""Pictures of what an adaptation changed: features before and after as colours, next to the image."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from src.backbones.backbone import Backbone
 from src.core.atomic_files import make_folder, replacing
 from src.evaluation.pca import pca_colours
 
-SIDE = 336  # longer side of the images that the features are shown for, pixels [C]
+SIDE = 336  # longer side of the images that the features are shown for, pixels (our choice)
 GAP, TITLE = 8, 24  # pixels between and above the three parts of a picture
 
 

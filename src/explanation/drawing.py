@@ -16,7 +16,7 @@ from torch import Tensor
 Colour = tuple[int, int, int]
 
 GAP, TITLE = 8, 22  # pixels between and above the pictures of a sheet
-DARK = 0.35  # brightness of the image where a heat map is zero [C]
+DARK = 0.35  # brightness of the image where a heat map is zero (our choice)
 HEAT = (255, 176, 32)  # amber: reads on any image, and for people who cannot tell red from green
 COLOURS: tuple[Colour, ...] = (  # Okabe and Ito's, which colour-blind people can tell apart
     (230, 159, 0),
@@ -65,7 +65,7 @@ def boxes(image: NDArray[np.uint8], corners: Sequence[tuple[int, int, int, int]]
 def joined(
     left: NDArray[np.uint8], right: NDArray[np.uint8], lines: Sequence[tuple[Tensor, Tensor, Colour]]
 ) -> Image.Image:
-    """Two pictures beside each other with lines from points (y, x) of the left one to points of the right one."""
+    """Two pictures side by side with lines from points (y, x) of the left one to points of the right one."""
     result = beside([Image.fromarray(left), Image.fromarray(right)])
     pen = ImageDraw.Draw(result)
     for start, end, colour in lines:

@@ -1,4 +1,4 @@
-"""Five pictures of an adapted backbone beside the frozen one: features, attention, regions, matches, neighbours.
+"""Five pictures of an adapted backbone and the frozen one: features, attention, regions, matches, neighbours.
 
 Shapes: B images · H heads · R regions · D width · N = h·w patches.
 """
@@ -25,11 +25,11 @@ from src.pretraining.regions import AttentionAware, RegionalAttention, region_me
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 336  # longer side of an image as the network sees it here, pixels [C]
-ACROSS = 3  # heads in a row [C]
-REGIONS = 3  # regions whose cross-view attention is shown [C]
+SIDE = 336  # longer side of an image as the network sees it here, pixels (our choice)
+ACROSS = 3  # heads in a row (our choice)
+REGIONS = 3  # regions whose cross-view attention is shown (our choice)
 GREY = 200  # beyond the image's edge
-QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown [C]
+QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown (our choice)
 
 
 class Explanation(NamedTuple):
@@ -42,7 +42,7 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """KeyedRandom what a backbone with an adapter makes of images, beside what the frozen backbone makes of them.
+    """Draw features of images from a backbone with an adapter, next to those of the frozen backbone.
 
     Args:
         backbone: With an adapter in it.
@@ -131,7 +131,7 @@ class Explainer:
             found = heat(second, values.unflatten(0, asked.grid))
             found.paste(framed(own, index), (0, 0))
             row.append((f"region {index + 1} in the other view", found))
-        whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint beside it)"
+        whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint next to it)"
         return Explanation(
             f"regions-{number + 1}",
             "Sampled regions, and where they look",

@@ -19,10 +19,10 @@ from src.backbones.features import Features
 from src.explanation.drawing import RIGHT, WRONG, Colour
 from src.pretraining.correspondence import locate, patch_centres
 
-SHOWN = 12  # patches whose match is drawn [C]
-TOLERANCE = 1.5  # patches from the true place within which a match counts as right [C]
-VIEW = 16  # patches a side of a view [C]
-BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))  # of the two views (y0, x0, y1, x1), the second mirrored [C]
+SHOWN = 12  # patches whose match is drawn (our choice)
+TOLERANCE = 1.5  # patches from the true place within which a match counts as right (our choice)
+VIEW = 16  # patches a side of a view (our choice)
+BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))  # of the two views (y0, x0, y1, x1), the second mirrored (ours)
 
 
 def overlapping_views(image: NDArray[np.uint8], patch: int) -> Views:
@@ -51,7 +51,7 @@ def match_lines(
 
     Returns:
         Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` patches out of those that both views
-        show, always the same ones; and the share of all of these whose match lies within `TOLERANCE` patches of their
+        show, always the same ones; and the share of all of these whose match is within `TOLERANCE` patches of their
         ground.
     """
     points = patch_centres(views.boxes[0, 0], views.flips[0, 0], grid)  # [N, 2]
@@ -78,7 +78,7 @@ def similar_patches(
     """The patches of all images most like one of the first image, as (image, (row, column), cosine), nearest first.
 
     Args:
-        features: Of each image.
+        features: Features of each image.
         query: Row and column in the first image.
         count: How many.
         apart: Patches that lie nearer than this to the query or to a nearer neighbour are left out: they overlap.

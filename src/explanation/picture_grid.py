@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-TILE = 320  # longer side of one picture, pixels [C]
-OPACITY = 0.6  # of classes and errors over the image [C]
+TILE = 320  # longer side of one picture, pixels (our choice)
+OPACITY = 0.6  # of classes and errors over the image (our choice)
 GAP, LINE, MARGIN = 6, 22, 10  # pixels
 IGNORED, RIGHT, WRONG = (30, 30, 30), (225, 225, 225), (215, 25, 60)  # colours of pixels
 COLUMNS = ("image", "truth", "prediction", "error")
@@ -23,7 +23,7 @@ class Segmented(NamedTuple):
     """One image and its classes, all of one size.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         image: RGB, uint8 `[h, w, 3]`.
         truth: Class ids `[h, w]`.
         prediction: Class ids `[h, w]`.

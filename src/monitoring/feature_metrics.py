@@ -1,4 +1,4 @@
-"""What the features of a fixed sample tell while a backbone is adapted, each beside its value for the frozen one.
+"""Feature metrics on a fixed sample during adaptation, each next to its value for the frozen backbone.
 
 Shapes: V views · B images · N = h·w patches · D width · C classes · K prototypes.
 """
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +22,9 @@ from src.core.distributed import this_rank_alone
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.confusion import scores_from_confusion
 from src.evaluation.dense_knn import DenseKNN
+from src.evaluation.dense_structure import DenseStructure, dense_structure
 from src.evaluation.linear_probe import RidgeProbe
+from src.evaluation.paired_interval import paired_interval
 from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.evaluation.rank import effective_rank
 from src.pretraining.consistency import Objective
@@ -29,8 +32,8 @@ from src.pretraining.correspondence import locate, patch_centres, sample_bilinea
 from src.pretraining.network import Network, NetworkOutput
 
 CHUNK = 32  # images at a time through the backbone: bounds the memory
-RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell [C]
-LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: heads cost as much as backbones [C]
+RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell (ours)
+LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: heads cost as much as backbones (ours)
 
 
 class LabelledSample(Protocol):
@@ -68,6 +71,10 @@ class FeatureMetrics:
     | `rank/cls`, `rank/patches` | 1 to D | RankMe of the features |
     | `cosine/cls`, `cosine/patches` | −1 to 1 | mean cosine to the frozen features; 1 for themselves |
     | `agreement` | −1 to 1 | mean centred cosine of patches of two views at the same ground point |
+    | `structure` | about 1 | dense structure of the patches of one view (`dense_structure`) |
+    | `structure/upper` | | the same at the upper end of the interval, over images, of its change from frozen |
+    | `kl_uniform/<level>` | 0 to log K | mean KL divergence, nats, of an objective's targets to uniform |
+    | `kl_mean/<level>` | 0 to log K | the same to their own mean: how far targets of different patches differ |
     | `entropy/<level>` | 0 to 1 | mean entropy of an objective's targets, over log K |
     | `usage/<level>` | 1 to K | effective number of prototypes that the targets share out |
     | `knn`, `probe` | 0 to 1 | mIoU on the queries: 30 nearest neighbours, ridge regression; with masks only |
@@ -88,6 +95,7 @@ class FeatureMetrics:
             self.labels = Labels(sample.bank, sample.queries, *classes, device)
         with torch.no_grad(), backbone.adapters_off():
             self.original = features_of(backbone, self.views.images)
+            self._structure = _structure_of(self.original)
             self.frozen = self._of_features(self.original)
 
     @torch.no_grad()
@@ -99,7 +107,7 @@ class FeatureMetrics:
         Args:
             network: The teacher's: its head and context score both the adapted and the frozen features.
             objectives: Whose targets are looked at; they stay as they are.
-            temperature: Of the targets.
+            temperature: Temperature of the targets.
 
         Returns:
             NaN for every adapted value where a feature is NaN or infinite.
@@ -119,8 +127,19 @@ class FeatureMetrics:
             "cosine/cls": float(F.cosine_similarity(features.cls, self.original.cls, dim=-1).mean()),
             "cosine/patches": float(F.cosine_similarity(features.patches, self.original.patches, dim=-1).mean()),
             "agreement": agreement(features.patches, self.views, features.grid),
+            **self._of_structure(features),
         }
         return signs if self.labels is None else signs | self.labels.scores(self.backbone)
+
+    def _of_structure(self, features: Features) -> dict[str, float]:
+        """NaN where all patches are the same, which the rank shows; nothing where the frozen ones are."""
+        if self._structure is None:
+            return {}
+        structure = _structure_of(features)
+        if structure is None:
+            return {"structure": math.nan, "structure/upper": math.nan}
+        change = paired_interval([self._structure.statistic()], [structure.statistic()])
+        return {"structure": structure.value, "structure/upper": self._structure.value + change.high}
 
     def _of_targets(
         self, features: Features, network: Network, objectives: Mapping[str, Objective], temperature: float
@@ -140,6 +159,8 @@ class FeatureMetrics:
                 if term.target_entropy is not None and term.prototypes_used is not None:
                     signs[f"entropy/{name}"] = float(term.target_entropy) / math.log(prototypes)
                     signs[f"usage/{name}"] = float(term.prototypes_used)
+                    signs[f"kl_uniform/{name}"] = math.log(prototypes) - float(term.target_entropy)
+                    signs[f"kl_mean/{name}"] = math.log(float(term.prototypes_used)) - float(term.target_entropy)
         return signs
 
 
@@ -202,6 +223,15 @@ def features_of(backbone: Backbone, images: Tensor) -> Features:
     joined = [torch.cat(part) for part in tokens]
     cls, extra, patches, attention = (part.float() if part.dtype.itemsize < 4 else part for part in joined)
     return Features(cls, extra, patches, attention, grids[0]).split_views(len(images))
+
+
+def _structure_of(features: Features) -> DenseStructure | None:
+    """Dense structure of the first view's patches; None where there is too little, or all patches are the same."""
+    first = features.patches[0]
+    if min(first.shape[:2]) < 2 or not bool((first - first.mean((0, 1))).norm(dim=-1).mean() > 1e-4):
+        return None
+    found = dense_structure(first)
+    return found if np.isfinite(found.pseudo_values).all() else None  # clusters of single patches have no spread
 
 
 def agreement(patches: Tensor, views: Views, grid: tuple[int, int]) -> float:

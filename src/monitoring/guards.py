@@ -15,11 +15,19 @@ from torch import Tensor
 
 from src.core.errors import UserError
 from src.core.json_files import write_json
-from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
+from src.monitoring.health_checks import (
+    STRUCTURE_MARGIN,
+    collapsed,
+    harmed,
+    not_finite,
+    spiked,
+    uninformative,
+    unstructured,
+)
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss that a spike is compared with [C]
-Guard = Literal["divergence", "spike", "collapse", "harm"]
+HISTORY = 20  # windows of the loss that a spike is compared with (our choice)
+Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "harm"]
 
 
 class Kept(NamedTuple):
@@ -37,23 +45,28 @@ class Guards(Callback):
     | divergence | loss or features are NaN or infinite: at once, whatever the patience |
     | spike | the loss is above `spike` times its median |
     | collapse | a rank is below `rank_share` of the frozen one; every level's targets are one prototype, or uniform |
+    | targets | every level's targets are within `informs` nats of their own mean |
+    | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
     | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
-    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm: `harm_patience`) stops the
-    fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the last check without a finding
-    (before the first one the untouched adapter, which is the frozen model). What was found is in `guards.json`.
+    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm and structure:
+    `harm_patience`) stops the fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the
+    last check without a finding (before the first one the untouched adapter, which is the frozen model). What was found
+    is in `guards.json`.
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
-        rank_share: Smallest share of the frozen rank that is no collapse [C].
-        uniform: Share of log K from which a level's entropy is that of uniform targets [C].
-        spike: Largest multiple of the median loss that is no spike [C].
-        harm_margin: In units of the monitor; 0.03 mIoU by default [C].
-        patience: Judgements in a row [C]; 0 warns and never stops, but for NaN.
-        harm_patience: The same, for harm [C].
+        rank_share: Smallest share of the frozen rank that is no collapse (our choice).
+        uniform: Share of log K from which a level's entropy is that of uniform targets (our choice).
+        spike: Largest multiple of the median loss that is no spike (our choice).
+        harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
+        patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
+        harm_patience: The same, for harm and structure (our choice).
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
+        informs: Smallest KL divergence of targets to their own mean, in nats, that informs (our choice).
+        structure_margin: In units of dense structure, which is about 1 (our choice).
 
     Raises:
         UserError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
@@ -68,20 +81,27 @@ class Guards(Callback):
         patience: int = 2,
         harm_patience: int = 3,
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
+        informs: float = 0.05,
+        structure_margin: float = STRUCTURE_MARGIN,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
             raise UserError(
                 f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
                 f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
             )
+        if min(informs, structure_margin) < 0:
+            raise UserError(f"guards: informs {informs}, structure_margin {structure_margin}; expected 0 or more")
         self.rank_share = rank_share
         self.uniform = uniform
         self.spike = spike
         self.harm_margin = harm_margin
         self.patience: dict[Guard, int] = {
-            "divergence": 1, "spike": patience, "collapse": patience, "harm": harm_patience
+            "divergence": 1, "spike": patience, "collapse": patience, "targets": patience, "structure": harm_patience,
+            "harm": harm_patience,
         }  # fmt: skip
         self.best_by = best_by
+        self.informs = informs
+        self.structure_margin = structure_margin
         self.good, self.best = Kept(0, None), Kept(0, None)
         self.stopped: str | None = None  # why
         self.warnings: list[str] = []
@@ -160,7 +180,8 @@ class Guards(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.good, self.best = Kept(*state_dict["good"]), Kept(*state_dict["best"])
         self.stopped, self.warnings = state_dict["stopped"], list(state_dict["warnings"])
-        self._in_a_row, self._losses = dict(state_dict["in_a_row"]), list(state_dict["losses"])
+        self._in_a_row |= state_dict["in_a_row"]  # a checkpoint from before a guard was there lacks it
+        self._losses = list(state_dict["losses"])
         window, self._windowed = state_dict["window"], state_dict["windowed"]
         self._window = None if window is None else torch.tensor(window)
 
@@ -182,6 +203,8 @@ class Guards(Callback):
         found: dict[Guard, str | None] = {
             "divergence": not_finite(None, signs),
             "collapse": collapsed(signs, self.rank_share, self.uniform),
+            "targets": uninformative(signs, self.informs),
+            "structure": unstructured(signs, self.structure_margin),
             "harm": harmed(signs, by, self.harm_margin),
         }
         if self._judge(trainer, found):

@@ -1,4 +1,4 @@
-"""What is wrong with a pre-training, judged from its loss and its vital signs: a sentence, or None."""
+"""Health checks of a pre-training run, from its loss and feature metrics: a sentence about the problem, or None."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from src.monitoring.feature_metrics import MetricPair
+
+STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
 
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:
@@ -29,7 +31,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     """Features that use few directions, or targets that say nothing on any level.
 
     Args:
-        signs: Of one check.
+        signs: Signs of one check.
         rank_share: Smallest share of the frozen rank that is no collapse.
         uniform: Share of log K from which a level's entropy is that of uniform targets.
     """
@@ -47,6 +49,37 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     ):  # low entropy alone is none: targets may be certain and yet differ from patch to patch
         return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
     return None
+
+
+def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
+    """Targets that say next to nothing on any level: every patch gets about the same one (docs/method.md, section 12).
+
+    Args:
+        signs: Of one check.
+        least: KL of targets to their own mean, in nats, that informs.
+    """
+    informed = {name: sign.adapted for name, sign in signs.items() if name.startswith("kl_mean/")}
+    if not informed or not max(informed.values()) < least:
+        return None
+    level, most = max(informed.items(), key=lambda item: item[1])
+    return (
+        f"the targets of every level say next to nothing: their KL divergence to their own mean is {most:.4f} nats at "
+        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so that there is nothing to learn from them"
+    )
+
+
+def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
+    """Dense structure of held-out images that is below the frozen one's by more than a margin, interval included."""
+    if (
+        "structure/upper" not in signs
+        or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin
+    ):
+        return None
+    adapted, frozen = signs["structure"]
+    return (
+        f"the dense structure of held-out images is {adapted:.3f}, more than {margin:g} below the frozen backbone's "
+        f"{frozen:.3f}, the upper end of its interval included"
+    )
 
 
 def harmed(signs: Mapping[str, MetricPair], name: str, margin: float) -> str | None:

@@ -16,7 +16,7 @@ from src.pretraining.consistency import Objective
 
 
 def pretrains(module: LightningModule) -> TypeGuard[ContinualPretraining]:
-    """Whether a module is a continual pre-training."""
+    """Return whether a module is a continual pre-training."""
     return isinstance(module, ContinualPretraining)
 
 
@@ -29,7 +29,7 @@ class GivesSample(Protocol):
 
 
 class Monitor(Callback):
-    """Measures the teacher's backbone beside the frozen one, every n steps and at the end (docs/monitoring.md).
+    """Measure the teacher's backbone and the frozen one, every n steps and at the end (docs/monitoring.md).
 
     Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the
     run's time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are
@@ -37,9 +37,9 @@ class Monitor(Callback):
     generator, so a run's losses are the same without it.
 
     Args:
-        every_n_steps: Optimiser steps between two checks; None for a twentieth of the run [C]; 0 turns it off.
-        images: Training images whose two views are looked at [C].
-        labelled: Training images whose masks are looked at, where there are masks [C].
+        every_n_steps: Optimiser steps between two checks; None for a twentieth of the run (our choice); 0 turns it off.
+        images: Training images whose two views are looked at (our choice).
+        labelled: Training images whose masks are looked at, where there are masks (our choice).
         max_share: Of the whole run's time that checks may take, 1 for all they want; a run too short for the first and
             the last one exceeds it, and so may one that ends early.
 

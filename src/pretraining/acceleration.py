@@ -12,7 +12,7 @@ from src.backbones.backbone import Backbone
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What a fit does to run fast on its device.
+    """Options that make a fit fast on its device.
 
     Attributes:
         matmul_precision: Of float32 matrix products on CUDA. `high` computes them in TF32, whose 10 bits of mantissa
@@ -43,5 +43,5 @@ class Acceleration:
                     block.compile()
 
     def fuses(self, device: torch.device, precision: str | None) -> bool:
-        """Whether the optimiser's step is one kernel."""
+        """Return whether the optimiser's step is one kernel."""
         return self.fused_optimizer and device.type == "cuda" and precision != "16-mixed"

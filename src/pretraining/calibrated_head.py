@@ -1,4 +1,4 @@
-"""A head whose prototypes mean something from the first step on (method, section 12); ours, not the paper's."""
+"""A head whose prototypes mean something from the first step on (docs/method.md, section 12); ours, not the paper's."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class CalibratedHead(Head):
         """Take statistics and prototypes.
 
         Args:
-            mean: Of the domain's frozen tokens, `[D]`.
-            projection: Of their soft whitening, `[D, D]`.
+            mean: Mean of the domain's frozen tokens, `[D]`.
+            projection: Projection of their soft whitening, `[D, D]`.
             prototypes: Unit vectors in the whitened space, `[K, D]`.
         """
         self.whitening.mean.copy_(mean)

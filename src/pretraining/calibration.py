@@ -1,4 +1,4 @@
-"""Statistics and prototypes of a calibrated head, from the frozen tokens of training images (method, section 12).
+"""Statistics and prototypes of a calibrated head, from frozen tokens of training images (docs/method.md, section 12).
 
 Shapes: V views · B images · N patches · D width · K prototypes · n sampled tokens.
 """
@@ -21,16 +21,16 @@ from src.evaluation.whitening import WhiteningStatistics
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.kmeans import spherical_kmeans
 
-IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px [C]
-SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches [C]
+IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px (our choice)
+SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches (our choice)
 
 
 class Calibration(NamedTuple):
-    """What a calibrated head starts from; float32, on the CPU.
+    """Initial values of a calibrated head; float32, on the CPU.
 
     Attributes:
-        mean: Of the frozen tokens, `[D]`.
-        projection: Of the soft whitening, `[D, D]`.
+        mean: Mean of the frozen tokens, `[D]`.
+        projection: Projection of the soft whitening, `[D, D]`.
         prototypes: Unit vectors in the whitened space, `[K, D]`.
     """
 
@@ -47,7 +47,7 @@ def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops]
         backbone: With its adapter in, or none; it is turned off here.
         head: Says K, ε and where prototypes come from.
         views: Batches of training images; the first `IMAGES` images count (an image seen in two epochs counts twice).
-        seed: Of the sampled patches and of the k-means.
+        seed: Seed of the sampled patches and of the k-means.
 
     Raises:
         UserError: If there is no image, the tokens do not vary, or there are fewer than prototypes.

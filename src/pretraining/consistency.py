@@ -1,4 +1,4 @@
-"""GLARE's three levels of consistency between student and teacher (method, sections 4 to 7).
+"""GLARE's three levels of consistency between student and teacher (docs/method.md, sections 4 to 7).
 
 Pure: two branches and a batch in, a scalar out. Shapes: V views · B images · N patches · R regions · K prototypes.
 """
@@ -24,7 +24,7 @@ from src.pretraining.targets import Centring, Targets, TokenMean
 
 
 class LossOutput(NamedTuple):
-    """What an objective says of a batch.
+    """Loss and target statistics of an objective on a batch.
 
     Attributes:
         loss: Scalar to minimise.
@@ -40,7 +40,7 @@ class LossOutput(NamedTuple):
 
 
 def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor:
-    """`H(t, s) = −Σ p_t log softmax(scores / τ_s)`, `[..., K]` to `[...]` (method, section 4)."""
+    """`H(t, s) = −Σ p_t log softmax(scores / τ_s)`, `[..., K]` to `[...]` (docs/method.md, section 4)."""
     return -(targets * F.log_softmax(scores / temperature, dim=-1)).sum(dim=-1)
 
 
@@ -102,7 +102,7 @@ class WithTargets(Objective):
             teacher: Its head makes a target of each token seen.
             seen: The teacher's tokens `[..., D]`.
             codes: The student's `[..., C]`.
-            weights: Of each code, `[...]`.
+            weights: Weights of each code, `[...]`.
             pulls: Codes that meet each target, times their coefficients: the leading axes of `seen`, `[..., C]`.
             describe: Also give entropy and usage of the targets.
         """
@@ -115,7 +115,7 @@ class WithTargets(Objective):
 
 
 class GlobalConsistency(WithTargets):
-    """`L_glob`: class token of teacher view a against that of student view b ≠ a (paper; method, section 5).
+    """`L_glob`: class token of teacher view a against that of student view b ≠ a (paper; docs/method.md, section 5).
 
     Local views, where there are any, are students of both global ones.
 
@@ -156,8 +156,8 @@ class GlobalConsistency(WithTargets):
 class RegionalConsistency(WithTargets):
     """`L_reg`: a teacher region in its own view against the same region's meaning in the student's other view.
 
-    Paper, Eqs. 5–7; method, section 6: `mean_r H(h'(CA'(r', Z'_a)), h(CA(r', Z_b)))`, a ≠ b, r' without gradient.
-    No coordinates are used: the correspondence is found by the attention itself.
+    Paper, Eqs. 5–7; docs/method.md, section 6: `mean_r H(h'(CA'(r', Z'_a)), h(CA(r', Z_b)))`, a ≠ b, r' without
+    gradient. No coordinates are used: the correspondence is found by the attention itself.
 
     Args:
         weight: λ of this term.
@@ -193,7 +193,7 @@ class RegionalConsistency(WithTargets):
 
 
 class LocalConsistency(WithTargets):
-    """`L_loc`: mean of patch consistency within a view and between views (paper, Section 4.3; method, section 7).
+    """`L_loc`: mean patch consistency within a view and between views (paper, Section 4.3; docs/method.md, section 7).
 
     Args:
         weight: λ of this term.

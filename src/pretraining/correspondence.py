@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def patch_centres(boxes: Tensor, flips: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Where on the image the centre of each patch of a view lies.
+    """Image coordinates of the centre of each patch of a view.
 
     Args:
         boxes: `[..., 4]`, (y0, x0, y1, x1).

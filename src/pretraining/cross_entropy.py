@@ -1,4 +1,6 @@
-"""Cross-entropy over K prototypes from bottleneck codes, without a K-wide tensor kept for backward (method, section 4).
+"""Cross-entropy over K prototypes from bottleneck codes, without a K-wide tensor kept for backward.
+
+Source: docs/method.md, section 4.
 
 Scores are linear in the bottleneck code c and Σ_k p_t,k = 1, so `H(t, s) = logsumexp_k(W_k·c / τ_s) − (u·c) / τ_s`,
 `u = Σ_k p_t,k W_k`, W the student's prototypes. An objective is a weighted sum of such terms, where a student token n

@@ -1,4 +1,4 @@
-"""The interface of the heads that turn tokens into scores over prototypes (method, sections 4 and 12)."""
+"""The interface of the heads that turn tokens into scores over prototypes (docs/method.md, sections 4 and 12)."""
 
 from __future__ import annotations
 

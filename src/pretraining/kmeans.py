@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
-ITERATIONS = 30  # at most; assignments of patch tokens hardly change after 20 [C]
+ITERATIONS = 30  # at most; assignments of patch tokens hardly change after 20 (our choice)
 
 
 @torch.no_grad()
@@ -25,8 +25,8 @@ def spherical_kmeans(tokens: Tensor, count: int, seed: int, iterations: int = IT
     Args:
         tokens: `[n, D]` of any norms.
         count: K.
-        seed: Of the first centroids.
-        iterations: Of assignment and mean, at most.
+        seed: Seed of the first centroids.
+        iterations: Iterations of assignment and mean, at most.
 
     Returns:
         `[K, D]`, float32, on the tokens' device.

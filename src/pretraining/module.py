@@ -1,4 +1,7 @@
-"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816; method, sections 2 to 9)."""
+"""GLARE's continual self-supervised pre-training as a LightningModule (arXiv 2509.17816).
+
+Equations, defaults and their sources: docs/method.md, sections 2 to 9.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from torch.utils.data import DataLoader
 from datamodules.views import Crops
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
+from src.backbones.base_model import base_model
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.backbones.parameter_groups import parameter_groups
 from src.core.distributed import logs_this_step, mean_of_ranks
@@ -53,7 +57,7 @@ class ContinualPretraining(LightningModule):
         objectives: Terms of the total loss by name; GLARE's three levels if None.
         patch_augmentation: How the student's input is distorted.
         optimisation: Learning rate, momentum and temperatures.
-        seed: Of the keyed draws (patches, regions); the data module's seed keys the crops.
+        seed: Seed of the keyed draws (patches, regions); the data module's seed keys the crops.
         acceleration: How the fit uses its device.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
 
@@ -115,7 +119,7 @@ class ContinualPretraining(LightningModule):
             )
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
-        """Sections 3 to 8."""
+        """Loss of a batch (docs/method.md, sections 3 to 8)."""
         random = KeyedRandom(self.seed, crops.epoch, crops.indices)
         batch = self.patch_augmentation(crops, self.student.backbone.patch_size, random)
         local_images = None if batch.local_views is None else batch.local_views.images
@@ -147,9 +151,10 @@ class ContinualPretraining(LightningModule):
         return torch.optim.AdamW(parameter_groups(self), lr=0.0, betas=(0.9, 0.999), fused=fused)
 
     def on_train_start(self) -> None:
-        """Calibrate the head before the first step (section 12); a resumed run has it from its checkpoint.
+        """Calibrate the head before the first step (docs/method.md, section 12).
 
-        From here on images' values are left unread, which would make a step wait for the device.
+        A resumed run has it from its checkpoint. From here on images' values are left unread, which would make a step
+        wait for the device.
         """
         if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
             values = self.trainer.strategy.broadcast(self._calibration(self.student.head))
@@ -161,7 +166,12 @@ class ContinualPretraining(LightningModule):
             network.backbone.checks_range = False
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
-        """Set learning rate and weight decay for this step."""
+        """Set learning rate and weight decay for this step.
+
+        Raises:
+            UserError: If the loader gives something else than `Crops`.
+        """
+        check_crops(crops)
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
         decay = self.optimisation.decay(self.global_step, self.total_steps)
@@ -197,8 +207,21 @@ class ContinualPretraining(LightningModule):
         return int(self.trainer.estimated_stepping_batches)
 
     def save_adapter(self, path: str | Path) -> None:
-        """Write the teacher's adapter (section 10) to `path`."""
+        """Write the teacher's adapter (docs/method.md, section 10) to `path`."""
         self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
+
+    def adapter_facts(self) -> dict[str, str]:
+        """Facts for a model card: the adapter, and the weights it was made on."""
+        backbone = self.teacher.network.backbone
+        base = base_model(backbone.name, backbone.weights)
+        return {
+            "backbone": backbone.name,
+            "weights": base.weights,
+            "repository": base.repository,
+            "licence": base.licence,
+            "weight_hash": backbone.weight_hash,
+            "adapter": str(self.adapter_report),
+        }
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -245,6 +268,19 @@ class ContinualPretraining(LightningModule):
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())
+
+
+def check_crops(batch: object) -> None:
+    """Refuse a batch that is no `Crops`.
+
+    Raises:
+        UserError: Saying where such batches come from.
+    """
+    if not isinstance(batch, Crops):
+        raise UserError(
+            f"ContinualPretraining expects batches of datamodules.views.Crops, found a {type(batch).__name__}; use a "
+            "data module with task='pretrain', or src.adapt(loader, out=DIR), which takes a loader of plain images"
+        )
 
 
 def _drop_gradients(module: nn.Module) -> None:

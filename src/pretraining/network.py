@@ -1,4 +1,4 @@
-"""What student and teacher both are: backbone with adapters, regional attention and projection head.
+"""Network shared by student and teacher: backbone with adapters, regional attention and projection head.
 
 Shapes: V global views · L local views · B images · S side in pixels.
 """
@@ -25,7 +25,7 @@ class NetworkOutput(NamedTuple):
         local_cls: Class tokens of the local views, `[L, B, D]`; None where there are none.
         head: Tokens to scores over prototypes.
         context: Regional cross-attention; None where no objective uses it.
-        temperature: Of the softmax over this branch's scores.
+        temperature: Temperature of the softmax over this branch's scores.
         frozen: Tokens that the frozen backbone, adapters off, makes of the same views; None unless asked for.
     """
 
@@ -65,7 +65,7 @@ class Network(nn.Module):
 
         Args:
             images: Global views `[V, B, 3, S, S]`.
-            temperature: Of this branch's softmax.
+            temperature: Temperature of this branch's softmax.
             attention: Also give the class token's attention.
             local_images: Local views `[L, B, 3, s, s]`, or None.
             frozen: Also give the features with adapters off.

@@ -1,4 +1,4 @@
-"""How continual pre-training is optimised, as functions of the step (method, section 9)."""
+"""Optimisation of continual pre-training, as functions of the step (docs/method.md, section 9)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Settings of section 9; steps are optimiser steps.
+    """Settings of docs/method.md, section 9; steps are optimiser steps.
 
     Attributes:
         lr: Peak learning rate; 5e-4 is UDI's and DINO's, for a global batch of `lr_batch`.
@@ -25,8 +25,8 @@ class Optimisation:
         freeze_share: The same as a share of the steps; the shorter of the two holds. 5 % is our choice: where an epoch
             is longer than the run the prototypes would never learn.
         momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
-        student_temperature: Of the student's softmax.
-        teacher_temperature: Of the teacher's, at the first step and after `temperature_warmup`.
+        student_temperature: Temperature of the student's softmax.
+        teacher_temperature: Temperature of the teacher's, at the first step and after `temperature_warmup`.
         temperature_warmup: Share of the steps in which the teacher's temperature rises; UDI's 30 epochs are 10 % of
             its 300.
 
@@ -85,9 +85,9 @@ class Optimisation:
         return linear(step, round(self.temperature_warmup * steps), *self.teacher_temperature)
 
     def heads_only(self, step: int, steps: int) -> bool:
-        """Whether the adapters still wait for the head."""
+        """Return whether only the heads learn at this step."""
         return step < round(self.head_warmup * steps)
 
     def prototypes_frozen(self, epoch: int, step: int, steps: int) -> bool:
-        """Whether the head's last layer stays as it is: in the first epoch, or the first share of the steps."""
+        """Return whether the head's last layer is fixed: in the first epoch, or the first share of the steps."""
         return epoch < self.freeze_last_layer and step < round(self.freeze_share * steps)

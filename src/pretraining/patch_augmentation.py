@@ -1,4 +1,4 @@
-"""Patch-level augmentation, batched, on the device (paper, patch-level augmentation; method, section 3).
+"""Patch-level augmentation, batched, on the device (paper, patch-level augmentation; docs/method.md, section 3).
 
 Each patch of the student's input is replaced, independently with probability ρ, by a strongly distorted version.
 Shapes: V views · B images · S side in pixels · p patch side · N = (S / p)² patches.

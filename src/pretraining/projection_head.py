@@ -1,4 +1,4 @@
-"""The projection head that turns tokens into scores over prototypes (method, section 4)."""
+"""The projection head that turns tokens into scores over prototypes (docs/method.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of a view, and their meaning in the context of a view (method, section 6; paper, Eqs. 5–7).
+"""Regions of a view, and their meaning in the context of a view (docs/method.md, section 6; paper, Eqs. 5–7).
 
 Shapes: V views · B images · R regions · H heads · N = h·w patches · D width.
 """

@@ -1,4 +1,4 @@
-"""How a teacher's scores become targets (method, section 4).
+"""Targets from a teacher's scores: centring or Sinkhorn–Knopp (docs/method.md, section 4).
 
 Shapes: `[..., K]`, K prototypes; every leading position is one sample of a level.
 """
@@ -83,7 +83,7 @@ class Centring(Targets):
     """`softmax((scores − m) / τ)` with m a moving average of the mean score over all ranks, weighted by count.
 
     Args:
-        momentum: Of the centre; 0.9 as in DINO and UDI.
+        momentum: Momentum of the centre; 0.9 as in DINO and UDI.
         temperature: As in `Targets`.
     """
 
@@ -153,7 +153,7 @@ class TokenMean(nn.Module):
 
     Args:
         width: D.
-        momentum: Of the average; 0.9 is our choice.
+        momentum: Momentum of the average; 0.9 is our choice.
     """
 
     total: Tensor

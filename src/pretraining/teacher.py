@@ -1,4 +1,4 @@
-"""The EMA teacher (method, sections "Symbols" and 9)."""
+"""The EMA teacher (docs/method.md, "Symbols" and section 9)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Teacher(nn.Module):
         torch._foreach_lerp_(moving, followed, 1 - momentum)
 
     def forward(self, *inputs: Any, **options: Any) -> NetworkOutput:
-        """What the network makes of its inputs, without gradients."""
+        """Run the network without gradients."""
         with torch.no_grad():
             branch: NetworkOutput = self.network(*inputs, **options)
             return branch

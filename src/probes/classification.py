@@ -38,7 +38,7 @@ class NearestImages(TokenClassifier):
 
     Args:
         neighbours: k; 20 as in DINO.
-        temperature: Of the votes; 0.07 as in DINO.
+        temperature: Temperature of the votes; 0.07 as in DINO.
     """
 
     def __init__(self, neighbours: int = 20, temperature: float = 0.07) -> None:

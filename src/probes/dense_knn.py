@@ -27,9 +27,9 @@ class NearestNeighbours(FittedProbe):
         ignore_index: Id in masks that is no class.
         class_names: One per class; their ids if None.
         neighbours: k.
-        temperature: Of the votes; 0.07 is our choice, published evaluations use 0.02 to 0.1.
+        temperature: Temperature of the votes; 0.07 is our choice, published evaluations use 0.02 to 0.1.
         max_patches: Bound on the bank, beyond which a seeded random subset stays (see `MemoryBank`).
-        seed: Of the subset.
+        seed: Seed of the subset.
         chunk: Similarities held at a time (see `DenseKNN`).
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
         inference: How images become votes in validation, test and prediction.

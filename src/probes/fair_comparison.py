@@ -1,4 +1,4 @@
-"""Frozen and adapted features under the same fair probes (method, section 11).
+"""Frozen and adapted features under the same fair probes (docs/method.md, section 11).
 
 The converged linear probe and dense nearest neighbours, plain and whitened, are fitted on a few labelled images and
 scored on others. Rows are feature functions: the frozen backbone, the frozen backbone averaged over flips and scales,

@@ -1,4 +1,4 @@
-"""What every module that segments has in common: the same scores, the same files, the same predictions.
+"""Evaluation and prediction loop shared by every module that segments.
 
 Shapes: B images · C classes · h'×w' grid of the class scores · h×w native size of one mask.
 """
@@ -45,12 +45,12 @@ class LabelledImages(Protocol):
 
 
 class Prediction(NamedTuple):
-    """What is predicted for one image.
+    """Prediction for one image.
 
     Attributes:
         name: The image's.
         mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
-        probabilities: Of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
+        probabilities: Probabilities of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
     """
 
     name: str

@@ -18,7 +18,7 @@ from src.segmentation.iterate_once import iterate_once
 
 
 class FeatureBatch(NamedTuple):
-    """What takes the place of a labelled batch of images.
+    """Cached features in place of a labelled batch of images.
 
     Attributes:
         maps: Feature maps `[B, D, h, w]`, one per block that the head wants.

@@ -1,6 +1,6 @@
 """A head's checkpoint says which features and classes the head was made for, and is compared with what is here.
 
-Entries beside Lightning's own: `backbone` (`src.backbones.identity`), `adapter` (its record, or None; its tensors are
+Entries other than Lightning's: `backbone` (`src.backbones.identity`), `adapter` (its record, or None; its tensors are
 in the state), `classes` (`ids`, `names`), `input_size`, `versions`. Plain values, which `weights_only` loading reads.
 """
 
@@ -63,7 +63,7 @@ def bring_adapter(
         checkpoint: Its tensors are loaded later, with the rest of the state.
         backbone: Changed in place.
         here: Record of the adapter that the configuration gave, or None.
-        resumes: A fit goes on: its configuration must name the same adapter.
+        resumes: A fit continues: its configuration must name the same adapter.
 
     Returns:
         Whether an adapter was installed.

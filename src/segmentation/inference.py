@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 class Network(NamedTuple):
-    """What inference needs of a model.
+    """Interface that inference needs of a model.
 
     Attributes:
         scores: Images `[B, 3, H, W]`, RGB uint8 or float in [0, 1], sides multiples of `patch` → scores
@@ -44,7 +44,7 @@ class Tile(NamedTuple):
 
 
 class Inference(ABC):
-    """How scores come from images. With several passes (scales, mirrored or not) their probabilities are averaged.
+    """Scores from images. With several passes (scales, mirrored or not) their probabilities are averaged.
 
     Args:
         scales: The network sees the image enlarged by each of these.
@@ -108,7 +108,7 @@ class Whole(Inference):
 
     @staticmethod
     def _grid(network: Network, images: Tensor, scale: float, mirrored: bool) -> tuple[Tensor, Axis, Axis]:
-        """Scores `[B, C, h', w']` of images that are one window each, and where that window lies."""
+        """Scores `[B, C, h', w']` of images that are one window each, and the window's position."""
         vertical, horizontal = (
             axis(side, side * scale, side * scale, scale, network.patch) for side in images.shape[-2:]
         )

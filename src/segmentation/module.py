@@ -1,4 +1,4 @@
-"""Segmentation on an adapted backbone as a LightningModule (method, section 10).
+"""Segmentation on an adapted backbone as a LightningModule (docs/method.md, section 10).
 
 Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
 """
@@ -35,7 +35,7 @@ from src.segmentation.param_groups import freeze_unreached, install_drop_path, p
 class SemanticSegmentation(ScoredSegmentation):
     """A segmentation head on the backbone's features, trained by pixel-wise cross-entropy.
 
-    Defaults without a source are our choice [C]: head only, lr 1e-3, a tenth of it for the backbone.
+    Defaults without a source are our choice: head only, lr 1e-3, a tenth of it for the backbone.
 
     Args:
         backbone: The ViT, with its adapter if it has one.
@@ -56,7 +56,7 @@ class SemanticSegmentation(ScoredSegmentation):
         layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
         drop_path: Share of images that skip a residual branch of the last block in training; falls linearly to 0 at
             the first block.
-        weight_decay: Of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
+        weight_decay: Weight decay of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).

@@ -1,4 +1,4 @@
-"""What of a backbone trains under a segmentation head, how fast, and how it is kept from overfitting (section 10)."""
+"""Parameter groups under a segmentation head: what trains, its rate and regularisation (docs/method.md, section 10)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
 
     Args:
         backbone: Its blocks are changed in place; in evaluation they compute what they did.
-        rate: Of the last block; linear from 0 at the first one.
+        rate: Rate of the last block; linear from 0 at the first one.
 
     Raises:
         UserError: If the rate is no share below 1, or a block has no place for it.

@@ -1,4 +1,4 @@
-"""Where windows lie on an image, and how their scores blend: one small matrix per window and axis.
+"""Sliding-window placement and blending weights: one small matrix per window and axis.
 
 Windows lie on a regular grid and their weights are products of a vertical and a horizontal one, so blended, upsampled
 scores are a sum over windows of `rows · scores · columnsᵀ`. No window's scores ever exist at full resolution.
@@ -35,8 +35,8 @@ def axis(side: int, crop: float, stride: float, scale: float, patch: int) -> Axi
     """Windows of `crop` pixels, one every `stride`, at the network's scale; the last one ends with the image.
 
     Args:
-        side: Of the image, pixels.
-        crop: Of a window; on a smaller image the window is the image.
+        side: Side of the image, pixels.
+        crop: Side of a window; on a smaller image the window is the image.
         stride: At most `crop`.
         scale: The network sees a window enlarged by this.
         patch: Patch size.
@@ -50,7 +50,7 @@ def axis(side: int, crop: float, stride: float, scale: float, patch: int) -> Axi
 
 
 def centres(start: int, stop: int, size: int, side: int) -> Tensor:
-    """Where the pixels `start` to `stop` of `size` have their centres in an image of `side` pixels; float64 `[n]`."""
+    """Centres of pixels `start` to `stop` of `size`, in an image of `side` pixels; float64 `[n]`."""
     return (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (side / size)
 
 
@@ -65,7 +65,7 @@ def matrices(windows: Axis, chosen: range, places: Tensor, cells: int) -> Tensor
     """Weight of each score cell of each chosen window at each place, float64 `[I, n, cells]`; sums to 1 at a place.
 
     Within a window the interpolation is bilinear between cell centres; between windows the weight falls linearly from a
-    window's middle to its border [C], where its context ends.
+    window's middle to its border (our choice), where its context ends.
     """
     starts = torch.tensor([windows.starts[i] for i in chosen], dtype=torch.float64)
     offset = places - starts[:, None]  # [I, n]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.config.hashing import digest
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.config.sweep_arguments import flags
 from src.config.yaml_reader import read
 from src.core.errors import UserError
@@ -34,7 +34,7 @@ class Rungs:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, how, and by which command."""
+    """Search space, search method and command of a sweep."""
 
     file: Path
     name: str
@@ -104,7 +104,7 @@ def _checked(file: Path, content: dict[str, Any]) -> Sweep:
     cap = content.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or cap < 1):
         raise UserError(f"run_cap should be a whole number from 1, found {cap!r}")
-    # what is left out may change while a sweep goes on
+    # what is left out may change during a sweep
     searched = {key: content[key] for key in content.keys() - {"name", "description", "project", "entity", "run_cap"}}
     return Sweep(
         file=file,

@@ -37,7 +37,7 @@ def run(sweep: Sweep, folder: Path, limit: int | None) -> int:
             try:
                 process.run(sweep, search, work)
             except KeyboardInterrupt:
-                print("stopped; the same command goes on with this trial")
+                print("interrupted; run the same command again to resume this trial")
                 raise
             finally:
                 work.held.close()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from scipy import stats
 
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.errors import UserError
 
 # distribution → the keys that it needs, and those that it may have
@@ -58,7 +58,7 @@ class Parameter(Protocol):
         """The trial's value of it."""
 
     def grid(self) -> list[Any] | None:
-        """What Optuna should be told for each value of a grid, or None if there are infinitely many."""
+        """Values of a grid as Optuna takes them, or None if there are infinitely many."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def parameter(name: str, content: Mapping[str, Any]) -> Parameter:
 
 
 def _kind(content: Mapping[str, Any]) -> str | None:
-    """What wandb takes an entry for that names no distribution."""
+    """Distribution that wandb assumes for an entry that names none."""
     if "value" in content:
         return "constant"
     if "values" in content:

@@ -23,7 +23,7 @@ def run(sweep: Sweep, search: Search, work: Work) -> None:
     """Runs a trial to its end, from its checkpoint if a killed process left one, and tells the search how it went.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, when the trial has written its checkpoint; the next process goes on with it.
+        KeyboardInterrupt: after Ctrl-C, when the trial has written its checkpoint; the next process resumes it.
     """
     began = time.monotonic()
     promising = True

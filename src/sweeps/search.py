@@ -105,7 +105,7 @@ class Search:
         return Work(trial, values, folder, lock, held)
 
     def elsewhere(self) -> bool:
-        """Whether trials run that this process does not."""
+        """Return whether other processes run trials."""
         return any(trial.state == TrialState.RUNNING for trial in self.study.get_trials(deepcopy=False))
 
     def promising(self, work: Work, history: list[float]) -> bool:

@@ -168,7 +168,7 @@ def test_what_is_no_file_of_ours_is_refused(backbone: Backbone, good: Path, tmp_
     save_file({"a": torch.zeros(2)}, tmp_path / "plain")
     assert "a folder is there" in refuses(backbone, tmp_path / "folder")
     for name in ("pickle", "long header", "text"):
-        assert "no safetensors file" in refuses(backbone, tmp_path / name)
+        assert "not a safetensors file" in refuses(backbone, tmp_path / name)
     assert "no adapter metadata" in refuses(backbone, tmp_path / "plain")
 
 

@@ -74,7 +74,7 @@ def test_what_is_no_adapter_file_is_named(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         backbone.load_adapter(tmp_path / "missing.safetensors")
     (tmp_path / "text").write_text("not tensors")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         backbone.load_adapter(tmp_path / "text")
     save_file({"a": torch.zeros(1)}, tmp_path / "plain")
     with pytest.raises(ValueError, match="no adapter metadata"):
@@ -91,3 +91,10 @@ def test_what_is_no_adapter_file_is_named(monkeypatch, tmp_path):
 def test_nothing_to_save_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="carries no adapter"):
         tiny_backbone(monkeypatch).save_adapter(tmp_path / "a", 0, "teacher")
+
+
+@pytest.mark.parametrize("write", [lambda x, path: torch.save(x, path), save_file], ids=["checkpoint", "safetensors"])
+def test_weights_given_as_an_adapter_are_sent_to_their_own_option(write, tmp_path):
+    write({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "adapter.safetensors")
+    with pytest.raises(ValueError, match=r"a backbone's weights are given as weights.*last\.ckpt as --ckpt_path"):
+        read_metadata(tmp_path / "adapter.safetensors")

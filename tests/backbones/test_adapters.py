@@ -105,7 +105,9 @@ def test_full_trains_everything(monkeypatch):
 
 
 @everywhere
-@pytest.mark.parametrize("kind", [LoRA(rank=2), LoRA(rank=2, targets=("q", "fc2")), SLR(rank=2)], ids=str)
+@pytest.mark.parametrize(
+    "kind", [LoRA(rank=2), LoRA(rank=2, targets=("q", "fc2")), SLR(rank=2), BitFit(), LastBlocks(1)], ids=str
+)
 def test_merged_and_unmerged_features_agree(family, kind, monkeypatch):
     backbone = tiny_backbone(monkeypatch, FAMILIES[family])
     images = images_for(backbone)

@@ -119,5 +119,6 @@ def test_what_to_take_from_a_checkpoint_reaches_the_loader(monkeypatch):
     asked = []
     plain = tiny_backbone(monkeypatch).trunk
     monkeypatch.setattr("src.backbones.backbone.build_trunk", lambda *wishes: asked.append(wishes) or plain)
-    Backbone("vit", "file.pth", network="student", second_class_token=False, positions="original")
-    assert asked == [("vit", "file.pth", "student", False, "original")]
+    place = {"prefix": "model.vit", "position_grid": (9, 16)}
+    Backbone("vit", "file.pth", network="student", second_class_token=False, positions="original", **place)
+    assert asked == [("vit", "file.pth", "student", False, "original", "model.vit", (9, 16))]

@@ -1,4 +1,4 @@
-"""What a fit finds in its run folder is never lost."""
+"""A fit never loses what it finds in its run folder."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from src.backbones.adapters import UniAdapter
-from src.commands.inspect import main, teacher_context
+from src.commands.inspect import main
+from src.commands.inspect.drawing import teacher_context
 from src.pretraining.regions import RegionalAttention
 from tests.tiny import tiny_backbone
 
@@ -28,7 +29,7 @@ def test_every_picture_is_written_and_described(
     names = ["attention-1", "features-1", "matches-1", "neighbours", "regions-1"]
     assert sorted(path.stem for path in out.iterdir()) == names
     text = capsys.readouterr().out
-    assert "regions look through the identity that training starts from" in text
+    assert "regions use the identity that training starts from" in text
     assert all(str(out / f"{name}.png") in text for name in names)
 
 

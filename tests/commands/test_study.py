@@ -75,7 +75,7 @@ def start(study: Path, runs: Path) -> subprocess.Popen[bytes]:
 
 
 def finished_output(process: subprocess.Popen[bytes], code: int) -> str:
-    """What the process says until it ends with `code`; it never outlives the test."""
+    """Output of the process until it ends with `code`; it never outlives the test."""
     try:
         output = process.communicate(timeout=1200)[0].decode()
     finally:

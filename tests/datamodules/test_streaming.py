@@ -92,7 +92,7 @@ def test_each_epoch_has_every_image_once_with_the_views_that_its_key_says(
 def test_chunks_from_elsewhere_pass_through_the_cache(
     packed: tuple[Path, Path], tmp_path: Path, num_workers: int
 ) -> None:
-    """What litdata does with an object store, with a folder in its place."""
+    """Behave as litdata does with an object store, with a folder in its place."""
     data = StreamingDataModule(
         f"local:{packed[1]}", batch_size=3, size=16, num_workers=num_workers, cache_folder=str(tmp_path / "kept")
     )

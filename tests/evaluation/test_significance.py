@@ -43,7 +43,7 @@ def test_one_seed_is_never_certain() -> None:
     assert "nothing is certain" in verdict.sentence()
 
 
-@pytest.mark.parametrize(("gain", "word"), [(15, "helped"), (-15, "harmed"), (0, "no evidence")])
+@pytest.mark.parametrize(("gain", "word"), [(15, "helped"), (-15, "harmed"), (0, "inconclusive")])
 def test_the_word_follows_the_interval(gain: int, word: str) -> None:
     rng = np.random.default_rng(0)
     before = [images(*rng.integers(50, 60, 50)) for _ in range(3)]

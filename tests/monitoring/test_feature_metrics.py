@@ -57,13 +57,36 @@ def moved(backbone) -> None:
 def test_an_untouched_adapter_has_the_signs_of_the_frozen_backbone(monkeypatch) -> None:
     _, network, objectives, signs = parts(monkeypatch)
     measured = signs.measure(network, objectives, 0.05)
-    levels = [f"{kind}/{level}" for level in objectives for kind in ("entropy", "usage")]
+    kinds = ("entropy", "usage", "kl_uniform", "kl_mean")
+    levels = [f"{kind}/{level}" for level in objectives for kind in kinds]
     names = ["rank/cls", "rank/patches", "cosine/cls", "cosine/patches", "agreement", "knn", "probe", *levels]
     assert sorted(measured) == sorted(names)
     for name, sign in measured.items():
         assert sign.adapted == sign.frozen, name
     assert measured["cosine/cls"].frozen == pytest.approx(1, abs=1e-6)
     assert measured["knn"].adapted == measured["probe"].adapted == 1.0  # black and white are easily told apart
+
+
+def test_targets_inform_by_their_distance_to_uniform_and_to_their_own_mean(monkeypatch) -> None:
+    _, network, objectives, signs = parts(monkeypatch)
+    measured = signs.measure(network, objectives, 0.05)
+    for level in objectives:
+        uniform, mean = (measured[f"{kind}/{level}"].adapted for kind in ("kl_uniform", "kl_mean"))
+        assert 0 < mean <= uniform + 1e-4
+        assert uniform == pytest.approx(math.log(16) * (1 - measured[f"entropy/{level}"].adapted), abs=1e-5)
+    flat = signs.measure(network, objectives, 1000.0)
+    assert max(flat[f"kl_mean/{level}"].adapted for level in objectives) < 0.001
+
+
+def test_structure_stands_beside_frozen_with_its_interval(monkeypatch) -> None:
+    backbone, network, objectives, _ = parts(monkeypatch)
+    signs = FeatureMetrics(backbone, MonitorSample(random_crops(8, side=96), None, None), None)
+    measured = signs.measure(network, objectives, 0.05)
+    assert measured["structure"].adapted == measured["structure"].frozen == measured["structure/upper"].adapted
+    moved(backbone)
+    measured = signs.measure(network, objectives, 0.05)
+    assert measured["structure/upper"].adapted > measured["structure"].adapted != measured["structure"].frozen
+    assert measured["structure/upper"].frozen == measured["structure"].frozen
 
 
 def test_a_moved_adapter_is_measured_beside_the_frozen_backbone_and_nothing_is_changed(monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""What counts as broken, and what does not."""
+"""Runs that count as broken, and runs that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resumed run logs and writes is what an uninterrupted one does, the frozen backbone's numbers included."""
+"""A resumed run logs and writes what an uninterrupted one does, the frozen backbone's numbers included."""
 
 from __future__ import annotations
 

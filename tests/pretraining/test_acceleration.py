@@ -39,7 +39,7 @@ class Waits(TorchDispatchMode):
 
 
 def waits_of(module, monkeypatch, tmp_path, **options) -> list[str]:
-    """What the later steps of a fit wait for, from their start to the gradients, and in the teacher's update.
+    """Synchronisations in the later steps of a fit, from their start to the gradients, and in the teacher's update.
 
     At the first step Lightning makes a tensor for each new name that is logged.
     """

@@ -119,7 +119,7 @@ def test_regional_loss_asks_the_same_region_in_the_other_view(setting):
 
 
 def box_point(batch: Batch, view: int, i: int, patch: int) -> tuple[float, float]:
-    """Where on the image a patch's centre lies, by hand."""
+    """Image coordinates of a patch's centre, by hand."""
     y0, x0, y1, x1 = (float(edge) for edge in batch.clean.boxes[view, i])
     u, v = (patch // 4 + 0.5) / 4, (patch % 4 + 0.5) / 4
     if batch.clean.flips[view, i]:

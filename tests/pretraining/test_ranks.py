@@ -1,4 +1,4 @@
-"""Nothing depends on the rank: two processes with batch n are one process with batch 2n (method, statement 6)."""
+"""Two processes with batch n are one process with batch 2n (docs/method.md, statement 6)."""
 
 import os
 import subprocess

@@ -52,7 +52,7 @@ def assembled(inference: Inference, images: Tensor | list[Tensor], sizes: Sequen
 
 
 def window_scores(image: Tensor, scale: float, mirrored: bool) -> Tensor:
-    """What the network says of a window, at the window's own size."""
+    """Scores of a window, at the window's own size."""
     height, width = image.shape[-2:]
     seen = resize_images(image[None], (round(height * scale), round(width * scale)))
     inner = seen.shape[-2:]

@@ -271,7 +271,7 @@ def test_camvid_trains_and_is_scored_at_its_native_size(tmp_path: Path) -> None:
 
 
 class TestInference:
-    """What the classes of `src.segmentation.inference` compute is tested with them."""
+    """Use of inference by the module; the classes of `src.segmentation.inference` have tests of their own."""
 
     def test_the_chosen_one_predicts(self) -> None:
         batch = next(iter(BlocksDataModule().val_dataloader()))

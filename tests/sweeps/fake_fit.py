@@ -1,4 +1,4 @@
-"""What a sweep sees of a fit: options in, rows in metrics.csv one after another, a checkpoint on Ctrl-C, an exit code.
+"""A fit as a sweep sees it: options in, rows in metrics.csv one after another, a checkpoint on Ctrl-C, an exit code.
 
 The loss at step n of `steps` is the distance of `lr` from 1e-3 in decades, plus 1/n.
 """

@@ -1,4 +1,4 @@
-"""The interface of all adapter kinds (method, section 1)."""
+"""The interface of all adapter kinds (docs/method.md, section 1)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Adapter(ABC):
     def inject(self, trunk: Any) -> list[str]:
         """Add or mark the parameters that train, and return the names of the places; all others stay frozen.
 
-        New parameters have the device and the dtype of the weights they stand beside. Their random values are drawn in
+        New parameters have the device and the dtype of the weights next to them. Their random values are drawn in
         float32 on the CPU, so that a seed gives the same adapter everywhere.
 
         Raises:

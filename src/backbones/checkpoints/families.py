@@ -7,29 +7,32 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from src.backbones.checkpoints.layouts import Place, Plain
+from src.backbones.checkpoints.position_grid import sincos_grid
 from src.backbones.checkpoints.reading import Source
 from src.core.errors import UserError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
+UNKNOWN = "ViT (timm names)"
+UNKNOWN_OPEN_MMLAB = "ViT (OpenMMLab)"
+
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a file's origin says.
+    """Family of pre-training methods that a file comes from, and what that implies.
 
     Attributes:
         name: For people: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
         normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None where
             only the named timm model says.
         heads: Attention heads, where the family or a configuration file says.
-        epsilon: Of the layer norms, where it differs from timm's for the same architecture.
+        epsilon: Epsilon of the layer norms, where it differs from timm's for the same architecture.
         rotary: Whether positions are rotary.
     """
 
@@ -44,13 +47,13 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
     """Tells the family from key names, prefixes and, for bare encoders, from the position table.
 
     Args:
-        source: The file, for the configuration beside it.
+        source: The file, for the configuration next to it.
         place: Where in the file the ViT is.
         plain: Its tensors.
         names: All names that the file holds.
 
     Raises:
-        UserError: The configuration beside the file asks for an activation other than GELU.
+        UserError: The configuration next to the file asks for an activation other than GELU.
     """
     config = _matching_config(source, plain)
     activation = config.get("hidden_act", "gelu")
@@ -62,7 +65,7 @@ def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]
     heads = config.get("num_attention_heads")
     if heads is None and plain.periods is not None and plain.periods.numel():
         heads = plain.state["patch_embed.proj.weight"].shape[0] // (4 * plain.periods.numel())
-    if heads is None and name == "MoCo v3" and plain.state["patch_embed.proj.weight"].shape[0] == 384:
+    if heads is None and name.startswith("MoCo v3") and plain.state["patch_embed.proj.weight"].shape[0] == 384:
         heads = 12  # its ViT-S has 12 heads of 32; everyone else's has 6 of 64
     epsilon = config.get("layer_norm_eps")
     if epsilon is None and name in ("ViT (Hugging Face)", "MAE (Hugging Face)"):
@@ -78,6 +81,8 @@ def _name(place: Place, plain: Plain, names: Collection[str]) -> str:
         if has(r"(^|\.)decoder\.decoder_"):
             return "MAE (Hugging Face)"
         return "DINOv2 (Hugging Face)" if "blocks.0.ls1.gamma" in state else "ViT (Hugging Face)"
+    if place.spelling == "OpenMMLab":
+        return _open_mmlab(state, has)
     if has(r"^(.*\.)?storage_tokens$|rope_embed\.periods$"):
         return "DINOv3"
     if "reg_token" in state and "pos_embed" not in state:
@@ -96,7 +101,15 @@ def _name(place: Place, plain: Plain, names: Collection[str]) -> str:
         return "DINOv2 (timm)"
     if has(r"(^|\.)(teacher|student)\.|(^|\.)head\.(0\.)?last_layer\."):
         return "DINO"
-    return "ViT (timm names)"
+    return UNKNOWN
+
+
+def _open_mmlab(state: Mapping[str, Tensor], has: _Names) -> str:
+    if _sincos(state, rows_first=True):
+        return "MoCo v3 (OpenMMLab)"
+    if has(r"(^|\.)decoder_embed\.") or _sincos(state, rows_first=False):
+        return "MAE (OpenMMLab)"
+    return "DINOv2 (OpenMMLab)" if "blocks.0.ls1.gamma" in state else UNKNOWN_OPEN_MMLAB
 
 
 class _Names:
@@ -113,10 +126,10 @@ class _Names:
 def _normalisation(
     name: str, source: Source, config: Mapping[str, object], names: Collection[str]
 ) -> Normalisation | None:
-    """What a configuration file says, else what the family always used, else None: ask timm.
+    """Normalisation from a configuration file, else the one the family always used, else None: ask timm.
 
     A bare ViT in timm's names without a classifier is taken for one of the self-supervised ones, whose authors all
-    used ImageNet's values [C]; with a classifier it is timm's own, which the model's name describes.
+    used ImageNet's values (our choice); with a classifier it is timm's own, which the model's name describes.
     """
     timm_config = config.get("pretrained_cfg")
     for content, mean, std in (
@@ -128,8 +141,10 @@ def _normalisation(
             return (tuple(map(float, values[0])), tuple(map(float, values[1])))  # type: ignore[arg-type, return-value]
     if name == "ViT (Hugging Face)":
         return HALF
-    if name == "ViT (timm names)" and any(re.search(r"(^|\.)head\.(weight|bias)$", key) for key in names):
+    if name == UNKNOWN and any(re.search(r"(^|\.)head\.(weight|bias)$", key) for key in names):
         return None
+    if name == UNKNOWN_OPEN_MMLAB and any(re.search(r"(^|\.)head\.layers\.head\.weight$", key) for key in names):
+        return HALF  # mmpretrain's supervised ViTs: mean and deviation 127.5
     return IMAGENET
 
 
@@ -141,21 +156,11 @@ def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
 
 
 def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
-    """Whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
+    """Return whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
 
-    Both are `[sin a, cos a, sin b, cos b]` of the two coordinates at frequencies 10000^(-4k/D), with a zero row for
-    the class token. It tells bare encoders apart, which otherwise have the same names.
+    It tells bare encoders apart, which otherwise have the same names; the class token's row is zero in both.
     """
     table = state.get("pos_embed")
-    if table is None or table.is_meta or table.shape[2] % 4 or table[:, 0].count_nonzero():
+    if table is None or table.is_meta or table.shape[1] < 2 or table[:, 0].count_nonzero():
         return False
-    side = round((table.shape[1] - 1) ** 0.5)
-    if side < 2 or side * side != table.shape[1] - 1:
-        return False
-    quarter = table.shape[2] // 4
-    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    steps = torch.arange(side, dtype=torch.float64)
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(steps, steps, indexing="ij"))
-    halves = [torch.outer(axis, frequencies) for axis in ((rows, columns) if rows_first else (columns, rows))]
-    expected = torch.cat([part for half in halves for part in (half.sin(), half.cos())], dim=1)  # [N, D]
-    return torch.allclose(table[0, 1:].to(torch.float64), expected, atol=1e-2)
+    return sincos_grid(table[0, 1:], rows_first) is not None

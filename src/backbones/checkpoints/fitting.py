@@ -123,21 +123,23 @@ def require_fit(file: Geometry, model: nn.Module, name: str, what: str) -> None:
         )
 
 
-def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tensor]:
+def fit(plain: Plain, model: nn.Module, name: str, what: str, patches: int | None) -> dict[str, Tensor]:
     """The complete state dict of `model`, fp32, from plain tensors (which are used up).
 
     Args:
         plain: The file's tensors; `ignored` gains what the model has no use for.
         model: On meta, built with room for the file's tokens and position grid.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         what: The file, for messages.
+        patches: Rows of the position table that are patches'; None without a table.
 
     Raises:
         UserError: Tensors missing, unexpected, of another shape, or not finite.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     state = plain.state
-    _settle_positions(state, model)
+    if patches is not None:
+        _settle_positions(state, model, patches)
     _settle_attention(plain, expected, what)
     for index, gamma in ((1, "ls1.gamma"), (2, "ls2.gamma")):
         for key in [key for key in state if key.endswith(gamma) and key not in expected]:
@@ -156,16 +158,13 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str) -> dict[str, Tenso
     return {key: state[key] for key in expected}
 
 
-def _settle_positions(state: dict[str, Tensor], model: nn.Module) -> None:
+def _settle_positions(state: dict[str, Tensor], model: nn.Module, patches: int) -> None:
     """Rows of prefix tokens in the position table: timm's register models add them to the tokens once and for all."""
     table, token = state.get("pos_embed"), state.get("cls_token")
     if table is None or token is None or getattr(model, "pos_embed", None) is None:
         return
     registers = state.get("reg_token")
-    grid = read_geometry(state).grid
-    prefix = table.shape[1] - (grid or 0) ** 2
-    if grid is None:
-        return
+    prefix = table.shape[1] - patches
     if getattr(model, "no_embed_class", False) and prefix:
         state["cls_token"] = token + table[:, :1]
         if registers is not None and prefix == 1 + registers.shape[1]:

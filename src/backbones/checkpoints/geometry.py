@@ -1,4 +1,4 @@
-"""What a ViT's tensors say about its shape: the file's and the named model's are put side by side."""
+"""Geometry of a ViT, read from its tensors: the file's and the named model's are compared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Geometry:
         class_tokens: 1; 2 for UDI.
         registers: Register tokens.
         positions: `absolute` (a learnt or fixed table), `rotary` or `none`.
-        grid: Side of the square position table, in patches; None without a table.
+        grid: Side of the square position table, in patches, or its rows and columns; None without a table.
         qkv_bias: Whether the attention's projections have a bias.
     """
 
@@ -43,7 +43,7 @@ class Geometry:
     class_tokens: int
     registers: int
     positions: str
-    grid: int | None
+    grid: int | tuple[int, int] | None
     qkv_bias: bool
 
     @property
@@ -54,7 +54,8 @@ class Geometry:
     def __str__(self) -> str:
         mlp = f"{'SwiGLU' if self.gated_mlp else 'MLP'} ratio {self.mlp_ratio:.4g}"
         heads = "heads not recorded" if self.heads is None else f"{self.heads} heads"
-        grid = f"position grid {self.grid}×{self.grid}" if self.grid else f"{self.positions} positions"
+        sides = self.grid if isinstance(self.grid, tuple) else (self.grid, self.grid)
+        grid = f"position grid {sides[0]}×{sides[1]}" if self.grid else f"{self.positions} positions"
         return (
             f"patch {self.patch_size}, width {self.width}, depth {self.depth}, {heads}, {mlp}, {grid}, "
             f"{self.class_tokens} class token{'s' * (self.class_tokens > 1)}, {self.registers} registers, "

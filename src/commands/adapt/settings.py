@@ -1,16 +1,21 @@
-"""What `adapt` chooses by itself, from the number of images and the device; every number here is our choice [C]."""
+"""Settings that `adapt` chooses from the number of images and the device; every number here is our choice."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from src.config.composition import Config
+
+Method = Literal["glare-calibrated", "glare"]
+METHODS: dict[Method, str] = {"glare-calibrated": "the calibrated preset", "glare": "pure GLARE"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of a continual pre-training."""
+    """Method and sizes of a continual pre-training."""
 
+    method: Method
     steps: int
     batch: int
     side: int  # of a view, pixels
@@ -19,7 +24,7 @@ class Settings:
     precision: str
 
     def changes(self) -> Config:
-        """As dotted keys of a configuration."""
+        """Dotted keys of a configuration."""
         return {
             "trainer.max_steps": self.steps,
             "trainer.precision": self.precision,
@@ -30,47 +35,72 @@ class Settings:
         }
 
     def sentence(self, images: int, device: str) -> str:
-        """What was chosen, for people."""
+        """Describe the chosen settings in one sentence."""
         epochs = self.steps * self.batch / images
         return (
-            f"chosen for {images} images on {device}: {self.steps} steps of {self.batch} images ({epochs:.1f} epochs), "
-            f"views of {self.side} px, {self.prototypes} prototypes, learning rate {self.lr:g}, {self.precision}"
+            f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "
+            f"images ({epochs:.1f} epochs), views of {self.side} px, {self.prototypes} prototypes, "
+            f"learning rate {self.lr:g}, {self.precision}"
         )
 
 
-def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "") -> Settings:
-    """Settings for a number of images.
-
-    On a CPU the small-run preset (method, section 9), which 2 cores finish in half an hour, and fewer steps where there
-    are too few images to see anything new in that many. On a GPU about 100 epochs (the paper's number), bounded to what
-    a day or so can do, and more prototypes where there is more to tell apart.
+def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: Method = "glare-calibrated") -> Settings:
+    """Choose settings for a number of images.
 
     Args:
-        images: how many there are.
-        gpu: whether there is one.
-        backbone: its timm name, which tells the patch size that views must be a multiple of.
-        cpu_flags: what the processor says it can do; with bfloat16 among it a step takes half the time.
+        images: How many there are.
+        gpu: Use a GPU.
+        backbone: timm name; it tells the patch size that views must be a multiple of.
+        cpu_flags: Instruction sets of the processor; with bfloat16 among them a step takes half the time.
+        method: The calibrated preset, or pure GLARE.
     """
-    found = re.search(r"patch(\d+)", backbone)
-    patch = int(found[1]) if found else 16
+    patch = patch_of(backbone)
+    bfloat16 = gpu or re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) is not None
+    precision = "bf16-mixed" if bfloat16 else "32-true"
+    if method == "glare-calibrated":
+        return _calibrated(images, gpu, patch, precision)
+    return _glare(images, gpu, patch, precision)
+
+
+def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
+    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 on, on any device.
+
+    Four times as many steps did harm there. A GPU sees more of each image, and more images a step.
+    """
+    steps = round(150 + 150 * (min(max(images, 60), 240) - 60) / 180)
+    batch, side = min(16 if gpu else 8, images), multiple(224 if gpu else 168, patch)
+    prototypes = min(256, 64 * images)  # no more than half of the tokens that they are centroids of
+    return Settings("glare-calibrated", steps, batch, side, prototypes, 1e-3, precision)
+
+
+def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
+    """On a CPU the small-run preset (docs/method.md, section 9), with fewer steps for few images.
+
+    On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
+    """
     if not gpu:
         batch = min(8, images)
         steps = min(440, max(150, 20 * images // batch))
-        precision = "bf16-mixed" if re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) else "32-true"
-        return Settings(steps, batch, multiple(168, patch), 1024, 1e-3, precision)
+        return Settings("glare", steps, batch, multiple(168, patch), 1024, 1e-3, precision)
     batch = min(64, images)
     steps = min(20_000, max(400, 100 * images // batch))
     prototypes = 1024 if images < 2_000 else 4096 if images < 20_000 else 8192
-    return Settings(steps, batch, multiple(224, patch), prototypes, 1e-3 if batch < 32 else 5e-4, "bf16-mixed")
+    return Settings("glare", steps, batch, multiple(224, patch), prototypes, 1e-3 if batch < 32 else 5e-4, precision)
 
 
 def cpu_flags() -> str:
-    """What the processor says it can do; nothing where the system does not tell."""
+    """The processor's flags; empty where the system does not list them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith("flags")), "")
 
 
+def patch_of(backbone: str) -> int:
+    """Patch size that a timm name tells, in pixels."""
+    found = re.search(r"patch(\d+)", backbone)
+    return int(found[1]) if found else 16
+
+
 def multiple(side: int, patch: int) -> int:
-    """The multiple of the patch size that is nearest to `side`, at least two patches."""
+    """Round a side to a multiple of the patch size, at least two patches."""
     return max(2, round(side / patch)) * patch

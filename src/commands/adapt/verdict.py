@@ -1,4 +1,4 @@
-"""What `adapt` says at its end of how the backbone changed, from the monitor and the guards."""
+"""Closing summary of `adapt`: how the backbone changed, from the monitor and the guards."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
     for guard in (callback for callback in callbacks if isinstance(callback, Guards)):
         if guard.stopped is not None:
             yield (
-                f"{guard.stopped}; the adapter is that of step {guard.good.step}, the last good one, while the numbers "
-                "below are those at the stop. docs/monitoring.md says what to do"
+                f"{guard.stopped}. Saved adapter: step {guard.good.step} (last good check). Metrics below: when the "
+                "run stopped. See docs/monitoring.md"
             )
         elif guard.warnings:
             yield f"a guard warned {len(guard.warnings)} times, the last time at {guard.warnings[-1]}"
@@ -44,4 +44,4 @@ def table(signs: Mapping[str, MetricPair], step: int) -> Iterator[str]:
         if name in signs:
             yield f"  {words:46}{signs[name].frozen:8.3g}{signs[name].adapted:9.3g}"
     if "knn" not in signs:
-        yield "  without masks these show whether it broke, not whether it helped: a study with masks does"
+        yield "  without masks these show whether features broke, not whether it helped: run a study with masks"

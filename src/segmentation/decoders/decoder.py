@@ -1,4 +1,4 @@
-"""What every segmentation head is.
+"""Interface of the segmentation heads.
 
 Shapes: B images · D width of the backbone · h×w patches · C classes · H×W pixels · h'×w' the head's own grid.
 """

@@ -72,7 +72,7 @@ def top_down(levels: list[Tensor], mode: str) -> list[Tensor]:
 
     Args:
         levels: `[B, channels, h_l, w_l]`, finest first.
-        mode: Of the interpolation.
+        mode: Mode of the interpolation.
     """
     merged = levels[-1:]
     for level in reversed(levels[:-1]):

@@ -23,10 +23,10 @@ class SemanticFPN(Decoder):
         classes: C.
         blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
         scales: Resolution of each level relative to the patch grid, finest first; powers of two.
-        channels: Of the pyramid.
-        head_channels: Of what is summed; 128 as in the paper.
+        channels: Channels of the pyramid.
+        head_channels: Channels of what is summed; 128 as in the paper.
         norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
             inner blocks are.
         dropout: Share of the summed channels that is left out in training; 0.1 as in the field's recipes.
 

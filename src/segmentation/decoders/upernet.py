@@ -25,10 +25,10 @@ class UPerNet(Decoder):
         classes: C.
         blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
         scales: Resolution of each level relative to the patch grid, finest first; powers of two.
-        channels: Of the pyramid and of the fusion; the paper takes 512.
+        channels: Channels of the pyramid and of the fusion; the paper takes 512.
         bins: The coarsest level is averaged over 1×1, 2×2, … parts of the image; as in the paper.
         norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice [C], for features of any scale, as those of
+        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
             inner blocks are.
         dropout: Share of the fused channels that is left out in training; 0.1 as in the field's recipes.
 
@@ -73,11 +73,11 @@ class UPerNet(Decoder):
 
 
 class PyramidPooling(nn.Module):
-    """What the whole image, its quarters, its ninths, … hold on average, beside each cell (arXiv 1612.01105).
+    """Averages of the whole image, its quarters, its ninths, …, appended to each cell (arXiv 1612.01105).
 
     Args:
         width: Channels of the level.
-        channels: Of each bin size, and of the result.
+        channels: Channels of each bin size, and of the result.
         bins: Parts along each side.
         norm: After each convolution.
     """

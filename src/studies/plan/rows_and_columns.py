@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.config.composition import Config
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.core.errors import UserError
 from src.core.names import path_part
 from src.studies.plan.changes import CHANGES, check_changes
@@ -20,7 +20,7 @@ class Row:
     pretrain: Config | None = field(default_factory=dict)  # `config`, `with` and `set`; None means no pre-training
     evaluate: Config = field(default_factory=dict)  # `config`, `with` and `set`
     both: Config = field(default_factory=dict)
-    at: float | None = None  # where the row lies on the study's axis
+    at: float | None = None  # position of the row on the study's axis
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Column:
 
     @property
     def forgetting(self) -> bool:
-        """Whether this measures what adaptation to one set cost on another."""
+        """True if this measures what adaptation to one set cost on another."""
         return self.pretrained_on != self.data
 
 

@@ -49,7 +49,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from src.config.composition import Config, laid_over, lookup
-from src.config.suggestions import nearest
+from src.config.nearest import nearest
 from src.config.yaml_reader import read
 from src.core.errors import UserError
 from src.core.names import path_part
@@ -246,7 +246,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
 
 
 def has_data(column: Column) -> bool:
-    """Whether the folder that a column's evaluation reads is there; data without a folder always are."""
+    """Return whether the folder that a column's evaluation reads is there; data without a folder always are."""
     config = changed(read(Path(column.config)), column.changes, column.data, read)
     root = lookup(config, "data.init_args.root")
     return root is None or Path(os.path.expandvars(root)).is_dir()

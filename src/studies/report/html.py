@@ -21,11 +21,11 @@ from src.studies.results.results import Results
 from src.studies.run.estimate import clock
 
 FOLDER = Path(__file__).parent
-TONES = {"helped": "up", "harmed": "down", "no evidence": "flat", "one seed": "flat"}
+TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
     "harmed": "It did harm.",
-    "no evidence": "No evidence that it changed anything.",
+    "inconclusive": "Inconclusive.",
     "one seed": "One seed proves nothing yet.",
 }
 

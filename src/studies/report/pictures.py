@@ -13,9 +13,9 @@ from src.core.json_files import damaged
 from src.evaluation.pca import pca_colours
 from src.studies.results.samples import Sample, Samples
 
-LONGEST = 640  # pixels of a picture's longer side in a report [C]
-SHEET = 1400  # pixels of a sheet of pictures [C]
-OPACITY = 0.55  # of the classes over the image [C]
+LONGEST = 640  # pixels of a picture's longer side in a report (our choice)
+SHEET = 1400  # pixels of a sheet of pictures (our choice)
+OPACITY = 0.55  # of the classes over the image (our choice)
 IGNORED = (40, 40, 40)  # colour of pixels that no class covers
 
 Pixels = NDArray[np.uint8]

@@ -91,7 +91,7 @@ def change_text(results: Results, row: Row, column: str, bold: str = "**") -> st
 
 
 def is_certain(verdict: Verdict) -> bool:
-    """Whether a difference may be called one: from two seeds on, with an interval that leaves out zero."""
+    """Return whether a difference is certain: two seeds or more, and an interval that excludes zero."""
     return verdict.word in ("helped", "harmed")
 
 
@@ -105,7 +105,7 @@ def sentences(results: Results) -> list[str]:
 
 
 def caption(results: Results) -> str:
-    """How to read the table."""
+    """Caption that explains how to read the table."""
     study = results.study
     units = list(dict.fromkeys(quantity(column.metric).unit for column in study.columns.values()))
     named = " and ".join(units) if len(units) < 3 else ", ".join(units)

@@ -1,4 +1,4 @@
-"""What a row of a study costs: parameters, time and memory, out of the files of its cells."""
+"""Cost of a study's row: parameters, time and memory, from the files of its cells."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -24,7 +24,7 @@ SHARES = "metrics.json"  # holds shares, and documents points of a hundred
 
 
 class Finding(NamedTuple):
-    """What is wrong with a line."""
+    """Problem found in a line."""
 
     file: Path
     line: int
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 
 def check(files: Sequence[Path], root: Path) -> tuple[int, list[Finding]]:
-    """How many numbers and rows agree with their files, and what is wrong.
+    """Compare numbers and rows with their files: the count of those that agree, and the findings.
 
     Args:
         files: Markdown.
@@ -82,12 +82,12 @@ def blocks(text: str) -> Iterator[list[tuple[int, str]]]:
 
 
 def continues(rest: Sequence[str]) -> bool:
-    """Whether what follows an empty line belongs to what stands before it: a table to its introduction."""
+    """Return whether the text after an empty line belongs to the text before it: a table to its introduction."""
     return bool(rest) and rest[0].lstrip().startswith("|")
 
 
 def disagreement(line: str, mark: re.Match[str], root: Path) -> str | None:
-    """What is wrong with what stands before a mark, or None."""
+    """Describe how the text before a mark disagrees with its file, or None."""
     path, key = root / mark["file"], mark["key"]
     if not path.is_file():
         return f"{mark['file']}: no such file"

@@ -1,4 +1,4 @@
-"""What a column shows: where its number lies among a cell's files, its unit, and which way is better."""
+"""Quantity of a column: where a cell's files hold its number, its unit, and which direction is better."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ class Quantity:
             and so compared by people only.
         path: Keys on the way to it, joined by slashes.
         factor: From the unit of the file to that of the table.
-        unit: Of the table.
+        unit: Unit of the table.
         digits: After the point.
         lower_is_better: Whether a smaller number is the better one.
     """

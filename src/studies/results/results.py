@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass
 class Results:
-    """What a study has found so far."""
+    """Results of a study so far."""
 
     study: Study
     store: Store
@@ -90,12 +90,12 @@ class Results:
 
     @property
     def published(self) -> list[str]:
-        """The columns that stand beside published values."""
+        """The columns with published values to compare with."""
         return [name for name, column in self.study.columns.items() if column.paper]
 
     @cached_property
     def best(self) -> set[tuple[str, str]]:
-        """By row and column, the places whose mean lies above every other row's with certainty."""
+        """By row and column, the entries whose mean is above every other row's with certainty."""
         found = set()
         for column in self.study.columns.values():
             means = {row: mean for row in self.study.rows if (mean := self.entries[row, column.name].mean) is not None}
@@ -154,7 +154,7 @@ class Results:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """What the cells that failed left of their logs."""
+        """Ends of the logs of cells that failed."""
         found = [self.store.failure(cell) for cell in self.study.cells.values()]
         return [failure for failure in found if failure is not None]
 
@@ -166,5 +166,5 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has its numbers."""
+        """True if every cell has its numbers."""
         return not any(entry.missing for entry in self.entries.values())

@@ -25,7 +25,7 @@ def judged(folder: Path) -> list[Judged]:
     """The verdict on each row of a study in each of its mIoU columns, computed anew where the matrices are there.
 
     Args:
-        folder: with `table.json`; the cells lie in `cells/` within it (published) or beside it (a study's run folder).
+        folder: with `table.json`; the cells are in `cells/` within it (published) or next to it (a study's run folder).
 
     Raises:
         MissingFile: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
@@ -54,8 +54,8 @@ def judged(folder: Path) -> list[Judged]:
                 found.append(Judged(f"{row['label']} ({column['label']})", verdict, not whole, paid))
     if not found:
         raise MissingFile(
-            f"{folder}: no row has results beside those of {rows[table['baseline']]['label']} yet; "
-            "`python -m src study` goes on where it stopped"
+            f"{folder}: only {rows[table['baseline']]['label']} has results so far; "
+            "run `python -m src study` again to compute the missing ones"
         )
     return found
 

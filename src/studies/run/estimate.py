@@ -1,4 +1,4 @@
-"""How long the rest of a study takes, from what its stages have taken so far."""
+"""Remaining time of a study, estimated from the stages that have finished."""
 
 import time
 from collections import defaultdict
@@ -16,7 +16,7 @@ PROGRESS = dict.fromkeys(("done", "total", "first", "began", "at"), NUMBER)  # o
 
 @dataclass
 class Measured:
-    """What finished cells took, by what they do and by their stage."""
+    """Durations of finished cells, by what they do and by their stage."""
 
     by_kind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds
     by_stage: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -26,7 +26,7 @@ class Measured:
 
     @classmethod
     def of(cls, store: Store, cells: Iterable[Cell]) -> "Measured":
-        """What is known from the finished cells of a study."""
+        """Collect the durations of a study's finished cells."""
         result = cls()
         for cell in cells:
             provenance = store.provenance(cell)
@@ -44,7 +44,7 @@ class Measured:
             self.by_step[cell.stage].append(seconds / steps)
 
     def seconds(self, cell: Cell) -> float | None:
-        """How long a cell will take: as its like, else by the steps of its stage, else as its stage, else not known."""
+        """Estimate a cell's seconds: from similar cells, else by its stage's steps, else by its stage, else None."""
         if times := self.by_kind.get(cell.made):
             return fmean(times)
         steps, paces = planned_steps(cell), self.by_step.get(cell.stage)
@@ -67,7 +67,7 @@ def first_step(folder: Path) -> int | None:
 
 
 def running(folder: Path, started: float, usual: float | None) -> tuple[float | None, float | None]:
-    """How much of a running cell is done, 0 to 1, and its seconds left; None where that is not known yet.
+    """Finished share of a running cell, 0 to 1, and its seconds left; None where that is not known yet.
 
     Args:
         folder: its run folder.

@@ -88,7 +88,7 @@ class Running:
         return cls(cell, folder, process, resumed)
 
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Return whether the process has ended."""
         return self.process.poll() is not None
 
     def conclude(self) -> bool:

@@ -1,4 +1,4 @@
-"""What computes here: hardware, versions and commit, for the record of a cell."""
+"""Hardware, versions and commit, for the record of a cell."""
 
 import os
 import platform
@@ -59,7 +59,7 @@ def accelerators() -> list[str]:
 
 
 def output(*command: str) -> str:
-    """What a command prints; nothing if it fails or is not there."""
+    """Output of a command; empty if it fails or does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True, cwd=HOME, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What a stage leaves when it is done: provenance first, and last the numbers, whose presence says that it is."""
+"""Files of a finished stage: provenance first, and the numbers last, whose presence marks completion."""
 
 import json
 import resource
@@ -22,7 +22,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
     Args:
         folder: with `cell.json`, and what the stage has left.
         seconds: that this process took.
-        resumed: whether it went on from a checkpoint; `seconds` are then those of the last attempt.
+        resumed: whether it continued from a checkpoint; `seconds` are then those of the last attempt.
 
     Raises:
         MissingFile: if the stage left no result.

@@ -1,4 +1,4 @@
-"""How far a stage is, told by its process through a small file in its run folder."""
+"""Progress of a stage, passed on by its process through a small file in its run folder."""
 
 import time
 from pathlib import Path

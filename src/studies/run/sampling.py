@@ -14,7 +14,7 @@ from src.core.archives import write_arrays
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.inference import padded
 
-COUNT = 4  # images of a report [C]
+COUNT = 4  # images of a report (our choice)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a study says while it runs: a line that moves on a terminal, and lines that stay anywhere."""
+"""Progress display of a study: an updating line on a terminal, plain lines elsewhere."""
 
 import shutil
 import sys
@@ -23,7 +23,7 @@ class Ticker:
         print(text if seconds is None else f"{text} ({clock(seconds)})", flush=True)
 
     def show(self, text: str, left: float | None) -> None:
-        """How far the study is; `left` is in seconds, None where nothing is measured yet."""
+        """Show the study's progress; `left` is in seconds, None where nothing is measured yet."""
         gone = clock(time.monotonic() - self._began)
         line = f"{text} · {gone} gone, {'measuring the time left' if left is None else f'about {clock(left)} left'}"
         if self._live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ from src import load_backbone
 from src.__main__ import main
 from src.backbones.adapter_file import read_metadata
 from src.commands.adapt import command as adapt
+from src.commands.adapt import outcome
 from src.commands.adapt.settings import Settings
+from src.config.yaml_reader import read
+from src.evaluation.fair_verdict import FairEvidence, fair_verdict
+from src.evaluation.significance import Interval
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     torch.manual_seed(0)
     torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "test_vit.pth")
-    monkeypatch.setattr(adapt, "choose", lambda *_: Settings(6, 4, 32, 16, 1e-3, "32-true"))
+    monkeypatch.setattr(adapt, "choose", lambda *_: Settings("glare-calibrated", 6, 4, 32, 16, 1e-3, "32-true"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     return tmp_path
 
@@ -55,7 +60,12 @@ def test_it_leaves_an_adapter_a_log_pictures_and_two_lines_that_work(
     assert (metadata["step"], metadata["whose"], metadata["backbone"]) == ("6", "teacher", "test_vit")
 
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    assert len(lines) == 2
+    found = json.loads((out / "verdict.json").read_text())
+    assert found["word"] in ("no sign of harm", "broken") and found["images"] == 6 and not found["rows"]
+    assert found["sentence"] in text and "helped" not in found["sentence"]
+    page = (out / "report.html").read_text()
+    assert "data:image/jpeg" in page and lines[-1].replace('"', "&#34;") in page
+    assert len(lines) == 2 and "frozen  adapted" not in lines[0]
     scope: dict[str, object] = {}
     exec("\n".join(lines), scope)
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
@@ -71,6 +81,81 @@ def test_it_leaves_an_adapter_a_log_pictures_and_two_lines_that_work(
     pixels = np.asarray(Image.open(pictures[0])).astype(int)
     third = pixels.shape[1] // 3
     assert pixels[30:-10, third + 10 : 2 * third - 10].std() > 10  # features, not a blank
+
+
+def painted_masks(folder: Path, names: list[str], into: str) -> None:
+    (folder / into).mkdir()
+    for name in names:
+        image = Image.open(folder / "images" / f"{name}.png")
+        mask = np.zeros((image.height, image.width), np.uint8)
+        mask[:, image.width // 2 :] = 1
+        Image.fromarray(mask).save(folder / into / f"{name}.png")
+
+
+@pytest.mark.parametrize("place", ["marked", "images/masks"])
+def test_with_a_few_masks_it_compares_with_the_frozen_model(
+    folder: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    painted_masks(folder, ["0", "2", "3", "4"], place)
+    assert command(folder, "--masks", str(folder / place), "--max_steps", "2") == 0
+    text, out = capsys.readouterr().out, folder / "out"
+    found = json.loads((out / "verdict.json").read_text())
+    assert found["word"] in ("helped", "harmed", "mixed", "inconclusive") and found["images"] == 4
+    assert set(found["rows"]) == {"frozen", "averaged", "adapted"}
+    assert list(found["strengths"]) == ["0", "0.25", "0.5", "0.75", "1"]
+    assert found["strengths"]["0"] == found["rows"]["frozen"] != found["rows"]["averaged"]
+    assert found["strengths"]["1"] == found["rows"]["adapted"]
+    change = found["changes"]["miou"]
+    assert change["low"] <= change["difference"] <= change["high"]
+    assert change["difference"] == pytest.approx(found["rows"]["adapted"]["miou"] - found["rows"]["frozen"]["miou"])
+    assert "6 images used" in text and "4 labelled images, 4 folds" in text and found["sentence"] in text
+    assert "From frozen (0) to adapted (1)" in (out / "report.html").read_text()
+
+
+def test_an_adapter_that_is_worse_is_written_named_so_and_the_frozen_model_recommended(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted_masks(folder, ["0", "2", "3", "4"], "marked")
+    fell = Interval(-5.0, -6.0, -4.0, 0.0)
+    rose = Interval(5.0, 4.0, 6.0, 1.0)
+    evidence = FairEvidence(linear=fell, average_precision=fell, cross_entropy=rose, neighbours=fell, seeds=1)
+    real = outcome.compare
+    monkeypatch.setattr(outcome, "compare", lambda *rows: (real(*rows)[0], fair_verdict(evidence)))
+    assert command(folder, "--masks", str(folder / "marked"), "--max_steps", "1") == 0
+    text = capsys.readouterr().out
+    assert (folder / "out" / "adapter.safetensors").is_file()
+    found = json.loads((folder / "out" / "verdict.json").read_text())
+    assert (found["word"], found["recommended"]) == ("harmed", "frozen")
+    assert "worse than the frozen model: use the frozen model" in found["sentence"]
+    assert "MB), which is worse than the frozen model" in text
+    assert "It did harm" in (folder / "out" / "report.html").read_text()
+
+
+def test_masks_that_are_missing_or_too_few_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, "--masks", str(folder / "nowhere")) == 1
+    assert "expected a folder of masks" in capsys.readouterr().err
+    painted_masks(folder, ["0", "2"], "marked")
+    assert command(folder, "--masks", str(folder / "marked"), "--max_steps", "1") == 1
+    assert "at least 3 labelled images, found 2" in capsys.readouterr().err
+
+
+def test_without_masks_images_are_held_out_where_there_are_ten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(4):
+        Image.fromarray(np.full((40, 40, 3), 50 * index, np.uint8)).save(folder / "images" / f"more-{index}.png")
+    assert command(folder, "--max_steps", "1") == 0
+    text = capsys.readouterr().out
+    assert "10 images used, 2 of them held out" in text and "over 2 held-out images" in text
+    assert read(folder / "out" / "adapt.yaml")["data"]["init_args"]["max_images"] == 8
+
+
+def test_the_method_is_calibrated_unless_asked_for_pure_glare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, "--max_steps", "1") == 0
+    assert "the calibrated preset, 6 steps" in capsys.readouterr().out
+    assert read_metadata(folder / "out" / "adapter.safetensors")["adapter"].endswith("LoRA")
+    assert command(folder, "--method", "glare", "--max_steps", "1", out="pure") == 0
+    assert read_metadata(folder / "pure" / "adapter.safetensors")["adapter"].endswith("UniAdapter")
 
 
 def test_started_again_it_goes_on_from_its_checkpoint(
@@ -133,6 +218,7 @@ def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[st
     [
         (["--max_steps", "0"], 2, "--max_steps should be at least 1"),
         (["--on_error", "stop"], 2, "invalid choice: 'stop'"),
+        (["--method", "dino"], 2, "invalid choice: 'dino'"),
         (["--steps", "3"], 2, "unrecognized arguments: --steps 3"),
     ],
 )

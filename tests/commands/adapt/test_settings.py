@@ -1,11 +1,11 @@
-"""What `adapt` chooses by itself."""
+"""Settings that `adapt` chooses."""
 
 from __future__ import annotations
 
 import pytest
 
-from src.commands.adapt.command import BASE
-from src.commands.adapt.settings import choose, multiple
+from src.commands.adapt.request import base
+from src.commands.adapt.settings import METHODS, choose, multiple
 from src.config.composition import lookup
 from src.config.yaml_reader import read
 
@@ -13,9 +13,18 @@ VIT = "vit_small_patch14_dinov2"
 
 
 def test_a_cpu_gets_the_small_run_preset() -> None:
-    found = choose(400, gpu=False, backbone=VIT)
+    found = choose(400, gpu=False, backbone=VIT, method="glare")
     assert (found.steps, found.batch, found.side, found.prototypes, found.lr) == (440, 8, 168, 1024, 1e-3)
-    assert choose(30_000, gpu=False, backbone=VIT) == found
+    assert choose(30_000, gpu=False, backbone=VIT, method="glare") == found
+
+
+@pytest.mark.parametrize(("images", "steps"), [(1, 150), (60, 150), (150, 225), (240, 300), (30_000, 300)], ids=str)
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_calibrated_preset_is_the_default_and_its_length_goes_by_images(images: int, steps: int, gpu: bool) -> None:
+    found = choose(images, gpu, VIT)
+    assert (found.method, found.steps, found.lr) == ("glare-calibrated", steps, 1e-3)
+    assert (found.side, found.batch) == ((224, min(16, images)) if gpu else (168, min(8, images)))
+    assert found.prototypes == min(256, 64 * images)
 
 
 def test_a_processor_with_bfloat16_uses_it() -> None:
@@ -25,18 +34,20 @@ def test_a_processor_with_bfloat16_uses_it() -> None:
 
 
 def test_a_few_images_are_not_shown_too_often() -> None:
-    few = choose(30, gpu=False, backbone=VIT)
+    few = choose(30, gpu=False, backbone=VIT, method="glare")
     assert few.steps == 150
-    assert choose(5, gpu=False, backbone=VIT).batch == 5
+    assert choose(5, gpu=False, backbone=VIT, method="glare").batch == 5
 
 
 def test_a_gpu_sees_every_image_about_a_hundred_times_within_bounds() -> None:
-    assert choose(30, gpu=True, backbone=VIT).steps == 400
-    middle = choose(3_000, gpu=True, backbone=VIT)
+    assert choose(30, gpu=True, backbone=VIT, method="glare").steps == 400
+    middle = choose(3_000, gpu=True, backbone=VIT, method="glare")
     assert middle.steps * middle.batch / 3_000 == pytest.approx(100, rel=0.02)
-    large = choose(30_000, gpu=True, backbone=VIT)
+    large = choose(30_000, gpu=True, backbone=VIT, method="glare")
     assert (large.steps, large.prototypes, large.precision) == (20_000, 8192, "bf16-mixed")
-    steps = [choose(count, gpu=True, backbone=VIT).steps for count in (1, 10, 100, 1_000, 10_000, 100_000)]
+    steps = [
+        choose(count, gpu=True, backbone=VIT, method="glare").steps for count in (1, 10, 100, 1_000, 10_000, 100_000)
+    ]
     assert steps == sorted(steps)
 
 
@@ -48,14 +59,16 @@ def test_views_are_whole_patches(side: int, patch: int, expected: int) -> None:
 
 
 def test_every_key_that_is_set_exists_in_the_yaml_or_has_a_meaning() -> None:
-    base = read(BASE)
-    for key in choose(100, gpu=False, backbone=VIT).changes():
-        assert lookup(base, key.rpartition(".")[0]) is not None, key
+    for method in METHODS:
+        config = read(base(method))
+        for key in choose(100, gpu=False, backbone=VIT, method=method).changes():
+            assert lookup(config, key.rpartition(".")[0]) is not None, key
 
 
 def test_the_sentence_says_it_all() -> None:
-    text = choose(100, gpu=False, backbone=VIT).sentence(100, "the CPU")
+    text = choose(100, gpu=False, backbone=VIT, method="glare").sentence(100, "the CPU")
     assert text == (
-        "chosen for 100 images on the CPU: 250 steps of 8 images (20.0 epochs), views of 168 px, 1024 prototypes, "
-        "learning rate 0.001, 32-true"
+        "chosen for 100 images on the CPU: pure GLARE, 250 steps of 8 images (20.0 epochs), views of 168 px, "
+        "1024 prototypes, learning rate 0.001, 32-true"
     )
+    assert "the CPU: the calibrated preset, 183 steps" in choose(100, gpu=False, backbone=VIT).sentence(100, "the CPU")

@@ -1,4 +1,4 @@
-"""What `adapt` says at its end of the monitor and the guards."""
+"""Closing summary of `adapt`, from the monitor and the guards."""
 
 from src.commands.adapt.verdict import verdict
 from src.monitoring.feature_metrics import MetricPair
@@ -30,4 +30,4 @@ def test_a_guard_that_fired_is_told_first() -> None:
     assert line == "a guard warned 1 times, the last time at step 30 of 440, spike: the loss is 31"
     guard.stopped, guard.good = "stopped at step 40 of 440, collapse: rank/cls is 1.0", Kept(20, 0.3)
     (line,) = verdict([guard])
-    assert line.startswith("stopped at step 40 of 440, collapse") and "that of step 20, the last good one" in line
+    assert line.startswith("stopped at step 40 of 440, collapse") and "Saved adapter: step 20 (last good check)" in line

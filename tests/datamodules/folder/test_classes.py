@@ -1,4 +1,4 @@
-"""What `classes.yaml` may say, and what is said of one that is wrong."""
+"""Valid contents of `classes.yaml`, and the errors for invalid ones."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_train_alone_is_evaluated_on_a_fifth_of_it_and_predicted(tmp_path: Path,
     missing = r"val\.txt: expected a list" if lists else "images/val: expected a folder"
     data = FolderDataModule(root, task="segment", size=8)
     data.trainer = trainer(tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match=f"{missing} of images beside .* found nothing; .*evaluate_on: holdout"):
+    with pytest.raises(FileNotFoundError, match=f"{missing} of images next to .* found nothing; .*: holdout"):
         data.setup("fit")
     data = FolderDataModule(root, task="segment", size=8, evaluate_on="holdout")
     data.trainer = trainer(tmp_path / "run")
@@ -142,7 +142,7 @@ def test_a_line_that_names_no_image_or_several_is_quoted(tmp_path: Path) -> None
     (root / "train.txt").write_text(" \n")
     with pytest.raises(ImageError, match="the name of an image on each line, found none"):
         FolderDataModule(root).source("train")
-    with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images beside train\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: expected a list of images next to train\.txt"):
         FolderDataModule(root, task="segment").source("val")
 
 

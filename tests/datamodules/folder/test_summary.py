@@ -1,4 +1,4 @@
-"""What is told of a folder before the first fit."""
+"""Summary of a folder before the first fit."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class LocalServer:
-    """What is served and what was asked for.
+    """Files served and requests received.
 
     Attributes:
         files: Path → content.

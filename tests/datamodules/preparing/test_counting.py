@@ -1,4 +1,4 @@
-"""What is missing, and nothing else, is fetched; what is too much is said."""
+"""Only missing files are fetched; surplus ones are reported."""
 
 from __future__ import annotations
 

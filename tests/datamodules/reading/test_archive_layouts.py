@@ -1,4 +1,4 @@
-"""Where a copy lies: the place that holds most of it."""
+"""Location of a copy: the folder that holds most of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes out of image and mask files of every kind, and what is said of files that are broken."""
+"""Decoding of image and mask files of every kind, and the errors for broken ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept in memory, and how large."""
+"""Memory kept by the sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides a cell's hash, and what does not."""
+"""Inputs that decide a cell's hash, and those that do not."""
 
 from __future__ import annotations
 

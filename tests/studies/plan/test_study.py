@@ -1,4 +1,4 @@
-"""What a study file means."""
+"""Meaning of a study file."""
 
 from __future__ import annotations
 

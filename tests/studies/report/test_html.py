@@ -160,7 +160,7 @@ def test_failures_are_shown_as_text(results: Results) -> None:
     assert "<script" not in text
 
 
-@pytest.mark.parametrize(("gain", "word"), [(-8, "It did harm."), (0, "No evidence that it changed anything.")])
+@pytest.mark.parametrize(("gain", "word"), [(-8, "It did harm."), (0, "Inconclusive.")])
 def test_the_page_says_what_the_verdict_says(tmp_path: Path, gain: int, word: str) -> None:
     study, store = Study.read(study_file(tmp_path)), Store(tmp_path / "cells")
     fill(study, store, gain=gain)

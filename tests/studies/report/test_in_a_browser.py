@@ -64,7 +64,7 @@ def browser() -> str:
 
 
 def opened(browser: str, folder: Path, width: int, scheme: str) -> tuple[dict[str, Any], str]:
-    """What the probe finds in `report.html`, and what the console says."""
+    """Findings of the probe in `report.html`, and the console's messages."""
     probe = (
         f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
         f"<script>onload = () => {{{PROBE}}}</script>"

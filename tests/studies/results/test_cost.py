@@ -1,4 +1,4 @@
-"""What a row costs is what its cells say."""
+"""A row's cost is read from its cells."""
 
 from __future__ import annotations
 

@@ -62,5 +62,5 @@ def test_a_folder_without_a_table_says_what_is_expected(tmp_path: Path) -> None:
 def test_a_study_that_has_not_run_has_no_verdict(tmp_path: Path) -> None:
     study = Study.read(study_file(tmp_path))
     write_json(tmp_path / "table.json", as_json(Results(study, Store(tmp_path / "cells"))))
-    with pytest.raises(FileNotFoundError, match="no row has results beside those of Frozen"):
+    with pytest.raises(FileNotFoundError, match="only Frozen has results so far"):
         judged(tmp_path)

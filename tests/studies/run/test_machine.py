@@ -1,4 +1,4 @@
-"""What a cell's record says of the code that computed it."""
+"""A cell's record of the code that computed it."""
 
 from __future__ import annotations
 

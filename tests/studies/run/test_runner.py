@@ -59,7 +59,7 @@ def metrics(study: Study, store: Store) -> dict[str, bytes]:
 
 
 def completions(study: Study, store: Store) -> list[int]:
-    """How often each cell ran to its end."""
+    """Count how often each cell ran to its end."""
     files = [store.folder(cell) / "completions" for cell in study.cells.values()]
     return [len(file.read_text().split()) if file.is_file() else 0 for file in files]
 

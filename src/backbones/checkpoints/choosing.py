@@ -1,0 +1,107 @@
+"""The ViT to take out of a file that may hold several: teacher, student, or the one under a stated prefix."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from src.backbones.checkpoints.foreign import foreign_names
+from src.backbones.checkpoints.layouts import Place, find_places
+from src.backbones.checkpoints.reading import Source
+from src.core.checkpoint_files import HASH
+from src.core.errors import UserError
+
+Network = Literal["teacher", "student"]
+
+# As words within a part of a name: `teacher_backbone`, `momentum_encoder`, `ema_model`, `state_dict_ema`, …
+_LABELS: tuple[tuple[Network, re.Pattern[str]], ...] = (
+    ("teacher", re.compile(r"(?:^|_)(?:teacher|momentum|ema|target)(?:_|$)|(?:^|_)encoder_k$")),
+    ("student", re.compile(r"(?:^|_)(?:student|online)(?:_|$)|(?:^|_)encoder_q$")),
+)
+_OWN = re.compile(r"(?:^|\.)state_dict\.(?:(?:student|teacher\.network)\.)?backbone\.trunk\.")
+
+
+def choose_place(source: Source, network: Network, prefix: str | None = None) -> Place:
+    """Find the one ViT that was asked for.
+
+    Args:
+        source: The file.
+        network: Which of a self-distillation pair.
+        prefix: Part of the names in front of the ViT's own, such as `model.backbone`; an empty one is the top level.
+
+    Raises:
+        UserError: None there, or several that nothing tells apart, or not the network asked for.
+    """
+    places = find_places(source.tensors)
+    if not places:
+        raise UserError(_no_vit(source))
+    if prefix is not None:
+        places = _under(source, places, prefix)
+    place = places[0] if prefix is not None and len(places) == 1 else _choose(source, places, network)
+    foreign = foreign_names(str(source.path), [name for name in source.tensors if name.startswith(place.prefix)])
+    if foreign:
+        raise UserError(foreign)
+    return place
+
+
+def label(name: str) -> Network | None:
+    """Return which of a pair a name belongs to, by the first of its parts that says so."""
+    for part in name.split("."):
+        for network, words in _LABELS:
+            if words.search(part):
+                return network
+    return None
+
+
+def _choose(source: Source, places: list[Place], network: Network) -> Place:
+    momentum = [place for place in places if "base_encoder." in place.prefix]
+    if momentum:  # MoCo v3's authors evaluate the base encoder, not its momentum copy
+        return momentum[0]
+    labels = {place: label(place.prefix) for place in places}
+    chosen = [place for place in places if labels[place] == network]
+    if not chosen and len(places) == 1 and labels[places[0]] is not None:
+        other = labels[places[0]]
+        raise UserError(f"{source.path} holds no {network}, only a {other} (network: {other})")
+    chosen = chosen or [place for place in places if labels[place] is None]
+    if len(chosen) != 1:
+        prefixes = ", ".join(place.prefix or "(top level)" for place in chosen or places)
+        raise UserError(
+            f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}; name one as prefix: "
+            f"{(chosen or places)[-1].prefix.rstrip('.') or '...'} (doctor: --prefix)"
+        )
+    return chosen[0]
+
+
+def _under(source: Source, places: list[Place], prefix: str) -> list[Place]:
+    """The ViTs whose prefix begins with the stated one, or else holds it, at dots."""
+    wanted = f"{prefix.strip('.')}."
+    if wanted == ".":
+        found = [place for place in places if not place.prefix]
+    else:
+        found = [place for place in places if place.prefix == wanted]
+        found = found or [place for place in places if place.prefix.startswith(wanted)]
+        found = found or [place for place in places if f".{wanted}" in f".{place.prefix}"]
+    if not found:
+        prefixes = ", ".join(place.prefix or "(top level)" for place in places)
+        raise UserError(f"{source.path} holds no ViT under prefix {prefix!r}; those of its ViTs are: {prefixes}")
+    return found
+
+
+def _no_vit(source: Source) -> str:
+    if {"weight_hash", "adapter"} <= source.metadata.keys():
+        return (
+            f"{source.path} is an adapter file of this project (a {source.metadata['adapter'].rpartition('.')[2]} for "
+            f"{source.metadata.get('backbone')}): give it as adapter:, and its backbone's weights as weights:"
+        )
+    if HASH in source.metadata or any(map(_OWN.search, source.tensors)):
+        return (
+            f"{source.path} is a resume checkpoint of this project, which leaves the frozen weights out on purpose: go "
+            "on from it with --ckpt_path; a pre-training run keeps its adapter in adapter.safetensors, given as "
+            "adapter:"
+        )
+    foreign = foreign_names(str(source.path), list(source.tensors))
+    some = ", ".join(sorted(source.tensors)[:4])
+    return foreign or (
+        f"{source.path} holds no vision transformer: no tensor is named …patch_embed.proj.weight or "
+        f"…embeddings.patch_embeddings…; it holds {len(source.tensors)} tensors ({some}, …)"
+    )

@@ -1,0 +1,127 @@
+"""The images of `adapt`, as its configuration's data module reads them: all, held-out and labelled ones.
+
+Shapes: H×W network input · h×w native size.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from src.commands.adapt.request import base
+from src.commands.adapt.settings import multiple
+from src.config.yaml_reader import read
+from src.core.errors import MissingFile
+from src.probes.fair_comparison import LabelledImage
+
+HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder (our choice)
+LEAST = 10  # images from which any are held out (our choice)
+COMPARED = 100  # labelled images that a comparison takes at most: on 2 cores a few minutes (our choice)
+SIDE = 252  # of a labelled image as the probes see it, pixels, about
+
+
+class Labelled(NamedTuple):
+    """Labelled images and their classes."""
+
+    images: list[LabelledImage]
+    class_names: list[str]
+    ignore_index: int
+
+
+class MaskLocation(NamedTuple):
+    """The `root` and `masks` of a folder data module whose labelled images are those with a mask."""
+
+    root: Path
+    masks: Path | None
+
+    def beside(self, images: Path) -> Path | None:
+        """The folder of masks, if they are masks of these images."""
+        return self.masks if self.root == images.resolve() else None
+
+
+def locate_masks(images: Path, masks: Path | None) -> MaskLocation | None:
+    """Find the masks of a folder of images.
+
+    Args:
+        images: The folder.
+        masks: A folder of mask files named as the images; or a labelled data set of its own, which has a folder
+            `masks`, or `train/masks`; None looks for these in `images`.
+
+    Returns:
+        None if no masks are named and the folder has none.
+
+    Raises:
+        MissingFile: If the named folder is not there.
+    """
+    if masks is not None and not masks.is_dir():
+        raise MissingFile(f"--masks {masks}: expected a folder of masks named as the images, found nothing there")
+    root = images if masks is None else masks
+    if (root / "masks").is_dir():
+        return MaskLocation(root.resolve(), (root / "masks").resolve())
+    if (root / "train" / "masks").is_dir():
+        return MaskLocation(root.resolve(), None)
+    return None if masks is None else MaskLocation(images.resolve(), masks.resolve())
+
+
+def data_module(**arguments: Any) -> Any:
+    """The folder data module of the configurations."""
+    module, _, name = read(base("glare"))["data"]["class_path"].rpartition(".")
+    return getattr(import_module(module), name)(cache=False, **arguments)
+
+
+def checked_source(folder: Path, on_error: str, masks: Path | None = None) -> Any:
+    """The images of a folder, every one of which has been decoded once.
+
+    Raises:
+        MissingFile, UserError: Naming the folder, or the first file that cannot be used.
+    """
+    source = data_module(root=folder, on_error=on_error, masks=masks).source("train")  # usable ones, if others skip
+    if on_error == "raise":
+        with ThreadPoolExecutor(4) as threads:  # decoders release the interpreter lock; each holds a whole image
+            decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))
+            for _ in tqdm(decoded, "checking", len(source), unit="image", delay=5, leave=False):
+                pass
+    return source
+
+
+def seen_in_training(images: int) -> int | None:
+    """The images to train on, so that the rest can show what became of the features; None for all of a few."""
+    return None if images < LEAST else images - min(HELD_OUT, images // 5)
+
+
+def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labelled:
+    """Labelled images as probes take them: squares of about `SIDE` px, masks at their native sizes.
+
+    Raises:
+        MissingFile, UserError: Naming the folder, image or mask that cannot be used.
+    """
+    data = data_module(
+        root=location.root, masks=location.masks, on_error=on_error, task="segment", size=multiple(SIDE, patch),
+        batch_size=1, num_workers=0,
+    )  # fmt: skip
+    pairs = data.labelled_dataloader().dataset
+    places = np.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().astype(int).tolist()
+    samples = [pairs[place] for place in places]
+    images = [LabelledImage(one.sample, one.name, one.image, one.mask) for one in samples]
+    return Labelled(images, data.class_names, data.ignore_index)
+
+
+def spread_images(source: Any, count: int) -> list[NDArray[np.uint8]]:
+    """`count` images `[h, w, 3]` of a source at equal distances, or all."""
+    places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int).tolist()
+    return [source.image(place) for place in places]
+
+
+def squares(images: list[NDArray[np.uint8]], side: int) -> Tensor:
+    """Images of any sizes as one batch `[N, 3, side, side]`, uint8."""
+    resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

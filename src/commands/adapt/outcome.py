@@ -1,0 +1,169 @@
+"""What `adapt` found: did it help, by labelled images; or without them, is anything broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from src.backbones.backbone import Backbone
+from src.commands.adapt.images import Labelled
+from src.core.atomic_files import write_text
+from src.core.errors import MissingFile, UserError
+from src.evaluation.dense_structure import dense_structure
+from src.evaluation.fair_verdict import FairVerdict
+from src.evaluation.paired_interval import paired_interval
+from src.evaluation.significance import Interval, signed
+from src.evaluation.test_time_averaging import TestTimeAveraging
+from src.monitoring.health_checks import STRUCTURE_MARGIN
+from src.probes.cross_validation import CrossValidatedProbes
+from src.probes.fair_comparison import compare
+
+Say = Callable[[str], None]
+STRENGTHS = (0.25, 0.5, 0.75)  # between frozen and adapted
+ROWS = {"frozen": "Frozen", "averaged": "Frozen, six views averaged", "adapted": "Adapted"}
+SCORES = {
+    "miou": "Linear mIoU", "whitened_knn": "Whitened 30-NN", "knn": "30-NN", "average_precision": "Average precision",
+    "cross_entropy": "Cross-entropy", "matched_miou": "mIoU at matched frequencies",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on an adapter.
+
+    Attributes:
+        word: `helped`, `harmed`, `mixed` or `inconclusive`, by masks; else `broken` or `no sign of harm`.
+        sentence: The verdict in words.
+        recommended: The model to use.
+        images: How many it rests on.
+        changes: Adapted against frozen, by score.
+        rows: Scores by row, see `ROWS`; of labelled images only.
+        strengths: Scores by strength of the adapter, 0 (frozen) to 1; the same.
+        averaging: As `FairVerdict.averaging`.
+    """
+
+    word: str
+    sentence: str
+    recommended: Literal["adapted", "frozen"]
+    images: int
+    changes: dict[str, Interval]
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    strengths: dict[float, dict[str, float]] = field(default_factory=dict)
+    averaging: str = "no"
+
+    def save(self, path: Path) -> None:
+        """Write JSON, whole or not at all."""
+        content = {**asdict(self), "strengths": {f"{scale:g}": values for scale, values in self.strengths.items()}}
+        write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFile: If there is no such file.
+            UserError: If it is something else.
+        """
+        if not path.is_file():
+            raise MissingFile(f"{path}: no such file; `adapt` writes it at its end")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["changes"] = {name: Interval(**change) for name, change in content["changes"].items()}
+            content["strengths"] = {float(scale): values for scale, values in content["strengths"].items()}
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: expected the verdict of `adapt`, found {error}; delete it to have it again"
+            ) from error
+
+
+def by_masks(backbone: Backbone, adapter: Path, labelled: Labelled, seed: int, say: Say) -> Outcome:
+    """Compare adapted with frozen features under the fair probes of docs/method.md, section 11, cross-validated.
+
+    Args:
+        backbone: With the adapter of the file in it; afterwards again.
+        adapter: The file.
+        labelled: Images to learn probes from and to score them on.
+        seed: Random seed of folds and probes.
+        say: Reports progress.
+
+    Raises:
+        UserError: If there are too few labelled images, or nothing in them is labelled.
+    """
+    probes = CrossValidatedProbes(labelled.images, len(labelled.class_names), labelled.ignore_index, seed)
+    device = backbone.mean.device
+    maps = partial(_maps, backbone)
+    say(f"comparing with the frozen model on {len(labelled.images)} labelled images, {len(probes.folds)} folds")
+    with backbone.adapters_off():
+        frozen = probes.measure(maps, device)
+        averaged = probes.measure(TestTimeAveraging(maps, backbone.patch_size), device)
+    adapted = probes.measure(maps, device)
+    changes, verdict = compare(frozen, [adapted], averaged)
+    strengths = {0.0: frozen.values()}
+    for scale in STRENGTHS:
+        backbone.load_adapter(adapter, scale)
+        strengths[scale] = probes.measure(maps, device).values()
+    backbone.load_adapter(adapter)
+    rows = {"frozen": frozen.values(), "averaged": averaged.values(), "adapted": adapted.values()}
+    return Outcome(
+        verdict.word,
+        verdict_sentence(verdict),
+        "adapted" if verdict.word == "helped" else "frozen",
+        len(labelled.images),
+        changes,
+        rows,
+        {**strengths, 1.0: adapted.values()},
+        verdict.averaging,
+    )
+
+
+def verdict_sentence(verdict: FairVerdict) -> str:
+    """The verdict, and the model to use."""
+    text = verdict.sentence()
+    if verdict.word == "harmed":
+        return f"{text} The adapter is worse than the frozen model: use the frozen model."
+    return text if verdict.word == "helped" else f"{text} Use the frozen model until more labelled images say more."
+
+
+@torch.no_grad()
+def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
+    """Compare the dense structure of adapted and frozen features, which shows harm at most.
+
+    Args:
+        backbone: With the adapter in it.
+        images: uint8 `[N, 3, H, W]`, sides multiples of the patch size.
+        held_out: The adapter never saw them.
+    """
+    with backbone.adapters_off():
+        frozen = dense_structure(patches(backbone, images))
+    adapted = dense_structure(patches(backbone, images))
+    change = paired_interval([frozen.statistic()], [adapted.statistic()])
+    word = "broken" if change.high < -STRUCTURE_MARGIN else "no sign of harm"
+    of = f"{len(images)} {'held-out images' if held_out else 'images, all seen in training'}"
+    numbers = f"dense structure {frozen.value:.2f} → {adapted.value:.2f}, {signed(change.difference, 2)}"
+    interval = f"95 % interval {signed(change.low, 2)} to {signed(change.high, 2)} over {of}"
+    meaning = (
+        "Use the frozen model."
+        if word == "broken"
+        else "Without masks nothing more can be known: label ten images or more and give --masks."
+    )
+    sentence = f"{word[:1].upper()}{word[1:]}: {numbers} ({interval}). {meaning}"
+    recommended: Literal["adapted", "frozen"] = "frozen" if word == "broken" else "adapted"
+    return Outcome(word, sentence, recommended, len(images), {"structure": change})
+
+
+def patches(backbone: Backbone, images: Tensor) -> Tensor:
+    """Patch features `[N, P, D]`, a few images at a time, float32 on the CPU."""
+    device = backbone.mean.device
+    return torch.cat([backbone(part.to(device)).patches.float().cpu() for part in images.split(8)])
+
+
+def _maps(backbone: Backbone, images: Tensor) -> Tensor:
+    return backbone.feature_maps(images)[-1]

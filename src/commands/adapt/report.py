@@ -1,0 +1,115 @@
+"""`report.html` of an adaptation: one page without network, the verdict first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from src.commands.adapt.advice import advice
+from src.commands.adapt.outcome import ROWS, SCORES, Outcome
+from src.core.atomic_files import write_text
+from src.studies.report.charts import Bar, Levels, axis_chart, figure, interval_chart, keys
+from src.studies.report.pictures import file_uri
+
+TONES = {"helped": "up", "harmed": "down", "broken": "down"}
+WORDS = {
+    "helped": "It helped.",
+    "harmed": "It did harm: use the frozen model.",
+    "mixed": "Mixed: better by one measure, worse by another.",
+    "inconclusive": "Inconclusive.",
+    "broken": "Broken: use the frozen model.",
+    "no sign of harm": "No sign of harm.",
+}
+POINTS = ("miou", "matched_miou", "average_precision", "knn", "whitened_knn")  # scores in points
+
+
+class Page(NamedTuple):
+    """Content of a report.
+
+    Attributes:
+        images: The folder.
+        count: Images used.
+        name: timm name of the backbone.
+        weights: As in `load_backbone`.
+        adapter: The file.
+        outcome: The verdict.
+        monitor: Lines of the monitor and the guards.
+        pictures: Features before and after.
+        kinds: The sentence of `two_kinds`, if there is one.
+        masks: Predicted masks over their images, if there are any.
+    """
+
+    images: Path
+    count: int
+    name: str
+    weights: str
+    adapter: Path
+    outcome: Outcome
+    monitor: Sequence[str]
+    pictures: Sequence[Path]
+    kinds: str | None = None
+    masks: Sequence[Path] = ()
+
+    @property
+    def code(self) -> str:
+        """Lines of Python that load the recommended model's backbone with the adapter."""
+        return (
+            "from src import load_backbone\n"
+            f'backbone = load_backbone("{self.name}", weights="{self.weights}", adapter="{self.adapter}")'
+        )
+
+
+def write_report(folder: Path, page: Page) -> Path:
+    """Write `report.html`, whole or not at all."""
+    path = folder / "report.html"
+    write_text(path, html(page))
+    return path
+
+
+def html(page: Page) -> str:
+    """The page."""
+    template_file = Path(__file__).with_name("report.html.j2")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(template_file.read_text(encoding="utf-8"))
+    style = files("src.studies.report").joinpath("report.css").read_text(encoding="utf-8")
+    outcome = page.outcome
+    return template.render(
+        page=page,
+        word=WORDS[outcome.word],
+        tone=TONES.get(outcome.word, "flat"),
+        advice=advice(outcome, page.kinds),
+        style=Markup(style),
+        pictures=[file_uri(path) for path in page.pictures],
+        masks=[file_uri(path) for path in page.masks],
+        charts=Markup("".join(charts(outcome))),
+        scores={name: label for name, label in SCORES.items() if outcome.rows},
+        rows={label: outcome.rows[name] for name, label in ROWS.items() if name in outcome.rows},
+    )
+
+
+def charts(outcome: Outcome) -> list[str]:
+    """Changes with their intervals, and scores over the adapter's strength, where there are masks."""
+    bars = [
+        Bar(SCORES[name], outcome.changes[name], outcome.changes[name].certain)
+        for name in POINTS
+        if name in outcome.changes
+    ]
+    found = []
+    if bars:
+        title = "Adapted against frozen, points, 95 % intervals over images"
+        found.append(figure(title, interval_chart(title, bars)))
+    if outcome.strengths:
+        names = ("miou", "whitened_knn")
+        series = [
+            Levels(SCORES[name], number, {scale: (values[name], 0.0) for scale, values in outcome.strengths.items()})
+            for number, name in enumerate(names)
+        ]
+        axis = "strength of the adapter (adapter_scale)"
+        chart = axis_chart("mIoU", axis, sorted(outcome.strengths), series)
+        found.append(keys([item.label for item in series]) + figure("From frozen (0) to adapted (1)", chart))
+    return found

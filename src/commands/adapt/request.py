@@ -1,0 +1,100 @@
+"""The run that `adapt` asks the command line for: its configuration, written once, and what it resumes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.commands.adapt.settings import Method
+from src.config.composition import Config
+from src.config.yaml_reader import read, write
+from src.core.atomic_files import make_folder
+from src.core.checkpoint_paths import checkpoint_exists
+from src.core.errors import UserError
+from src.core.import_path import HOME
+
+
+@dataclass(frozen=True)
+class Request:
+    """One adaptation, as its user asks for it; fields as the options of the command."""
+
+    images: Path
+    out: Path
+    max_steps: int | None
+    seed: int
+    backbone: str
+    weights: str
+    on_error: str
+    method: Method = "glare-calibrated"
+    masks: Path | None = None
+
+
+def base(method: Method) -> Path:
+    """The configuration that a method starts from."""
+    return HOME / "experiments" / "pretrain" / "folder" / f"{method}.yaml"
+
+
+def chosen_by_user(options: Request, training: int | None, masks: Path | None) -> Config:
+    """The options as dotted keys.
+
+    Args:
+        options: Of the command line.
+        training: Images to train on; None for all.
+        masks: A folder of masks of some of the images, which must not be taken for images. They judge the result alone:
+            a few would be too noisy to stop a run by.
+    """
+    changes: Config = {
+        "seed_everything": options.seed,
+        "trainer.default_root_dir": str(options.out),
+        "model.init_args.seed": options.seed,
+        "model.init_args.backbone.init_args.name": options.backbone,
+        "model.init_args.backbone.init_args.weights": options.weights,
+        "data.init_args.root": str(options.images.resolve()),
+        "data.init_args.on_error": options.on_error,
+        "data.init_args.seed": options.seed,
+    }
+    if options.max_steps is not None:
+        changes["trainer.max_steps"] = options.max_steps
+    if training is not None:
+        changes["data.init_args.max_images"] = training
+    if masks is not None:
+        changes |= {"data.init_args.masks": str(masks), "monitor.labelled": 0}
+    return changes
+
+
+def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
+    """Write the configuration of the run, or find the same one there.
+
+    Args:
+        folder: Of the run; made if need be.
+        config: Plain values.
+        name: Of the file in it.
+
+    Raises:
+        UserError: If the folder holds a run with other settings.
+    """
+    path = folder / name
+    if path.is_file():
+        before = read(path)
+        if before != config:
+            differing = ", ".join(differences(before, config))
+            raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
+    make_folder(folder)
+    write(path, config)
+    return path
+
+
+def differences(before: Any, after: Any, key: str = "") -> list[str]:
+    """Differences between two configurations, as `key: old → new`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(name for name in after if name not in before)]
+        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
+        return [text for texts in found for text in texts]
+    return [] if before == after else [f"{key}: {before} → {after}"]
+
+
+def resumption(folder: Path) -> list[str]:
+    """The option that resumes a run, if there is something to resume from."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

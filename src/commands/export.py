@@ -1,0 +1,88 @@
+"""``python -m src export RUN --to KIND --out DIR``: an adapted backbone for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.backbones.adapted import adapted_backbone
+from src.backbones.backbone import Backbone
+from src.backbones.export import to_hugging_face, to_onnx, to_timm, to_torch_export
+from src.backbones.export.timm_folder import creation
+from src.commands.options import OptionParser
+from src.core.errors import CommandLineError
+
+KINDS = ("onnx", "timm", "hf", "torch-export")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    result = OptionParser(
+        prog="python -m src export",
+        description="Writes an adapted backbone for other programs, and checks that its features are the same.",
+        allow_abbrev=False,
+    )
+    result.add_argument("run", metavar="RUN", help="a run folder, an adapter.safetensors, or hf://org/name")
+    result.add_argument("--to", required=True, choices=KINDS, help="onnx and torch-export take every adapter")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
+    sizes = result.add_mutually_exclusive_group()
+    sizes.add_argument("--size", type=int, metavar="PIXELS", help="for square images of this side alone")
+    sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
+    result.add_argument("--weights", help="weights that the adapter was made on (the run's config.yaml says)")
+    result.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="with its adapter kind")
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Export an adapted backbone.
+
+    Raises:
+        CommandLineError: If an option is wrong.
+        UserError: If there is no adapter, it does not fit the target, or the exported features differ.
+    """
+    options = parser().parse_args(list(arguments))
+    if options.dynamic and options.to in ("timm", "hf"):
+        raise CommandLineError(f"--dynamic: expected --to onnx or torch-export; {options.to} takes any size anyway")
+    backbone = adapted_backbone(options.run, options.weights, options.trust)
+    print(EXPORTS[options.to](backbone, options.out, options.size))
+
+
+def onnx(backbone: Backbone, folder: Path, size: int | None) -> str:
+    """Write ONNX; returns how to use it."""
+    path = to_onnx(backbone, folder, size)
+    return (
+        f"{path} ({path.stat().st_size / 1e6:.1f} MB), compared in onnxruntime. To use it:\n\n"
+        "    import onnxruntime\n"
+        f"    session = onnxruntime.InferenceSession({str(path)!r})\n"
+        '    cls, patches = session.run(["cls", "patches"], {"images": images})  # [B, 3, H, W], RGB in [0, 1]'
+    )
+
+
+def torch_export(backbone: Backbone, folder: Path, size: int | None) -> str:
+    """Write a torch.export program; returns how to use it."""
+    path = to_torch_export(backbone, folder, size)
+    return (
+        f"{path} ({path.stat().st_size / 1e6:.1f} MB), compared. To use it, with torch alone:\n\n"
+        "    import torch\n"
+        f"    backbone = torch.export.load({str(path)!r}).module()\n"
+        "    cls, patches = backbone(images)  # [B, 3, H, W], RGB in [0, 1]"
+    )
+
+
+def timm(backbone: Backbone, folder: Path, size: int | None) -> str:
+    """Write a timm folder; returns how to use it."""
+    path = to_timm(backbone, folder, size)
+    return f"{path}, compared. To use it:\n\n    import timm\n    model = {creation(backbone, path, size)}"
+
+
+def hugging_face(backbone: Backbone, folder: Path, size: int | None) -> str:
+    """Write a Hugging Face folder; returns how to use it."""
+    path = to_hugging_face(backbone, folder, size)
+    return (
+        f"{path}. To use it:\n\n    from transformers import AutoModel\n"
+        f"    model = AutoModel.from_pretrained({str(path)!r})"
+    )
+
+
+EXPORTS = {"onnx": onnx, "timm": timm, "hf": hugging_face, "torch-export": torch_export}

@@ -1,0 +1,94 @@
+"""Flags of a LightningCLI command line, as words: `--key value`, `--key=value`, in any order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from src.core.errors import CommandLineError
+
+CONFIG = ("--config", "-c")
+_FLAG = re.compile(r"^--([^\W\d][\w.-]*\+?)(?==|$)")
+
+
+def flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the name of each flag, without dashes, and the value that is given for it or the word after it."""
+    for word, after in zip(arguments, [*arguments[1:], None], strict=False):
+        if re.match(r"--?[A-Za-z_]", word):
+            flag, equals, value = word.lstrip("-").partition("=")
+            yield flag, value if equals else after
+
+
+def config_files(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the configuration files that a command line names."""
+    for flag, value in flags(arguments):
+        if flag in ("config", "c") and value is not None:
+            yield value
+
+
+def config_first(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with its configuration files in front, so that flags win wherever they stand.
+
+    jsonargparse applies files and flags in their order: a file would silently undo the flags before it.
+
+    Args:
+        arguments: The command's name and its options.
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments[1:])
+    for word in words:
+        if word in CONFIG:
+            first += [word, *([value] if (value := next(words, None)) is not None else [])]
+        else:
+            (first if word.partition("=")[0] in CONFIG else rest).append(word)
+    return [*arguments[:1], *first, *rest]
+
+
+def check_config_given(arguments: Sequence[str]) -> None:
+    """Refuse a command without a configuration.
+
+    Args:
+        arguments: The command's name and its options.
+
+    Raises:
+        CommandLineError: Saying where configurations are; for a resumed run, which one it has.
+    """
+    command, given = arguments[0], dict(flags(arguments[1:]))
+    if given.keys() & {"config", "c", "model", "h", "help"} or any(name.endswith(".help") for name in given):
+        return
+    checkpoint = given.get("ckpt_path")
+    if checkpoint in (None, "last", "best"):
+        raise CommandLineError(
+            f"{command}: expected --config FILE.yaml, found no configuration; python -m src list shows those that "
+            "come with this project, and a run folder keeps its own in config.yaml"
+        )
+    folder = Path(checkpoint or "").parent
+    file = (folder.parent if folder.name == "checkpoints" else folder) / "config.yaml"
+    there = "" if file.is_file() else ", if the checkpoint is still in its run folder"
+    raise CommandLineError(
+        f"{command}: expected --config FILE.yaml as well, a checkpoint holds no configuration; "
+        f"add --config {file}{there}"
+    )
+
+
+def underscored(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which hyphens in the names of arguments are underscores, as in `--trainer.max-steps`.
+
+    Names of arguments are the first two parts of a flag and each part after `init_args`; the others may be keys of a
+    mapping, such as the names of objectives, which keep their hyphens.
+    """
+    return [
+        _FLAG.sub(lambda match: f"--{_underscored(match[1])}", word) if word.startswith("--") else word
+        for word in arguments
+    ]
+
+
+def _underscored(flag: str) -> str:
+    parts = flag.split(".")
+    names = [part.replace("-", "_") for part in parts]
+    return ".".join(
+        name if index < 2 or names[index - 1] == "init_args" else part
+        for index, (part, name) in enumerate(zip(parts, names, strict=True))
+    )

@@ -1,0 +1,34 @@
+"""The standard output of a command whose reader may stop early, as ``head`` does."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+
+def flush() -> None:
+    """Write what is buffered; drop it if nobody reads it any more.
+
+    Python would do it when it ends, with a traceback that nothing can catch.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        reader_gone()
+
+
+def reader_gone() -> bool:
+    """Return True if nobody reads the standard output any more; it then takes, and drops, all that is still written."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, ValueError):  # no stream, or one without a file, as in a notebook
+        return False
+    states = select.poll()
+    states.register(descriptor, select.POLLOUT)
+    gone = any(state & (select.POLLERR | select.POLLHUP) for _, state in states.poll(0))
+    if gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    return gone
