@@ -85,7 +85,8 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
                 described = read_json(folder / cell / "cell.json", {"needs": (str, NoneType)})
                 if described is None:
                     raise UserError(
-                        f"{folder / cell / 'cell.json'}: expected what made the cell, found none; delete the cell and run the study again"
+                        f"{folder / cell / 'cell.json'}: expected what made the cell, found none; "
+                        "delete the cell and run the study again"
                     )
                 needs = described["needs"]
                 found |= dict.fromkeys([path_part(needs, f"{cell}/cell.json, needs"), cell] if needs else [cell])
