@@ -11,6 +11,7 @@ from typing import Any
 from src.core.atomic_files import write_text
 from src.core.printable import printable
 
+Expected = Mapping[str, type | tuple[type, ...]]  # keys of a mapping → types of their values
 NUMBER = (int, float)
 _told: set[tuple[str, str]] = set()  # a study looks at the same file many times
 
@@ -20,7 +21,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, expected: Mapping[str, type | tuple[type, ...]] | None = None) -> dict[str, Any] | None:
+def read_json(path: Path, expected: Expected | None = None) -> dict[str, Any] | None:
     """Read a mapping; None where there is no such file, or none that can be used, which one line on stderr names.
 
     Args:
@@ -31,11 +32,13 @@ def read_json(path: Path, expected: Mapping[str, type | tuple[type, ...]] | None
     if content is None:
         return None
     if not isinstance(content, dict):
-        return damaged(path, f"expected a mapping, found a {type(content).__name__}")
+        damaged(path, f"expected a mapping, found a {type(content).__name__}")
+        return None
     for key, kind in (expected or {}).items():
         value = content.get(key)
         if key not in content or not isinstance(value, kind) or (isinstance(value, bool) and kind == NUMBER):
-            return damaged(path, f"expected a value for {key!r}, found {value!r:.60}")
+            damaged(path, f"expected a value for {key!r}, found {value!r:.60}")
+            return None
     return content
 
 
@@ -68,13 +71,16 @@ def _parsed(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return damaged(path, f"cannot be read ({error.strerror})")
+        damaged(path, f"cannot be read ({error.strerror})")
+        return None
     if not text.strip(b"\0 \t\r\n"):
-        return damaged(
-            path, "expected JSON, found an empty file" if not text else "expected JSON, found nothing but blanks"
-        )
+        damaged(path, f"expected JSON, found {'nothing but blanks' if text else 'an empty file'}")
+        return None
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return damaged(path, f"expected JSON, found a damaged file ({error})")
-    return damaged(path, "expected a mapping or a list, found null") if content is None else content
+        damaged(path, f"expected JSON, found a damaged file ({error})")
+        return None
+    if content is None:
+        damaged(path, "expected a mapping or a list, found null")
+    return content

@@ -17,19 +17,19 @@ from typing import Literal, NamedTuple
 
 from src.config.composition import Config
 from src.config.hashing import digest, manifest, resolved
-from src.core.json_files import NUMBER, read_json
+from src.core.json_files import NUMBER, Expected, read_json
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
 RESULTS_VERSION = 3
 
 
 # What is read of a cell's files; one without is damaged.
-METRICS = {"values": dict}
-PROVENANCE = {
+METRICS: Expected = {"values": dict}
+PROVENANCE: Expected = {
     **dict.fromkeys(("commit", "hardware", "python", "torch", "lightning", "timm", "finished"), str),
     **dict.fromkeys(("seconds", "peak_memory_bytes", "disk_bytes"), NUMBER),
 }
-FAILURE = {"title": str, "reason": str, "log": list}
+FAILURE: Expected = {"title": str, "reason": str, "log": list}
 
 
 class Spot(NamedTuple):

@@ -66,7 +66,8 @@ def file_uri(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, SyntaxError) as error:
-        return damaged(path, f"expected a picture ({error})")
+        damaged(path, f"expected a picture ({error})")
+        return None
 
 
 def data_uri(pixels: Pixels, exact: bool = False, longest: int = LONGEST) -> str:

@@ -66,4 +66,5 @@ def adapter_parameters(folder: Path) -> int | None:
     except FileNotFoundError:
         return None
     except UserError as error:
-        return damaged(path, str(error).removeprefix(f"{path}: "))
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None

@@ -50,6 +50,8 @@ def read_samples(path: Path) -> Samples | None:
     except FileNotFoundError:
         return None
     except KeyError as error:
-        return damaged(path, f"expected pictures of an evaluation, found no array {error}")
+        damaged(path, f"expected pictures of an evaluation, found no array {error}")
+        return None
     except UserError as error:
-        return damaged(path, str(error).removeprefix(f"{path}: "))
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None

@@ -115,10 +115,12 @@ def _per_image(path: Path, written: int) -> PerImage | None:
     try:
         stored = read_arrays(path)
     except UserError as error:
-        return damaged(path, str(error).removeprefix(f"{path}: "))
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None
     matrices, names = stored.get("matrices"), stored.get("names")
     if matrices is None or names is None or matrices.ndim != 3 or len(names) != len(matrices):
-        return damaged(path, f"expected one matrix an image, found {', '.join(stored) or 'no arrays'}")
+        damaged(path, f"expected one matrix an image, found {', '.join(stored) or 'no arrays'}")
+        return None
     return PerImage(overlaps(matrices), tuple(names.tolist()))
 
 
