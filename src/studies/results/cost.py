@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from src.core.errors import UserError
-from src.core.json_files import damaged, read_json
+from src.core.json_files import NUMBER, damaged, read_json
 from src.core.safetensors_header import count_values
-from src.studies.plan.cells import PROVENANCE
 from src.studies.run.estimate import clock
+
+SPENT = {"seconds": NUMBER, "peak_memory_bytes": NUMBER}  # of a stage's provenance
 
 
 class Cost(NamedTuple):
@@ -54,7 +55,7 @@ def cost(pretrainings: Sequence[Path], evaluations: Sequence[Path], seeds: int) 
 
 def provenances(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Those that are there."""
-    found = [read_json(folder / "provenance.json", PROVENANCE) for folder in folders]
+    found = [read_json(folder / "provenance.json", SPENT) for folder in folders]
     return [provenance for provenance in found if provenance is not None]
 
 
