@@ -16,7 +16,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
+from src.callbacks.explanations import Explanations
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
+from src.callbacks.pictures import SegmentationPictures
+from src.callbacks.predictions import PredictionWriter
 from src.callbacks.progress import Progress
 from src.callbacks.recipe import Recipe
 from src.callbacks.run_folder import RunFolder
@@ -32,7 +35,7 @@ from src.config.suggestions import accepted_arguments, explain, find, misspelt, 
 from src.config.sweep_arguments import from_agent
 from src.config.trained_head import drop_lost_adapter, recorded
 from src.config.yaml_reader import quoted, read
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import CommandLineError, MissingFile, UserError
 from src.monitoring.divergence import DivergenceGuard
 from src.monitoring.guards import Guards
@@ -120,8 +123,6 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(Monitor, "monitor")
         parser.add_lightning_class_args(Guards, "guards")
         if self.arguments[:1] == ["predict"]:
-            from src.callbacks.predictions import PredictionWriter  # imports timm, which other help need not wait for
-
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
@@ -217,10 +218,6 @@ class CLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, (RunCheckpoint, Guards))]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, Progress()]
-        # both import timm, which --help need not wait for
-        from src.callbacks.explanations import Explanations
-        from src.callbacks.pictures import SegmentationPictures
-
         for drawing in (SegmentationPictures, Explanations):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
 from datamodules.reading.errors import ImageError
+from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
             preparation.derive(base)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
-        written = root / f"{MANIFEST}.new"
-        written.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(written, root / MANIFEST)
+        write_text(root / MANIFEST, json.dumps(content, indent=2) + "\n")
         shutil.rmtree(root / WORK, ignore_errors=True)
     return f"{summary(name, root, found)}\n{root / MANIFEST} written"
 

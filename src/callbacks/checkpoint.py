@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.callbacks.model_card import ModelCard, card_of
 from src.core.atomic_files import replacing, write_text
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import Diverged, UserError
 
 

@@ -9,7 +9,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from src.core.checkpoint_files import load_checkpoint, previous_of, save_checkpoint
+from src.core.checkpoint_files import load_checkpoint, save_checkpoint
+from src.core.checkpoint_paths import previous_of
 from src.core.errors import UserError
 
 

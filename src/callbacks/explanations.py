@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from src.backbones.backbone import Backbone
+from src.core.atomic_files import make_folder, replacing, write_text
 from src.core.errors import UserError
 from src.explanation.explaining import Explainer, Explanation
 from src.pretraining import ContinualPretraining
@@ -64,10 +65,11 @@ def _finite(backbone: Backbone) -> bool:
 def show(trainer: Trainer, explanations: Iterable[Explanation]) -> None:
     """Write and log pictures."""
     folder = Path(trainer.default_root_dir) / "explanations"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     texts = []
     for item in explanations:
-        item.picture.save(folder / f"{item.name}.png")
+        with replacing(folder / f"{item.name}.png") as part:
+            item.picture.save(part)
         texts.append({"file": f"{item.name}.png", "title": item.title, "spoken": item.spoken})
         for logger in trainer.loggers:
             name = f"explanations/{item.name}"
@@ -75,4 +77,4 @@ def show(trainer: Trainer, explanations: Iterable[Explanation]) -> None:
                 logger.experiment.add_image(name, np.asarray(item.picture), trainer.global_step, dataformats="HWC")
             elif isinstance(logger, WandbLogger):
                 logger.log_image(name, [item.picture], caption=[item.spoken])
-    (folder / "explanations.json").write_text(json.dumps(texts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / "explanations.json", json.dumps(texts, indent=2, ensure_ascii=False) + "\n")

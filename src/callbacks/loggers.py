@@ -1,13 +1,14 @@
 """Loggers: always the run folder's metrics.csv, and by one key TensorBoard; wandb has its own file."""
 
 import csv
-import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from src.core.atomic_files import make_folder, replacing, writing
 
 
 @runtime_checkable
@@ -65,7 +66,7 @@ class MetricsFile(Logger):
         if missing:
             columns = [*columns, *sorted(missing, key=lambda name: (name not in ("step", "epoch"), name))]
             self._rewrite(columns)
-        with self.path.open("a", newline="") as file:
+        with writing(self.path), self.path.open("a", newline="") as file:
             csv.DictWriter(file, columns).writerow(row)
 
     def _columns(self) -> list[str]:
@@ -80,13 +81,11 @@ class MetricsFile(Logger):
         if self.path.exists():
             with self.path.open(newline="") as file:
                 rows = list(csv.DictReader(file))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
+        make_folder(self.path.parent)
+        with replacing(self.path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, self.path)
 
 
 class TensorBoard(TensorBoardLogger):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from src.core.atomic_files import make_folder, replacing
 from src.core.errors import UserError
 from src.explanation.picture_grid import Segmented, distinct_colours, picture_grid
 from src.segmentation.evaluation_loop import ScoredSegmentation
@@ -80,8 +81,9 @@ def segmented(module: ScoredSegmentation, batch: Any) -> Segmented:
 def show(trainer: Trainer, stage: str, picture: NDArray[np.uint8]) -> None:
     """Write a picture `[H, W, 3]` of this step, and log it."""
     path = Path(trainer.default_root_dir) / "pictures" / f"{stage}-{trainer.global_step:06d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    make_folder(path.parent)
+    with replacing(path) as part:
+        Image.fromarray(picture).save(part)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(f"{stage}/pictures", picture, trainer.global_step, dataformats="HWC")

@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from src.config.hashing import config_hash
 from src.config.yaml_reader import parse
-from src.core.atomic_files import write_text
+from src.core.atomic_files import make_folder, write_text
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = (
@@ -36,7 +36,7 @@ class RunFolder(SaveConfigCallback):
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
         kept = self.config.clone()

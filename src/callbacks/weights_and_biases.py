@@ -9,14 +9,15 @@ from argparse import Namespace
 from collections.abc import Iterator
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-if TYPE_CHECKING:
-    from wandb import Artifact
+from src.backbones.adapter_file import read_metadata
+from src.core.atomic_files import write_text
 
 
 class Wandb(WandbLogger):
@@ -48,7 +49,7 @@ class Wandb(WandbLogger):
         given = os.environ.get("WANDB_RUN_ID")
         if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
             run_folder.mkdir(parents=True, exist_ok=True)
-            id_file.write_text(given or uuid.uuid4().hex[:8])
+            write_text(id_file, given or uuid.uuid4().hex[:8])
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
@@ -76,8 +77,6 @@ class Wandb(WandbLogger):
         super().finalize(status)
         if status != "success" or self._folder is None or self._experiment is None:
             return
-        import wandb
-
         if (adapter := self._folder / "adapter.safetensors").is_file():
             self.experiment.log_artifact(adapter_artifact(adapter))
         pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(self._folder.glob("*.png"))}
@@ -99,16 +98,12 @@ def used_adapters(config: Any) -> Iterator[Path]:
             yield from used_adapters(value)
 
 
-def adapter_artifact(file: Path) -> "Artifact":
+def adapter_artifact(file: Path) -> wandb.Artifact:
     """An adapter file as an artifact: the same file is the same artifact, whichever run names it.
 
     Raises:
         FileNotFoundError, ValueError: if it is no adapter file.
     """
-    import wandb
-
-    from src.backbones.adapter_file import read_metadata  # the command line imports this file before it needs a model
-
     known = read_metadata(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     run = file.with_name("wandb_id.txt")

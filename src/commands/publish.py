@@ -1,17 +1,19 @@
 """``python -m src publish STUDY``: copy what a study found from runs/ to results/, where a person commits it."""
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from src.commands.options import OptionParser
 from src.config.nearest import nearest
 from src.core.atomic_folders import exchanging
 from src.core.errors import CommandLineError, MissingFile, UserError
+from src.core.json_files import read_json
 from src.core.names import path_part
+from src.studies.plan.cells import finished
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str]) -> None:
             f"{source / 'table.json'}: no such file{nearest(name, known)}; run the study first, "
             f"found tables of {', '.join(known) or 'none'}"
         )
-    table = json.loads((source / "table.json").read_text(encoding="utf-8"))
+    table = read_json(source / "table.json", {"rows": list, "columns": list, "commits": list})
+    if table is None:
+        raise UserError(f"{source / 'table.json'}: expected a study's table, found a damaged file; run the study again")
     cells = cells_of(table, store)
     refuse_overlap(target, (source, store))
     report = ("report.html",) if {column["data"] for column in table["columns"]} <= PAINTED else ()
@@ -77,8 +81,14 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
     for entry in (entry for row in table["rows"] for entry in row["entries"].values()):
         for cell in entry["cells"]:
             path_part(cell, "table.json, cells")
-            if (folder / cell / "metrics.json").is_file():
-                needs = json.loads((folder / cell / "cell.json").read_text(encoding="utf-8"))["needs"]
+            if finished(folder / cell):
+                described = read_json(folder / cell / "cell.json", {"needs": (str, NoneType)})
+                if described is None:
+                    raise UserError(
+                        f"{folder / cell / 'cell.json'}: expected what made the cell, found none; "
+                        "delete the cell and run the study again"
+                    )
+                needs = described["needs"]
                 found |= dict.fromkeys([path_part(needs, f"{cell}/cell.json, needs"), cell] if needs else [cell])
     return list(found)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -10,13 +9,8 @@ from statistics import fmean
 from src.commands.options import OptionParser
 from src.core.errors import CommandLineError
 from src.core.process_lock import EXPIRY, abandoned
-from src.studies.plan.cells import Cell, Store, write_json
+from src.studies.plan.cells import Cell, Store
 from src.studies.plan.study import Study
-from src.studies.report.csv_file import spreadsheet
-from src.studies.report.html import html
-from src.studies.report.latex import latex
-from src.studies.report.plot import write_plot
-from src.studies.report.table import as_json, markdown
 from src.studies.results.results import Results
 from src.studies.run.estimate import Measured, clock
 from src.studies.run.runner import Runner, default_jobs
@@ -72,32 +66,15 @@ def main(arguments: Sequence[str]) -> None:
         print("interrupted; run the same command again to resume")
         raise
     folder = options.runs / study.name
-    results = write_results(Results(study, store), folder)
-    print(f"\n{markdown(results)}")
+    from src.studies.report.files import write_results  # torch comes with its pictures, which a plan does not wait for
+
+    print(f"\n{write_results(Results(study, store), folder)}")
     print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png in the same folder)")
     if runner.out_of_time:
         print(f"stopped after {options.max_hours:g} hours; run the same command again to resume")
     if failed:
         print(f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry")
         raise SystemExit(1)
-
-
-def write_results(results: Results, folder: Path) -> Results:
-    """Writes the table in all its forms, the plot and the report; each text appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "table.md": markdown(results),
-        "table.tex": latex(results),
-        "table.csv": spreadsheet(results),
-        "report.html": html(results),
-    }
-    for name, text in texts.items():
-        part = folder / f".{name}"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, folder / name)
-    write_plot(results, folder)
-    write_json(folder / "table.json", as_json(results))
-    return results
 
 
 def plan(store: Store, cells: Sequence[Cell]) -> str:

@@ -10,10 +10,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from src.core.errors import Unwritable, UserError
+
 _PREFIX = ".part-"
 _TOKEN = 8  # hexadecimal digits that keep the temporary files of two writers apart
 _LONGEST = 255  # bytes in one part of a path, on the usual file systems
+_REFUSED = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
+)  # fmt: skip
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)  # file systems that cannot flush a folder
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file or folder that the block cannot write.
+
+    Raises:
+        Unwritable: Instead of the system's error: no space, no permission, or something else in the way.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise Unwritable(
+            f"{path}: expected to write here, found that it is impossible ({error.strerror}); free space, move away "
+            "what is in the way, or name another folder"
+        ) from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        Unwritable: If that is impossible, such as where a file of that name is in the way.
+    """
+    with writing(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 @contextmanager
@@ -29,20 +66,23 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
         folder are flushed to disk. If the block raises, the target stays as it was.
 
     Raises:
-        MissingFile: If the folder does not exist, or the block wrote nothing to the path it was given.
+        FileNotFoundError: If the folder does not exist, or the block wrote nothing to the path it was given.
+        Unwritable: If the disk is full or read-only, or something else is in the way.
     """
     target = Path(path)
     part = _beside(target)
-    try:
-        yield part
-        _flush(part)
-        if keep is not None and target.exists():
-            _keep(target, Path(keep))
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    flush_folder(target.parent)
+    with writing(target):
+        try:
+            yield part
+            _flush(part)
+            if keep is not None and target.exists():
+                _keep(target, Path(keep))
+            os.replace(part, target)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        flush_folder(target.parent)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -9,33 +9,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import ZIP_STORED, ZipFile
 
-from src.core.atomic_files import remove_leftovers, replacing
+import torch
+
+from src.core.atomic_files import make_folder, remove_leftovers, replacing
+from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.content_hash import content_hash
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
 from src.core.unpickling import reason_of, wanted_call
 
-if TYPE_CHECKING:
-    import torch
-
-    MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
+MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
 
 
 HASH = "glare_content_hash"  # the entry that only checkpoints of this project have
-
-
-def previous_of(path: str | Path) -> Path:
-    """The file that keeps the checkpoint before `path`: `last.previous.ckpt` for `last.ckpt`."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def checkpoint_exists(path: str | Path) -> bool:
-    """Return whether there is a checkpoint to load from `path`: the file itself or the previous one."""
-    return Path(path).exists() or previous_of(path).is_file()
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -45,10 +34,8 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         checkpoint: Entries that ``torch.save`` accepts; the file gets a hash of them besides.
         path: The target; its folder is made. A single process writes to it at a time.
     """
-    import torch  # takes seconds: the runner of a study only asks whether there is a checkpoint
-
     path, previous = Path(path), previous_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for file in (path, previous):
         remove_leftovers(file)
     hashed = {**checkpoint, HASH: content_hash(checkpoint)}
@@ -103,8 +90,6 @@ def _read(path: Path, map_location: MapLocation, weights_only: bool | None, line
     Raises:
         _Unreadable: If it is not there, not a checkpoint, or damaged.
     """
-    import torch
-
     fault = damage(path)
     if fault is not None:
         raise _Unreadable(fault)

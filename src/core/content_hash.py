@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -23,8 +25,6 @@ def content_hash(content: Any) -> str:
 
 
 def _feed(digest: hashlib.blake2b, value: Any) -> None:
-    import torch  # takes seconds, and is here whenever there is a checkpoint to hash
-
     if type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout == torch.strided:
         digest.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

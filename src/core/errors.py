@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -17,6 +18,8 @@ from src.core.standard_output import reader_gone
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk, whoever writes
+
 
 BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE ended
 
@@ -30,6 +33,13 @@ class MissingFile(UserError, FileNotFoundError):
 
     def __str__(self) -> str:
         return ValueError.__str__(self)  # OSError would format errno and file name
+
+
+class Unwritable(UserError, OSError):
+    """A file or folder cannot be written: no space, no permission, or something else in its way."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self)
 
 
 class Diverged(UserError):
@@ -78,13 +88,16 @@ def one_message() -> Iterator[Outcome]:
 def user_message(error: BaseException) -> str | None:
     """The message of a `UserError`, of a library's error caused by one, or of one raised in a DataLoader worker.
 
-    Lightning's own refusals of a configuration are meant for people as well. None for any other exception.
+    Lightning's own refusals of a configuration are meant for people as well, and so is a full or read-only disk. None
+    for any other exception.
     """
     # torch raises the worker's own type again, with the whole traceback as its message
     if worker := _WORKER.search(str(error)):
         return _worker_message(worker["trace"])
     if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
         return str(error)
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        return f"{error.filename or 'output'}: cannot be written ({error.strerror}); free space, or name another folder"
     # jsonargparse and Lightning wrap what a constructor raises
     return None if error.__cause__ is None else user_message(error.__cause__)
 

@@ -1,4 +1,9 @@
-"""One cell, one process: a lock file that its owner keeps fresh and that expires when the owner is gone."""
+"""One cell, one process: a lock file that its owner keeps fresh, taken over once the owner is gone.
+
+On the owner's machine its processes decide: as long as one of them exists, stopped or not, nobody takes the lock. From
+another machine only the file can be seen: its owner is gone when the file's time has not changed for a while on the
+watcher's own monotonic clock, so that clocks of two machines are never compared.
+"""
 
 import json
 import os
@@ -13,8 +18,14 @@ from typing import Any
 
 from filelock import FileLock
 
-EXPIRY = 120.0  # seconds without a sign of life after which an owner on another machine counts as gone (our choice)
+from src.core.atomic_files import make_folder, write_text
+
+EXPIRY = 120.0  # seconds without a change after which an owner on another machine counts as gone (our choice)
 BEAT = 10.0  # seconds between two signs of life (our choice)
+
+
+# Locks of other machines that this process has looked at: path → (token and time of the file, seen since when).
+_seen: dict[str, tuple[tuple[Any, int] | None, float]] = {}
 
 
 class Held(Exception):
@@ -28,30 +39,34 @@ class Lock:
         self.path = path
         self.token = token
         self.processes = [os.getpid()]
+        self.started = [started(os.getpid())]
 
     def add(self, process: int) -> None:
         """Names one more process that works under this lock."""
         self.processes.append(process)
+        self.started.append(started(process))
         part = self.path.with_name(f".{self.path.name}.{self.token}")
         part.write_text(self.text(), encoding="utf-8")
         os.replace(part, self.path)
 
     def text(self) -> str:
         """The content of the lock file."""
-        return json.dumps({"token": self.token, "host": socket.gethostname(), "processes": self.processes})
+        content = {"host": socket.gethostname(), "processes": self.processes, "started": self.started}
+        return json.dumps({"token": self.token, **content})
 
 
 @contextmanager
 def locked(path: Path, expiry: float = EXPIRY, beat: float = BEAT) -> Iterator[Lock]:
     """Holds the lock file at `path`, taking over one whose owner is gone.
 
-    An owner on this machine is gone when none of its processes is alive, one anywhere when its file has not been
-    touched for `expiry` seconds.
+    An owner on this machine is gone when none of its processes exists any more; one on another machine when its file
+    has not changed for `expiry` seconds in which this process has looked at it, the first look included: so the lock
+    of another machine is never taken at the first look.
 
     Raises:
         Held: if another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = Lock(path, uuid.uuid4().hex)
     take(lock, expiry)
     over = threading.Event()
@@ -75,7 +90,7 @@ def locked(path: Path, expiry: float = EXPIRY, beat: float = BEAT) -> Iterator[L
 def take(lock: Lock, expiry: float) -> None:
     """Creates the lock file, or raises `Held`."""
     complete = lock.path.with_name(f".{lock.path.name}.{lock.token}")
-    complete.write_text(lock.text(), encoding="utf-8")
+    write_text(complete, lock.text())
     try:
         for _ in range(2):  # a second time, should the owner let go between the two looks
             try:
@@ -113,33 +128,61 @@ def abandoned(path: Path, expiry: float) -> bool:
 
 
 def gone(path: Path, found: dict[str, Any], expiry: float) -> bool:
-    """Return whether the owner of a lock no longer lives."""
-    if found.get("host") == socket.gethostname() and not any(map(alive, found.get("processes", []))):
-        return True
+    """Return True if the owner of a lock no longer lives."""
+    if found.get("host") == socket.gethostname():
+        processes = found.get("processes", [])
+        return not any(map(alive, processes, found.get("started") or [None] * len(processes)))
     try:
-        return time.time() - path.stat().st_mtime > expiry
+        changed = path.stat().st_mtime_ns
     except FileNotFoundError:
+        _seen.pop(str(path), None)
         return False
+    now, state = time.monotonic(), (found.get("token"), changed)
+    before, since = _seen.get(str(path), (None, now))
+    if before != state:
+        since = now
+    _seen[str(path)] = state, since
+    return before == state and now - since > expiry
 
 
 def owner(path: Path) -> dict[str, Any]:
-    """The content of a lock file; empty where there is none."""
+    """The content of a lock file; empty where there is none, or none that can be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
-def alive(process: int) -> bool:
-    """Return whether a process of this machine runs; one that has ended and waits for its parent does not."""
+def alive(process: int, since: int | None = None) -> bool:
+    """Return True if a process of this machine exists, stopped ones included; not if it only waits for its parent.
+
+    Args:
+        process: Its id.
+        since: Its start time (`started`); another process that has got the same id is not the one asked for. None where
+            the system tells no start times.
+    """
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    status = Path(f"/proc/{process}/stat")
-    try:
-        return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+    status = _status(process)
+    if not status:
         return True
+    return status[0] != "Z" and since in (None, int(status[19]))
+
+
+def started(process: int) -> int | None:
+    """Start time of a process, in ticks since the machine's boot; None where the system does not tell."""
+    status = _status(process)
+    return int(status[19]) if status else None
+
+
+def _status(process: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; empty where there is no such file."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from src.core.archives import read_arrays, write_arrays
+from src.core.atomic_files import make_folder
 from src.core.distributed import merge_by_index
 from src.core.errors import UserError
 
@@ -78,18 +80,19 @@ class ImageConfusions(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write `names` and `matrices` to a compressed .npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, names=np.array(self.names, dtype=np.str_), matrices=self.matrices.numpy())
+        make_folder(path.parent)
+        write_arrays(path, names=np.array(self.names, dtype=np.str_), matrices=self.matrices.numpy())
 
     @classmethod
     def load(cls, path: Path) -> ImageConfusions:
         """Read what `save` wrote.
 
         Raises:
-            MissingFile: If there is no such file.
+            FileNotFoundError: If there is no such file.
+            UserError: If it cannot be read whole.
         """
-        with np.load(path) as stored:
-            return cls(stored["names"].tolist(), torch.from_numpy(stored["matrices"]))
+        stored = read_arrays(path)
+        return cls(stored["names"].tolist(), torch.from_numpy(stored["matrices"]))
 
 
 class ConfusionPerImage:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.core.archives import read_arrays, write_arrays
+from src.core.atomic_files import make_folder
 from src.core.distributed import merge_by_index
 from src.core.resizing import resize_scores
 from src.evaluation.average_precision import AveragePrecision
@@ -56,20 +58,21 @@ class ProbeScores(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         arrays = {key: value.numpy() for key, value in self._asdict().items() if isinstance(value, Tensor)}
-        np.savez_compressed(path, names=np.array(self.names, dtype=np.str_), **arrays)  # type: ignore[arg-type]
+        write_arrays(path, names=np.array(self.names, dtype=np.str_), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> ProbeScores:
         """Read what `save` wrote.
 
         Raises:
-            MissingFile: If there is no such file.
+            FileNotFoundError: If there is no such file.
+            UserError: If it cannot be read whole.
         """
-        with np.load(path) as stored:
-            arrays = {key: torch.from_numpy(stored[key]) for key in cls._fields if key != "names"}
-            return cls(names=stored["names"].tolist(), **arrays)
+        stored = read_arrays(path)
+        arrays = {key: torch.from_numpy(stored[key]) for key in cls._fields if key != "names"}
+        return cls(names=stored["names"].tolist(), **arrays)
 
 
 class ProbeEvaluation:

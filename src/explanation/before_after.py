@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from src.backbones.backbone import Backbone
+from src.core.atomic_files import make_folder, replacing
 from src.evaluation.pca import pca_colours
 
 SIDE = 336  # longer side of the images that the features are shown for, pixels (our choice)
@@ -23,7 +24,7 @@ def write_pictures(folder: Path, images: list[NDArray[np.uint8]], backbone: Back
         images: RGB [h, w, 3] of any size.
         backbone: with the adapter in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     shown = [fitted(image, backbone.patch_size) for image in images]
     device = next(backbone.parameters()).device
     batches = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].to(device) for image in shown]
@@ -39,7 +40,8 @@ def write_pictures(folder: Path, images: list[NDArray[np.uint8]], backbone: Back
         ]
         parts = [image, *(part.resize(image.size, Image.Resampling.NEAREST) for part in maps)]
         paths.append(folder / f"features-{number + 1}.png")
-        side_by_side(parts, ["image", "features before", "features after"]).save(paths[-1])
+        with replacing(paths[-1]) as part:
+            side_by_side(parts, ["image", "features before", "features after"]).save(part)
     return paths
 
 

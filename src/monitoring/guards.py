@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.json_files import write_json
 from src.monitoring.health_checks import (
     STRUCTURE_MARGIN,
     collapsed,
@@ -243,7 +243,7 @@ class Guards(Callback):
         """Write the findings so far, and which adapters are kept."""
         kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
         content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
-        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(path, content)
 
     @staticmethod
     def _watches(trainer: Trainer, pl_module: LightningModule) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it imports timm, which the command line's help need not wait for
-    from src.monitoring.feature_metrics import MetricPair
+from src.monitoring.feature_metrics import MetricPair
 
 STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
 

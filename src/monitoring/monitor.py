@@ -3,26 +3,20 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from src.core.errors import UserError
-
-# These import timm, which the command line's help need not wait for. Nor are annotations postponed here: jsonargparse
-# would import what follows to evaluate them.
-if TYPE_CHECKING:
-    from src.monitoring.feature_metrics import FeatureMetrics, MetricPair, Sample
-    from src.pretraining import ContinualPretraining
-    from src.pretraining.consistency import Objective
+from src.monitoring.feature_metrics import FeatureMetrics, MetricPair, Sample
+from src.pretraining import ContinualPretraining
+from src.pretraining.consistency import Objective
 
 
-def pretrains(module: LightningModule) -> "TypeGuard[ContinualPretraining]":
+def pretrains(module: LightningModule) -> TypeGuard[ContinualPretraining]:
     """Return whether a module is a continual pre-training."""
-    from src.pretraining import ContinualPretraining
-
     return isinstance(module, ContinualPretraining)
 
 
@@ -95,8 +89,6 @@ class Monitor(Callback):
         self._every = self.every_n_steps or max(1, self._total // 20)
         self._next = self._last + self._every
         if trainer.is_global_zero:
-            from src.monitoring.feature_metrics import FeatureMetrics
-
             sample: Sample = data.monitor_sample(self.images, self.labelled)
             classes = None if sample.bank is None else (data.num_classes, data.ignore_index)  # type: ignore[attr-defined]
             with trainer.precision_plugin.forward_context():
@@ -136,8 +128,6 @@ class Monitor(Callback):
         return {"step": self.step, "signs": signs, "spent": self._spent, "elapsed": self._elapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        from src.monitoring.feature_metrics import MetricPair
-
         self.step, self._spent, self._earlier = state_dict["step"], state_dict["spent"], state_dict["elapsed"]
         self.signs = {name: MetricPair(*values) for name, values in state_dict["signs"].items()}
 
@@ -164,7 +154,7 @@ class Monitor(Callback):
             began = time.monotonic()
             temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
             with trainer.precision_plugin.forward_context():
-                objectives = cast("Mapping[str, Objective]", pl_module.objectives)
+                objectives = cast(Mapping[str, Objective], pl_module.objectives)
                 self.signs = self._vital.measure(pl_module.teacher.network, objectives, temperature)
             self._cost = time.monotonic() - began
             self._spent += self._cost

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import frozen_buffers
+from src.core.atomic_files import write_text
 from src.core.errors import Diverged, UserError
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
@@ -214,9 +215,8 @@ class ScoredSegmentation(RecordedHead, ABC):
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
             images.save(folder / "confusion.npz")
-            (folder / "evaluation.json").write_text(
-                json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+            text = json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n"
+            write_text(folder / "evaluation.json", text)
 
     def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
         outlines: dict[str, Any] = {}

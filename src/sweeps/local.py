@@ -1,9 +1,9 @@
 """A sweep on this machine: trials one after another; several processes with the same folder share the work."""
 
-import os
 import time
 from pathlib import Path
 
+from src.core.atomic_files import write_text
 from src.sweeps import process
 from src.sweeps.definition import Sweep
 from src.sweeps.parallel import parallel_coordinates
@@ -58,7 +58,5 @@ def write_results(sweep: Sweep, search: Search, folder: Path) -> int:
     }
     for name, content in results.items():
         if content is not None:
-            part = folder / f".{os.getpid()}-{name}"  # each file is whole at any moment
-            part.write_text(content, encoding="utf-8")
-            os.replace(part, folder / name)
+            write_text(folder / name, content)
     return sum(row.state == "failed" for row in found)

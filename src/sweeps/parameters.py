@@ -8,15 +8,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from scipy import stats
 
 from src.config.nearest import nearest
 from src.core.errors import UserError
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 # distribution → the keys that it needs, and those that it may have
 _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -41,10 +38,23 @@ _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+class Trial(Protocol):
+    """The part of `optuna.Trial` that draws a parameter: Optuna is an extra, and reading a sweep does not need it."""
+
+    def suggest_categorical(self, name: str, choices: list[str], /) -> Any:
+        """Draw one of `choices`."""
+
+    def suggest_int(self, name: str, low: int, high: int, /) -> int:
+        """Draw a whole number, both ends included."""
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
+        """Draw a number, in its logarithm if `log`."""
+
+
 class Parameter(Protocol):
     """One parameter of a sweep."""
 
-    def draw(self, trial: "Trial", name: str) -> Any:
+    def draw(self, trial: Trial, name: str) -> Any:
         """The trial's value of it."""
 
     def grid(self) -> list[Any] | None:
@@ -57,7 +67,7 @@ class Constant:
 
     value: Any
 
-    def draw(self, trial: "Trial", name: str) -> Any:
+    def draw(self, trial: Trial, name: str) -> Any:
         """The value; nothing to search."""
         return self.value
 
@@ -72,7 +82,7 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def draw(self, trial: "Trial", name: str) -> Any:
+    def draw(self, trial: Trial, name: str) -> Any:
         """One of the values; Optuna sees them as JSON."""
         return json.loads(trial.suggest_categorical(name, self._labels()))
 
@@ -91,7 +101,7 @@ class Integers:
     low: int
     high: int
 
-    def draw(self, trial: "Trial", name: str) -> int:
+    def draw(self, trial: Trial, name: str) -> int:
         """One of them."""
         return trial.suggest_int(name, self.low, self.high)
 
@@ -109,7 +119,7 @@ class Range:
     log: bool = False
     q: float | None = None
 
-    def draw(self, trial: "Trial", name: str) -> float:
+    def draw(self, trial: Trial, name: str) -> float:
         """One of them."""
         return quantised(trial.suggest_float(name, self.low, self.high, log=self.log), self.q)
 
@@ -128,7 +138,7 @@ class Inverse:
     value: Callable[[float], Any]
     q: float | None = None
 
-    def draw(self, trial: "Trial", name: str) -> Any:
+    def draw(self, trial: Trial, name: str) -> Any:
         """The value at the trial's u; the ends, where a normal is infinite, are left out."""
         found = self.value(trial.suggest_float(name, 1e-9, 1 - 1e-9))
         return found if self.q is None else quantised(found, self.q)

@@ -1,6 +1,5 @@
 """One trial as a process: a fit in a run folder of its own, watched through its metrics.csv."""
 
-import csv
 import math
 import os
 import signal
@@ -9,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
+from src.studies.results.curves import read_curves
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search, Work
 from src.sweeps.supervisor import PATIENCE
@@ -67,18 +67,7 @@ def environment(sweep: Sweep) -> dict[str, str]:
 
 def logged(folder: Path, metric: str) -> list[float]:
     """The values of a metric in a run folder's metrics.csv, in the order of their steps; the latest of each step."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    values: dict[int, float] = {}
-    for row in rows:
-        try:
-            values[int(row["step"])] = float(row[metric])
-        except (KeyError, TypeError, ValueError):  # another metric's row, or the last one, still half written
-            continue
-    return [values[step] for step in sorted(values)]
+    return [value for _, value in read_curves(folder / "metrics.csv").get(metric, [])]
 
 
 def outcome(sweep: Sweep, folder: Path, code: int) -> tuple[float | None, str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from src.__main__ import main
-from src.commands.study import write_results
-from src.studies.plan.cells import Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
+from src.studies.report.files import write_results
 from src.studies.results.results import Results
 from tests.core.test_names import BAD
 from tests.studies.cells_on_disk import fill, study_file

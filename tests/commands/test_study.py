@@ -222,6 +222,7 @@ def test_the_pictures_material_is_that_of_the_evaluation(tmp_path: Path) -> None
     command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
     write_samples(tmp_path / "samples.npz", command.model, command.datamodule)
     samples = read_samples(tmp_path / "samples.npz")
+    assert samples is not None
     with np.load(tmp_path / "run" / "confusion.npz") as file:
         names, matrices = file["names"].tolist(), file["matrices"]
     assert [image.name for image in samples.images] == names  # both of the two

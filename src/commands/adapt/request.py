@@ -9,7 +9,8 @@ from typing import Any
 from src.commands.adapt.settings import Method
 from src.config.composition import Config
 from src.config.yaml_reader import read, write
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.atomic_files import make_folder
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import UserError
 from src.core.import_path import HOME
 
@@ -79,7 +80,7 @@ def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
         if before != config:
             differing = ", ".join(differences(before, config))
             raise UserError(f"{folder} holds a run with other settings ({differing}); give another --out, or delete it")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write(path, config)
     return path
 

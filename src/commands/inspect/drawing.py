@@ -8,7 +8,9 @@ from pathlib import Path
 from datamodules.reading.images import read_image
 from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
-from src.core.checkpoint_files import checkpoint_exists, load_checkpoint
+from src.core.atomic_files import make_folder, replacing
+from src.core.checkpoint_files import load_checkpoint
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import UserError
 from src.core.printable import printable
 from src.explanation.explaining import Explainer
@@ -39,10 +41,11 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
             f"no cross-attention found with {adapter} (an adapter file holds the adapter alone, "
             "checkpoints/last.ckpt all of it): regions use the identity that training starts from"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for found in Explainer(backbone, context).explain(pixels):
         path = out / f"{found.name}.png"
-        found.picture.save(path)
+        with replacing(path) as part:
+            found.picture.save(part)
         print(printable(f"{path}  {found.spoken}"))
 
 

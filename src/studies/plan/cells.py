@@ -9,17 +9,27 @@ runs/cells/<hash>/
   config.yaml, metrics.csv, checkpoints/, …   the run folder of the stage itself
 """
 
-import json
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from src.config.composition import Config
 from src.config.hashing import digest, manifest, resolved
+from src.core.json_files import NUMBER, Expected, read_json
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
 RESULTS_VERSION = 3
+
+
+# What is read of a cell's files; one without is damaged.
+METRICS: Expected = {"values": dict}
+PROVENANCE: Expected = {
+    **dict.fromkeys(("commit", "hardware", "python", "torch", "lightning", "timm", "finished"), str),
+    **dict.fromkeys(("seconds", "peak_memory_bytes", "disk_bytes"), NUMBER),
+}
+FAILURE: Expected = {"title": str, "reason": str, "log": list}
 
 
 class Spot(NamedTuple):
@@ -73,20 +83,35 @@ class Store:
         return self.root / cell.identity
 
     def done(self, cell: Cell) -> bool:
-        """Return whether the cell's numbers are there."""
-        return (self.folder(cell) / "metrics.json").is_file()
+        """Return True if the cell's numbers are there, whole."""
+        return finished(self.folder(cell))
 
     def metrics(self, cell: Cell) -> Config | None:
         """The cell's numbers, or None while there are none."""
-        return read_json(self.folder(cell) / "metrics.json")
+        return read_json(self.folder(cell) / "metrics.json", METRICS)
 
     def provenance(self, cell: Cell) -> Config | None:
         """When, where and how the cell was computed."""
-        return read_json(self.folder(cell) / "provenance.json")
+        return read_json(self.folder(cell) / "provenance.json", PROVENANCE)
 
     def failure(self, cell: Cell) -> Config | None:
-        """Reason why the cell's last attempt failed, or None."""
-        return None if self.done(cell) else read_json(self.folder(cell) / "failure.json")
+        """How the cell's last attempt failed, or None."""
+        return None if self.done(cell) else read_json(self.folder(cell) / "failure.json", FAILURE)
+
+
+def finished(folder: Path) -> bool:
+    """Return True if a cell's folder holds its numbers, whole."""
+    file = folder / "metrics.json"
+    try:
+        state = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return _finished(file, state.st_mtime_ns, state.st_size)
+
+
+@cache  # asked for several times a second while a study runs
+def _finished(file: Path, changed: int, size: int) -> bool:
+    return read_json(file, METRICS) is not None
 
 
 def config_digest(config: Config) -> str:
@@ -98,18 +123,3 @@ def hashed_content(config: Config) -> Config:
     """Return what of a configuration is hashed."""
     root = ((config.get("data") or {}).get("init_args") or {}).get("root")
     return {"config": resolved(config), "data": manifest(Path(os.path.expandvars(root))) if root else None}
-
-
-def read_json(path: Path) -> Config | None:
-    """A json file's mapping, or None where there is no such file."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-
-
-def write_json(path: Path, content: Config) -> None:
-    """Writes a json file at once or not at all, sorted, so that the same content gives the same bytes."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.json_files import damaged
 from src.evaluation.pca import pca_colours
 from src.studies.results.samples import Sample, Samples
 
@@ -57,10 +58,16 @@ def classes_shown(samples: list[Samples]) -> list[tuple[str, tuple[int, int, int
     ]
 
 
-def file_uri(path: Path) -> str:
-    """A sheet of pictures in a file as text for a page."""
-    with Image.open(path) as image:
-        return data_uri(np.asarray(image.convert("RGB")), longest=SHEET)
+def file_uri(path: Path) -> str | None:
+    """A sheet of pictures in a file as text for a page; None where there is no such file, or a damaged one."""
+    try:
+        with Image.open(path) as image:
+            return data_uri(np.asarray(image.convert("RGB")), longest=SHEET)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, SyntaxError) as error:
+        damaged(path, f"expected a picture ({error})")
+        return None
 
 
 def data_uri(pixels: Pixels, exact: bool = False, longest: int = LONGEST) -> str:

@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from src.core.atomic_files import replacing
+from src.studies.report.palette import SERIES
 from src.studies.report.table import footer
 from src.studies.results.quantity import quantity
 from src.studies.results.results import Results
 
-OURS, PAPER = "#2b6cb0", "#c05621"
+OURS, PAPER = SERIES[:2]
 
 
 def write_plot(results: Results, folder: Path) -> None:
     """Writes `table.svg` and `table.png`; the same results give the same bytes."""
-    from matplotlib import rc_context  # here, because it takes a second that other commands need not wait for
-    from matplotlib.figure import Figure
-
     study = results.study
     rows = list(study.rows.values())
     with rc_context({"svg.hashsalt": study.name}):
@@ -27,8 +29,10 @@ def write_plot(results: Results, folder: Path) -> None:
         panels[0].invert_yaxis()
         figure.suptitle(study.title, fontsize=9)
         figure.supxlabel(" · ".join(footer(results)[:3]), fontsize=5)
-        figure.savefig(folder / "table.svg", metadata={"Date": None})
-        figure.savefig(folder / "table.png", dpi=160, metadata={"Software": None})
+        with replacing(folder / "table.svg") as part:
+            figure.savefig(part, metadata={"Date": None})
+        with replacing(folder / "table.png") as part:
+            figure.savefig(part, dpi=160, metadata={"Software": None})
 
 
 def draw(panel: Any, results: Results, column: str) -> None:

@@ -1,23 +1,26 @@
 """The part of a report about the pre-trainings: losses, monitors against the frozen backbone, and explanations."""
 
-import json
 import re
-from html import escape
 from pathlib import Path
+from typing import Any
 
+from src.core.json_files import read_json_list
+from src.core.names import path_part
 from src.studies.plan.study import Row
-from src.studies.report.charts import Series, figure, keys, line_chart
+from src.studies.report.charts import Series, line_chart, svg
+from src.studies.report.pictures import file_uri
 from src.studies.results.curves import Curve, read_curves
 from src.studies.results.results import Results
 
 LOSS, MONITOR, FROZEN = "train/loss", "monitor/", "/frozen"  # as they are called in metrics.csv
 OWN_TIME = "monitor/share"  # of the run's time that the monitor took: no monitor itself
+TEXTS = {"file": str, "title": str, "spoken": str}  # of a picture
 SPELLED = {"knn": "kNN", "miou": "mIoU", "cls": "CLS"}
 
 Runs = dict[str, list[dict[str, Curve]]]  # row → seed by seed → metric → curve
 
 
-def curves(results: Results) -> str:
+def curves(results: Results) -> dict[str, Any] | None:
     """Losses and monitors of the pre-trainings, a chart each; the frozen backbone's value is a dashed line."""
     rows = [row for row in results.study.rows.values() if row.pretrain is not None]
     runs = {row.name: [read_curves(path / "metrics.csv") for path in pretrainings(results, row)] for row in rows}
@@ -25,29 +28,31 @@ def curves(results: Results) -> str:
     losses = [name for name in names if name.startswith(LOSS)]
     monitors = [name for name in names if name.startswith(MONITOR) and not name.endswith(FROZEN) and name != OWN_TIME]
     if not losses and not monitors:
-        return ""
-    labels = keys([row.label for row in rows], frozen=any(name + FROZEN in names for name in monitors))
-    note = "Over the optimiser steps; further seeds are faint."
-    parts = [f'<section><h2>Pre-training</h2><p class="soft">{note}</p>{labels}']
-    for title, chosen in (("Monitors", monitors), ("Losses", losses)):
-        if chosen:
-            charts = "".join(chart(rows, runs, name) for name in chosen)
-            parts.append(f'<h3>{title}</h3><div class="charts">{charts}</div>')
-    return "".join([*parts, "</section>"])
+        return None
+    groups = {"Monitors": monitors, "Losses": losses}
+    return {
+        "title": "Pre-training",
+        "note": "Over the optimiser steps; further seeds are faint.",
+        "labels": [row.label for row in rows],
+        "frozen": any(name + FROZEN in names for name in monitors),
+        "groups": [
+            {"title": title, "charts": [chart(rows, runs, name) for name in chosen]}
+            for title, chosen in groups.items()
+            if chosen
+        ],
+    }
 
 
-def chart(rows: list[Row], runs: Runs, name: str) -> str:
+def chart(rows: list[Row], runs: Runs, name: str) -> dict[str, Any]:
     """One metric of all rows."""
     series = [
         Series(row.label, number, [run[name] for run in runs[row.name] if run.get(name)])
         for number, row in enumerate(rows)
     ]
     frozen = [run[name + FROZEN][-1][1] for found in runs.values() for run in found if run.get(name + FROZEN)]
+    level = sum(frozen) / len(frozen) if frozen else None
     title = titled(name)
-    return figure(
-        title,
-        line_chart(title, [item for item in series if item.curves], sum(frozen) / len(frozen) if frozen else None),
-    )
+    return {"title": title, "svg": svg(line_chart(title, [item for item in series if item.curves], level))}
 
 
 def titled(name: str) -> str:
@@ -68,27 +73,17 @@ def pretrainings(results: Results, row: Row) -> list[Path]:
     return [results.store.folder(cell) for cell in needed.values()]
 
 
-def explanations(results: Results) -> str:
-    """Attention pictures of the first pre-training that has any."""
+def explanations(results: Results) -> dict[str, Any]:
+    """The pictures of what the first pre-training that has any attends to."""
     for row in results.study.rows.values():
         for folder in pretrainings(results, row):
-            file = folder / "explanations" / "explanations.json"
-            if file.is_file():
-                return gallery(row, file)
-    return ""
+            if found := pictures(folder / "explanations"):
+                return {"explained": row.label, "explanations": found}
+    return {"explained": "", "explanations": []}
 
 
-def gallery(row: Row, file: Path) -> str:
-    """The pictures that a file of texts names."""
-    # numpy and torch come with it, which a table alone need not wait for
-    from src.studies.report.pictures import file_uri
-
-    sheets = "".join(
-        f'<figure class="card sheet"><figcaption>{escape(item["title"])}</figcaption>'
-        f'<img src="{file_uri(file.parent / item["file"])}" alt="{escape(item["spoken"], quote=True)}">'
-        f'<p class="soft">{escape(item["spoken"])}</p></figure>'
-        for item in json.loads(file.read_text(encoding="utf-8"))
-        if (file.parent / item["file"]).is_file()
-    )
-    note = f"Training images, spread evenly over the set, as the teacher of {row.label} sees them."
-    return f'<section><h2>What it attends to</h2><p class="soft">{escape(note)}</p>{sheets}</section>'
+def pictures(folder: Path) -> list[dict[str, str]]:
+    """The pictures of a folder with their texts, as far as they can be read."""
+    texts = read_json_list(folder / "explanations.json", TEXTS)
+    found = [(item, file_uri(folder / path_part(item["file"], "explanations.json"))) for item in texts]
+    return [{"title": item["title"], "spoken": item["spoken"], "uri": uri} for item, uri in found if uri is not None]

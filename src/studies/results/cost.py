@@ -1,14 +1,16 @@
 """Cost of a study's row: parameters, time and memory, from the files of its cells."""
 
-import json
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from src.studies.plan.cells import read_json
+from src.core.errors import UserError
+from src.core.json_files import NUMBER, damaged, read_json
+from src.core.safetensors_header import count_values
 from src.studies.run.estimate import clock
+
+SPENT = {"seconds": NUMBER, "peak_memory_bytes": NUMBER}  # of a stage's provenance
 
 
 class Cost(NamedTuple):
@@ -51,16 +53,19 @@ def cost(pretrainings: Sequence[Path], evaluations: Sequence[Path], seeds: int) 
     )
 
 
-def provenances(folders: Sequence[Path]) -> list[dict]:
+def provenances(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Those that are there."""
-    return [found for folder in folders if (found := read_json(folder / "provenance.json")) is not None]
+    found = [read_json(folder / "provenance.json", SPENT) for folder in folders]
+    return [provenance for provenance in found if provenance is not None]
 
 
 def adapter_parameters(folder: Path) -> int | None:
-    """Number of values in a cell's `adapter.safetensors`, from its header; None where there is no such file."""
+    """Count the values in a cell's `adapter.safetensors` by its header; None where there is no such file."""
     path = folder / "adapter.safetensors"
-    if not path.is_file():
+    try:
+        return count_values(path)
+    except FileNotFoundError:
         return None
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except UserError as error:
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None

@@ -4,25 +4,41 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from src.core.json_files import damaged
+
 Curve = list[tuple[int, float]]  # (step, value), by step
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """Each metric's values over the steps; a step that a resumed run logged twice counts once, with its later value.
 
+    Rows without a step, and values that are no numbers, such as those of a row cut off by a kill, are left out.
+
     Returns:
-        Nothing where there is no file.
+        Nothing where there is no file, or one that is no text.
     """
-    if not path.is_file():
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        damaged(path, f"expected a table of metrics, found a damaged file ({error})")
         return {}
     found: dict[str, dict[int, float]] = {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            for name, text in row.items():
-                if name in ("step", "epoch") or not text or not row.get("step"):
-                    continue
-                found.setdefault(name, {})[int(float(row["step"]))] = float(text)
+    for row in rows:
+        step = _number(row.pop("step", None))
+        for name, text in row.items():
+            if name not in ("epoch", None) and step is not None and (value := _number(text)) is not None:
+                found.setdefault(name, {})[int(step)] = value
     return {name: sorted(values.items()) for name, values in found.items()}
+
+
+def _number(text: object) -> float | None:
+    try:
+        return float(text) if isinstance(text, str) and text else None
+    except ValueError:
+        return None
 
 
 def mean_curve(curves: list[Curve]) -> Curve:

@@ -8,12 +8,13 @@ A mark names the file, below the folder of the document root, and the key:
     <!-- unpublished: why there is no file -->
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from src.core.json_files import read_json
 
 MARK = re.compile(r"<!--\s*(?:from (?P<file>results/[^#\s]+)#(?P<key>.+?)|from paper .+?|unpublished: .+?)\s*-->")
 NUMBER = re.compile(r"[+−-]?\d+(?:\.\d+)?")
@@ -98,7 +99,10 @@ def disagreement(line: str, mark: re.Match[str], root: Path) -> str | None:
         if key not in rows:
             return f"{mark['file']} has no row {key!r}; it has {', '.join(name for name in rows if name.strip('- '))}"
         return None if before == rows[key] else f"the row differs from {mark['file']}, which says: {rows[key]}"
-    value = lookup(json.loads(path.read_text("utf-8")), key.split("/"))
+    content = read_json(path)
+    if content is None:
+        return f"{mark['file']} cannot be read"
+    value = lookup(content, key.split("/"))
     if not isinstance(value, int | float):
         return f"{mark['file']} has no number at {key!r}"
     said = NUMBER.findall(MARK.sub("", before))

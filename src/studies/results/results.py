@@ -7,11 +7,12 @@ from typing import Any
 
 from src.config.composition import Config
 from src.core.errors import UserError
+from src.core.json_files import read_json
 from src.evaluation.significance import Verdict
-from src.studies.plan.cells import Cell, Spot, Store, read_json
+from src.studies.plan.cells import Cell, Spot, Store, finished
 from src.studies.plan.study import Column, Study
 from src.studies.results.quantity import quantity
-from src.studies.results.verdicts import judge_folders
+from src.studies.results.verdicts import judge_folders, per_image
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,9 @@ class Results:
     def _verdict(self, row: str, other: str, column: Column) -> Verdict | None:
         """Of `row` over `other`, on the seeds that both have."""
         pairs = [(self.cell(other, column.name, seed), self.cell(row, column.name, seed)) for seed in self.study.seeds]
-        pairs = [pair for pair in pairs if all(self.store.done(cell) for cell in pair)]
-        return (
-            judge_folders([(self.store.folder(one), self.store.folder(two)) for one, two in pairs]) if pairs else None
-        )
+        folders = [(self.store.folder(one), self.store.folder(two)) for one, two in pairs]
+        whole = [pair for pair in folders if all(finished(path) and per_image(path) is not None for path in pair)]
+        return judge_folders(whole) if whole else None
 
     @cached_property
     def notes(self) -> list[str]:

@@ -6,6 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.archives import read_arrays
+from src.core.errors import UserError
+from src.core.json_files import damaged
+
 
 class Sample(NamedTuple):
     """One image as a report shows it."""
@@ -27,9 +31,10 @@ class Samples(NamedTuple):
     restored: bool | None  # adapters off, the features were the frozen ones to the bit; None where nobody looked
 
 
-def read_samples(path: Path) -> Samples:
-    """Read what `sampling.write_samples` wrote."""
-    with np.load(path) as file:
+def read_samples(path: Path) -> Samples | None:
+    """Read what `sampling.write_samples` wrote; None where there is no such file, or none that can be read whole."""
+    try:
+        file = read_arrays(path)
         images = [
             Sample(
                 name=str(name),
@@ -42,3 +47,11 @@ def read_samples(path: Path) -> Samples:
         ]
         restored = bool(file["restored"]) if "restored" in file else None
         return Samples(images, file["class_names"].tolist(), file["palette"], int(file["ignore_index"]), restored)
+    except FileNotFoundError:
+        return None
+    except KeyError as error:
+        damaged(path, f"expected pictures of an evaluation, found no array {error}")
+        return None
+    except UserError as error:
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None

@@ -4,11 +4,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from src.core.archives import read_arrays
 from src.core.errors import MissingFile, UserError
+from src.core.json_files import damaged, read_json
 from src.evaluation.significance import Array, Interval, Verdict, judge_overlaps, overlaps
-from src.studies.plan.cells import read_json
+from src.studies.plan.cells import METRICS, finished
 from src.studies.results.cost import Cost, cost
 
 
@@ -31,11 +31,11 @@ def judged(folder: Path) -> list[Judged]:
         MissingFile: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
         UserError: if two rows were not evaluated on the same images.
     """
-    table = read_json(folder / "table.json")
+    table = read_json(folder / "table.json", {"rows": list, "columns": list, "verdicts": list, "baseline": str})
     if table is None:
         raise MissingFile(
-            f"{folder / 'table.json'}: no such file. Expected the folder of a study, such as runs/camvid or "
-            "results/camvid; `python -m src study FILE` makes one"
+            f"{folder / 'table.json'}: no such file, or a damaged one. Expected the folder of a study, such as "
+            "runs/camvid or results/camvid; `python -m src study FILE` makes one"
         )
     cells = next((place for place in (folder / "cells", folder.parent / "cells") if place.is_dir()), folder / "cells")
     rows = {row["name"]: row for row in table["rows"]}
@@ -47,7 +47,7 @@ def judged(folder: Path) -> list[Judged]:
                 continue
             entries = [rows[each]["entries"][column["name"]]["cells"] for each in (table["baseline"], name)]
             pairs = paired_folders(cells, *entries)
-            whole = pairs and all((path / "confusion.npz").is_file() for pair in pairs for path in pair)
+            whole = pairs and all(per_image(path) is not None for pair in pairs for path in pair)
             verdict = judge_folders(pairs) if whole else recorded.get((name, column["name"]))
             if verdict is not None:
                 paid = cost(pretrainings(cells, entries[1]), [cells / cell for cell in entries[1]], len(entries[1]))
@@ -64,7 +64,7 @@ def paired_folders(cells: Path, baseline: list[str], adapted: list[str]) -> list
     """Finished cells of both rows, seed by seed; a baseline without randomness has one, which is paired with each."""
     before = baseline * len(adapted) if len(baseline) == 1 else baseline
     pairs = [(cells / ours, cells / theirs) for ours, theirs in zip(before, adapted, strict=True)]
-    return [pair for pair in pairs if all((path / "metrics.json").is_file() for path in pair)]
+    return [pair for pair in pairs if all(map(finished, pair))]
 
 
 def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
@@ -73,16 +73,16 @@ def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
     Raises:
         UserError: if two of them were not evaluated on the same images.
     """
-    before, after = ([per_image(pair[side]) for pair in pairs] for side in (0, 1))
+    before, after = ([counted_images(pair[side]) for pair in pairs] for side in (0, 1))
     for counted, path in zip([*before, *after], [pair[side] for side in (0, 1) for pair in pairs], strict=True):
         if counted.names != before[0].names:
             raise UserError(
                 f"{path} was not evaluated on the same images as {pairs[0][0]}; the rows cannot be compared"
             )
-    metrics = read_json(pairs[0][0] / "metrics.json") or {}
-    return judge_overlaps(
-        [item.overlaps for item in before], [item.overlaps for item in after], metrics["values"]["class_names"]
-    )
+    metrics = read_json(pairs[0][0] / "metrics.json", METRICS) or {"values": {}}
+    classes = before[0].overlaps.shape[-1]
+    names = metrics["values"].get("class_names", list(map(str, range(classes))))
+    return judge_overlaps([item.overlaps for item in before], [item.overlaps for item in after], names)
 
 
 class PerImage(NamedTuple):
@@ -92,16 +92,36 @@ class PerImage(NamedTuple):
     names: tuple[str, ...]
 
 
-def per_image(folder: Path) -> PerImage:
-    """Per-image counts that a verdict needs of a finished cell's confusion matrices, a hundredth of their size."""
+def counted_images(folder: Path) -> PerImage:
+    """As `per_image`, of a cell whose matrices are there.
+
+    Raises:
+        MissingFile: if they are not.
+    """
+    found = per_image(folder)
+    if found is None:
+        raise MissingFile(f"{folder / 'confusion.npz'}: no such file, or a damaged one; run the study again")
+    return found
+
+
+def per_image(folder: Path) -> PerImage | None:
+    """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size; None without them."""
     file = folder / "confusion.npz"
-    return _per_image(file, file.stat().st_mtime_ns)
+    return _per_image(file, file.stat().st_mtime_ns) if file.is_file() else None
 
 
 @lru_cache(maxsize=256)  # the baseline's are asked for once for each other row
-def _per_image(path: Path, written: int) -> PerImage:
-    with np.load(path) as file:
-        return PerImage(overlaps(file["matrices"]), tuple(file["names"].tolist()))
+def _per_image(path: Path, written: int) -> PerImage | None:
+    try:
+        stored = read_arrays(path)
+    except UserError as error:
+        damaged(path, str(error).removeprefix(f"{path}: "))
+        return None
+    matrices, names = stored.get("matrices"), stored.get("names")
+    if matrices is None or names is None or matrices.ndim != 3 or len(names) != len(matrices):
+        damaged(path, f"expected one matrix an image, found {', '.join(stored) or 'no arrays'}")
+        return None
+    return PerImage(overlaps(matrices), tuple(names.tolist()))
 
 
 def pretrainings(cells: Path, evaluations: list[str]) -> list[Path]:

@@ -8,7 +8,10 @@ from pathlib import Path
 from statistics import fmean
 
 from src.config.composition import lookup
-from src.studies.plan.cells import Cell, Store, read_json
+from src.core.json_files import NUMBER, read_json
+from src.studies.plan.cells import Cell, Store
+
+PROGRESS = dict.fromkeys(("done", "total", "first", "began", "at"), NUMBER)  # of a stage's progress.json
 
 
 @dataclass
@@ -57,6 +60,12 @@ def planned_steps(cell: Cell) -> int | None:
     return steps if isinstance(steps, int) and steps > 0 else None
 
 
+def first_step(folder: Path) -> int | None:
+    """The step at which the process in a cell's folder has begun; None until it says so."""
+    note = read_json(folder / "progress.json", PROGRESS)
+    return None if note is None else int(note["first"])
+
+
 def running(folder: Path, started: float, usual: float | None) -> tuple[float | None, float | None]:
     """Finished share of a running cell, 0 to 1, and its seconds left; None where that is not known yet.
 
@@ -65,7 +74,7 @@ def running(folder: Path, started: float, usual: float | None) -> tuple[float | 
         started: `time.time()` at its start.
         usual: what cells like it took, in seconds.
     """
-    note = read_json(folder / "progress.json")
+    note = read_json(folder / "progress.json", PROGRESS)
     share = note["done"] / note["total"] if note and note["total"] else None
     spent = time.time() - started
     if usual is not None and spent < usual:

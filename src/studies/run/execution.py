@@ -12,10 +12,11 @@ from pathlib import Path
 from src.config.composition import Config, lookup, override
 from src.config.defaults import defaults
 from src.config.yaml_reader import write
-from src.core.checkpoint_files import checkpoint_exists
+from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
+from src.core.json_files import write_json
 from src.core.process_lock import Lock
-from src.studies.plan.cells import Cell, Store, hashed_content, write_json
+from src.studies.plan.cells import Cell, Store, finished, hashed_content
 
 STAGE = (sys.executable, "-m", "src.studies.run.stage")
 LOG_LINES = 12  # of a failed cell that a table's footer shows
@@ -51,15 +52,16 @@ class Running:
     cell: Cell
     folder: Path
     process: subprocess.Popen[bytes]
-    resumed: bool
+    resumed: bool  # there is a checkpoint; the step is known once the process has read it
+    told: bool = False
     started: float = field(default_factory=time.time)
 
     @classmethod
     def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
-        """Starts the cell's process, from its last checkpoint where a pre-training left one."""
+        """Starts the cell's process, from its last checkpoint where an earlier process left one."""
         folder = store.folder(cell)
-        resumed = cell.stage == "pretrain" and checkpoint_exists(folder / "checkpoints" / "last.ckpt")
-        for left in ("failure.json", "progress.json", *(() if resumed else RESULTS)):
+        resumed = checkpoint_exists(folder / "checkpoints" / "last.ckpt")
+        for left in ("metrics.json", "failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
         write(folder / "stage.yaml", stage_config(cell, store))
         write_json(
@@ -90,8 +92,8 @@ class Running:
         return self.process.poll() is not None
 
     def conclude(self) -> bool:
-        """Return whether the cell's numbers are there; if not, keep the end of its log."""
-        if (self.folder / "metrics.json").is_file():
+        """Whether the cell's numbers are there; if not, leaves the end of its log."""
+        if finished(self.folder):
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)
             return True

@@ -5,13 +5,13 @@ import resource
 import sys
 from datetime import UTC, datetime
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from statistics import fmean
 
 from src.config.composition import Config
 from src.core.errors import MissingFile
-from src.studies.plan.cells import read_json, write_json
+from src.core.json_files import read_json, write_json
+from src.core.safetensors_header import count_values
 from src.studies.results.curves import read_curves
 from src.studies.run.machine import machine
 
@@ -27,8 +27,11 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
     Raises:
         MissingFile: if the stage left no result.
     """
-    cell = read_json(folder / "cell.json")
-    assert cell is not None
+    cell = read_json(folder / "cell.json", {"cell": str, "config": str, "seed": int, "stage": str, "title": str})
+    if cell is None:
+        raise MissingFile(
+            f"{folder / 'cell.json'}: expected what the runner wrote, found no such file or a damaged one"
+        )
     values = evaluated(folder) if cell["stage"] == "evaluate" else pretrained(folder)
     last = values.get("step")  # counted from 0
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -53,7 +56,7 @@ def evaluated(folder: Path) -> Config:
     """The scores of an evaluation."""
     found = read_json(folder / "evaluation.json")
     if found is None:
-        raise MissingFile(f"{folder / 'evaluation.json'}: the evaluation ended without writing it")
+        raise MissingFile(f"{folder / 'evaluation.json'}: the evaluation ended without writing it, or it is damaged")
     return found
 
 
@@ -68,7 +71,7 @@ def pretrained(folder: Path) -> Config:
     return {
         "adapter": tensors_hash(adapter),
         "losses": losses,
-        "parameters": parameters(adapter),
+        "parameters": count_values(adapter),
         "step": max(steps, default=0),
     }
 
@@ -84,13 +87,6 @@ def speed(folder: Path) -> Config:
     if torch is not None and torch.cuda.is_initialized():
         found["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
     return found
-
-
-def parameters(path: Path) -> int:
-    """Number of values in a safetensors file, from its header."""
-    content = path.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def tensors_hash(path: Path) -> str:

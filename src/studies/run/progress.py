@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.studies.plan.cells import write_json
+from src.core.json_files import write_json
 
 EVERY = 1.0  # seconds between two notes at least
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from src.core.process_lock import EXPIRY, Held, clear_abandoned, locked
 from src.studies.plan.cells import Cell, Store
-from src.studies.run.estimate import Measured, rest, running
+from src.studies.run.estimate import Measured, first_step, rest, running
 from src.studies.run.execution import Running
 from src.studies.run.machine import accelerators
 from src.studies.run.ticker import Ticker
@@ -120,7 +120,15 @@ class Runner:
                 with suppress(Held):
                     clear_abandoned(lock, EXPIRY)
 
+    def _say_step(self, work: Running) -> None:
+        """Say once at which step a stage has resumed, as its process notes it."""
+        if work.resumed and not work.told and (step := first_step(work.folder)) is not None:
+            work.told = True
+            self.ticker.say(f"{self._place(work.cell)} {work.cell.title}: resumed at step {step}")
+
     def _look_after(self, slot: Slot) -> None:
+        if slot.work is not None:
+            self._say_step(slot.work)
         if slot.work is not None and slot.work.ended():
             work = slot.work
             spent = time.time() - work.started
@@ -143,7 +151,7 @@ class Runner:
                 continue
             self.waiting.remove(cell)
             if started and slot.work is not None:
-                how = "resumed" if slot.work.resumed else "started"
+                how = "reading its checkpoint" if slot.work.resumed else "started"
                 self.ticker.say(f"{self._place(cell)} {cell.title}: {how}")
 
     def _next(self) -> Cell | None:

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 
 from src.backbones.backbone import Backbone
 from src.backbones.restoration import restores
+from src.core.archives import write_arrays
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.inference import padded
 
@@ -50,4 +51,4 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
         names.append(batch.names[0])
     if backbone.adapter is not None:
         content["restored"] = np.asarray(restores(backbone, padded(batch.images[0][None], backbone.patch_size)))
-    np.savez_compressed(path, **{**content, "names": np.asarray(names)})
+    write_arrays(path, **{**content, "names": np.asarray(names)})

@@ -12,9 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.core.checkpoint_files import checkpoint_exists
+from src.cli import main as run
+from src.core.checkpoint_files import damage
+from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
+from src.studies.run.outcome import write_outcome
+from src.studies.run.sampling import write_samples
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,12 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:
-        from src.cli import main as run
-        from src.studies.run.outcome import write_outcome
-        from src.studies.run.sampling import write_samples
-
         checkpoint = folder / "checkpoints" / "last.ckpt"
-        resumed = stage == "pretrain" and checkpoint_exists(checkpoint)
+        resumed = resumable(checkpoint)
         resume = ["--ckpt_path", str(checkpoint)] if resumed else []
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
@@ -37,6 +37,17 @@ def main(arguments: Sequence[str]) -> int:
             write_samples(folder / "samples.npz", command.model, command.datamodule)
         write_outcome(folder, time.time() - began, resumed)
     return outcome.code
+
+
+def resumable(checkpoint: Path) -> bool:
+    """Return True if the stage can resume from a checkpoint; damaged ones are named and treated as not there."""
+    if not checkpoint_exists(checkpoint):
+        return False
+    faults = {path: damage(path) for path in (checkpoint, previous_of(checkpoint))}
+    if all(faults.values()):
+        said = "; ".join(f"{path} {fault}" for path, fault in faults.items())
+        print(f"warning: {said}; the stage starts from step 0", file=sys.stderr, flush=True)
+    return not all(faults.values())
 
 
 def end_with(parent: int) -> None:

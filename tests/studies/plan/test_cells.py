@@ -11,8 +11,9 @@ import pytest
 from src.config.composition import override
 from src.config.defaults import _signature
 from src.config.hashing import config_hash, file_hash, manifest
+from src.core.json_files import write_json
 from src.segmentation import SemanticSegmentation
-from src.studies.plan.cells import Cell, Store, config_digest, write_json
+from src.studies.plan.cells import Cell, Store, config_digest
 from src.studies.run.execution import stage_config
 from tests.studies.cells_on_disk import PRETRAIN, SEGMENT
 
@@ -125,9 +126,9 @@ def test_json_is_written_whole_and_the_same_for_the_same_content(tmp_path: Path)
 def test_a_failure_is_forgotten_when_the_cell_is_done(tmp_path: Path) -> None:
     store, cell = Store(tmp_path), Cell("pretrain", "x", 0, PRETRAIN, "p")
     store.folder(cell).mkdir()
-    write_json(store.folder(cell) / "failure.json", {"reason": "r"})
+    write_json(store.folder(cell) / "failure.json", {"title": "t", "reason": "r", "log": []})
     assert not store.done(cell)
-    assert store.failure(cell) == {"reason": "r"}
+    assert store.failure(cell) == {"title": "t", "reason": "r", "log": []}
     write_json(store.folder(cell) / "metrics.json", {"values": {}})
     assert store.done(cell)
     assert store.failure(cell) is None

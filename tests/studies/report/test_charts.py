@@ -1,99 +1,77 @@
-"""Charts put their points where the numbers say."""
+"""Charts put their points where the numbers say, and say them."""
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
-from math import floor, log10
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from src.evaluation.significance import Interval
-from src.studies.report.charts import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Bar,
-    Levels,
-    Series,
-    axis_chart,
-    interval_chart,
-    line_chart,
-    nice_ticks,
-)
+from src.studies.report.charts import Bar, Levels, Series, axis_chart, colour, interval_chart, line_chart, svg
+from src.studies.report.palette import DARK, LIGHT
 
 
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
-def test_ticks_enclose_the_range_evenly_in_round_steps(low: float, span: float) -> None:
-    ticks = nice_ticks(low, low + span)
-    step = ticks[1] - ticks[0]
-    assert ticks[0] <= low + 1e-6 * step
-    assert ticks[-1] >= low + span - 1e-6 * step
-    assert ticks[0] > low - 1.001 * step
-    assert ticks[-1] < low + span + 1.001 * step
-    assert 2 <= len(ticks) <= 8
-    assert all(later - earlier == pytest.approx(step) for earlier, later in pairwise(ticks))
-    mantissa = step / 10 ** floor(log10(step * 1.0001))
-    assert any(mantissa == pytest.approx(nice, rel=1e-3) for nice in (1, 2, 2.5, 5, 10))
-
-
-def test_ticks_of_a_flat_line() -> None:
-    ticks = nice_ticks(2.0, 2.0)
-    assert ticks[0] < 2.0 < ticks[-1]
-
-
-def test_a_curve_runs_from_corner_to_corner() -> None:
-    text = line_chart("Loss", [Series("a", 0, [[(0, 2.0), (10, 1.0)], [(0, 1.5), (10, 1.5)]])])
-    lines = re.findall(r'points="([^"]+)"', text)
-    (x0, y0), (x1, y1) = (tuple(map(float, point.split(","))) for point in lines[0].split())
-    assert (x0, y0) == (LEFT, TOP)
-    assert (x1, y1) == (WIDTH - RIGHT, HEIGHT - 32)
-    middle = [float(point.split(",")[1]) for point in lines[1].split()]
-    assert middle[0] == middle[1] == pytest.approx((y0 + y1) / 2)
-    assert text.count("faint") == 1  # the second seed
+def test_curves_are_drawn_seed_by_seed_and_further_seeds_are_faint() -> None:
+    curves = [[(0, 2.0), (10, 1.0)], [(0, 1.5), (10, 1.5)]]
+    figure = line_chart("Loss", [Series("a", 0, curves)])
+    lines = figure.axes[0].lines
+    assert [line.get_xydata().tolist() for line in lines] == [[list(point) for point in curve] for curve in curves]
+    assert [line.get_alpha() for line in lines] == [1.0, 0.4]
+    assert figure.get_label() == "Loss over 10 steps: a from 2.00 to 1.00"
 
 
 def test_the_frozen_line_lies_at_its_value_and_is_spoken() -> None:
-    text = line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])], frozen=3.0)
-    y = float(re.findall(r'class="frozen"[^>]*y1="([\d.]+)"', text)[0])
-    assert y == TOP  # 3 is the topmost tick
-    assert "frozen 3.00" in text
-    assert "frozen" not in line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])])
+    figure = line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])], frozen=3.0)
+    frozen = figure.axes[0].lines[0]
+    assert np.unique(frozen.get_ydata()).tolist() == [3.0] and frozen.is_dashed()
+    low, high = figure.axes[0].get_ylim()
+    assert low <= 1.0 and high >= 3.0
+    assert "frozen 3.00" in str(figure.get_label())
+    assert "frozen" not in str(line_chart("Rank", [Series("a", 0, [[(0, 1.0), (10, 2.0)]])]).get_label())
 
 
-def test_a_curve_of_one_point_is_a_dot_on_its_place() -> None:
-    text = line_chart("Rank", [Series("a", 2, [[(10, 2.0)], [(10, 1.0)]])], frozen=1.0)
-    places = re.findall(r'<circle class="point s2( faint)?" cx="([\d.]+)" cy="([\d.]+)" r="4"/>', text)
-    assert [faint for faint, _, _ in places] == ["", " faint"]
-    assert float(places[0][1]) == float(places[1][1]) and float(places[0][2]) < float(places[1][2])  # 2 is above 1
-    assert "polyline" not in text
+def test_a_curve_of_one_point_is_a_dot() -> None:
+    figure = line_chart("Rank", [Series("a", 2, [[(10, 2.0)], [(10, 1.0)]])])
+    assert [(line.get_marker(), line.get_color()) for line in figure.axes[0].lines] == [("o", LIGHT["s2"])] * 2
 
 
 def test_points_over_an_axis_are_evenly_spaced_and_carry_their_deviation() -> None:
     levels = Levels("10 % of the labels", 7, {0: (50.0, 0.0), 10: (51.0, 0.5), 100: (52.0, 0.0)})
-    text = axis_chart("Result", "images", [0, 10, 100], [levels])
-    places = [tuple(map(float, point)) for point in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text)]
-    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.11)
-    assert (places[0][1], places[2][1]) == (HEIGHT - BOTTOM, TOP)
-    low, high = map(float, re.findall(r'<line class="line s1"[^>]*y1="([\d.]+)" y2="([\d.]+)"', text)[1])
-    assert low - high == pytest.approx((HEIGHT - BOTTOM - TOP) / 2, abs=0.11)  # 2 × 0.5 of the 2 points shown
-    assert "10 % of the labels 50.0 at 0, 51.0 at 10, 52.0 at 100" in text
+    figure = axis_chart("Result", "images", [0, 10, 100], [levels])
+    axes = figure.axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 50], [1, 51], [2, 52]]
+    assert axes.lines[0].get_color() == colour(1)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "10", "100"]
+    (bars,) = axes.containers
+    assert [segment.tolist() for segment in bars.lines[2][0].get_segments()][1] == [[1, 50.5], [1, 51.5]]
+    assert "10 % of the labels 50.0 at 0, 51.0 at 10, 52.0 at 100" in str(figure.get_label())
 
 
-def test_an_interval_lies_to_its_side_of_zero_and_certainty_shows() -> None:
+def test_an_interval_lies_where_it_is_and_certainty_has_a_colour() -> None:
     bars = [Bar("up", Interval(2, 1, 3, 0.99), True), Bar("unsure", Interval(-1, -3, 1, 0.3), False)]
-    text = interval_chart("Change", bars)
-    zero = float(re.findall(r'class="zero" x1="([\d.]+)"', text)[0])
-    (up_low, up_high), (low, high) = (
-        map(float, pair) for pair in re.findall(r'span[^>]*x1="([\d.]+)" x2="([\d.]+)"', text)
-    )
-    assert zero < up_low < up_high
-    assert low < zero < high
-    assert 'class="dot sure up"' in text
-    assert 'class="dot unsure"' in text
-    assert "unsure −1.0 (−3.0 to +1.0)" in text
+    figure = interval_chart("Change", bars)
+    zero, up, up_dot, unsure, unsure_dot = figure.axes[0].lines
+    assert np.unique(zero.get_xdata()).tolist() == [0.0]
+    assert (list(up.get_xdata()), list(unsure.get_xdata())) == ([1, 3], [-3, 1])
+    assert (list(up_dot.get_xdata()), list(unsure_dot.get_xdata())) == ([2], [-1])
+    assert (up.get_color(), unsure.get_color()) == (LIGHT["up"], LIGHT["flat"])
+    assert "unsure −1.0 (−3.0 to +1.0)" in str(figure.get_label())
+
+
+def test_a_chart_takes_the_colours_of_the_page_and_fetches_nothing() -> None:
+    text = svg(line_chart('A "loss" & more', [Series("<a>", 0, [[(0, 2.0), (10, 1.0)]])], frozen=1.5))
+    assert "var(--s0)" in text and "var(--soft)" in text
+    assert not any(value in text for value in LIGHT.values())
+    assert 'aria-label="A &#34;loss&#34; &amp; more over 10 steps: frozen 1.50; &lt;a&gt; from' in text
+    assert "url(" not in text and not re.search(r'href="[^#]', text)
+    assert svg(line_chart("x", [Series("a", 0, [[(0, 2.0)]])])) == svg(line_chart("x", [Series("a", 0, [[(0, 2.0)]])]))
+
+
+def test_each_colour_has_its_like_on_dark_paper() -> None:
+    assert LIGHT.keys() == DARK.keys()
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_series_beyond_the_palette_begin_it_again(number: int) -> None:
+    assert colour(number) == LIGHT[f"s{number % 6}"]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.studies.plan.cells import Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.report.html import html
 from src.studies.report.training import titled

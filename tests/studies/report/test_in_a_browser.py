@@ -33,6 +33,7 @@ SWITCHES = (
 # Runs in a page around the report, which is of exactly the width asked for.
 PROBE = """
 const page = document.querySelector("iframe").contentDocument, view = page.defaultView;
+page.querySelectorAll("details").forEach(each => each.open = true);
 const slider = page.querySelector(".compare input"), over = page.querySelector(".compare .over");
 const clip = () => view.getComputedStyle(over).clipPath;
 const before = clip();

@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 
 import pytest
 
-from src.studies.plan.cells import Cell, Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Cell, Store
 from src.studies.plan.study import Study
 from src.studies.report.csv_file import spreadsheet
 from src.studies.report.latex import latex

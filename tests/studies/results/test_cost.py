@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from src.studies.plan.cells import write_json
+from src.core.json_files import write_json
 from src.studies.results.cost import Cost, adapter_parameters, cost
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.studies.plan.cells import Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.report.table import as_json
 from src.studies.results.results import Results

@@ -1,6 +1,6 @@
 """Stands for `src.studies.run.stage`: leaves what a stage leaves, in a moment, and notes that it ran.
 
-A pre-training makes ten steps, each in a checkpoint of its own, and goes on from the last one.
+A stage makes ten steps, each in a checkpoint of its own, and resumes from the last one; `steps` counts them.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from src.core.json_files import write_json
 from src.studies.run.outcome import write_outcome
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as the real one does
@@ -29,21 +30,23 @@ pause = float(os.environ.get("QUICK_STAGE_PAUSE", "0"))
 if os.environ.get("QUICK_STAGE_FAILS", "none") in (folder / "stage.yaml").read_text():
     print("first line\n\nthe reason why", file=sys.stderr)
     sys.exit(3)
+checkpoint = folder / "checkpoints" / "last.ckpt"
+checkpoint.parent.mkdir(exist_ok=True)
+first = step = int(checkpoint.read_text()) if checkpoint.is_file() else 0
+began = time.time()
+write_json(folder / "progress.json", {"done": step, "total": 10, "first": first, "began": began, "at": began})
+while step < 10:
+    time.sleep(pause / 10)
+    step += 1
+    with (folder / "steps").open("a") as stream:
+        stream.write(f"{step}\n")
+    checkpoint.with_suffix(".part").write_text(str(step))
+    os.replace(checkpoint.with_suffix(".part"), checkpoint)
 if stage == "pretrain":
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(exist_ok=True)
-    step = int(checkpoint.read_text()) if checkpoint.is_file() else 0
-    value = 3.0 - step / 10
-    while step < 10:
-        time.sleep(pause / 10)
-        step, value = step + 1, value - 0.1
-        checkpoint.with_suffix(".part").write_text(str(step))
-        os.replace(checkpoint.with_suffix(".part"), checkpoint)
     header = b'{"__metadata__":{"step":"10"}}'
     (folder / "adapter.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
     (folder / "metrics.csv").write_text("step,train/loss\n9,2.0\n")
 else:
-    time.sleep(pause)
     (folder / "evaluation.json").write_text(json.dumps({"miou": 0.5, "class_names": ["a"]}))
 write_outcome(folder, 1.0, resumed=False)
 with (folder / "completions").open("a") as stream:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.studies.plan.cells import Cell, Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Cell, Store
 from src.studies.run.estimate import Measured, clock, rest, running
 from tests.studies.cells_on_disk import finish
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from src.studies.plan.cells import read_json, write_json
+from src.core.json_files import read_json, write_json
 from src.studies.run.outcome import write_outcome
 
 

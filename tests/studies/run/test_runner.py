@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from src.core.json_files import write_json
 from src.core.process_lock import locked
-from src.studies.plan.cells import Store, write_json
+from src.core.safetensors_header import count_values
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.run import execution
-from src.studies.run.outcome import parameters, speed, tensors_hash, write_outcome
+from src.studies.run.outcome import speed, tensors_hash, write_outcome
 from src.studies.run.runner import Runner, visible_accelerators
 from tests.studies.cells_on_disk import read_json, study_file
 
@@ -28,7 +30,8 @@ import signal
 import sys
 from pathlib import Path
 from src.studies.run import execution
-from src.studies.plan.cells import Store, write_json
+from src.core.json_files import write_json
+from src.studies.plan.cells import Store
 from src.studies.run.runner import Runner
 from src.studies.plan.study import Study
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
@@ -124,7 +127,7 @@ def test_an_adapter_counts_by_its_tensors_and_the_content_of_its_metadata(tmp_pa
 def test_the_parameters_are_counted_from_the_adapter_s_header(tmp_path: Path) -> None:
     header = b'{"__metadata__":{"step":"3"},"a":{"shape":[2,3]},"b":{"shape":[5]},"c":{"shape":[]}}'
     (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
-    assert parameters(tmp_path / "f") == 2 * 3 + 5 + 1
+    assert count_values(tmp_path / "f") == 2 * 3 + 5 + 1
 
 
 def test_the_speed_is_the_mean_of_what_was_logged(tmp_path: Path) -> None:
@@ -260,6 +263,46 @@ def test_when_its_time_is_over_it_stops_and_goes_on_later(
     rest.run()
     assert not rest.out_of_time
     assert completions(study, store) == [1] * len(study.cells)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
+def test_every_stage_resumes_and_the_console_says_at_which_step(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    store = Store(tmp_path / "cells")
+    cell = next(cell for cell in study.cells.values() if cell.stage == stage and cell.needs is None)
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "20")
+    runner = Runner(store, [cell], 1)
+    runner._look_after(runner.slots[0])
+    work, checkpoint = runner.slots[0].work, store.folder(cell) / "checkpoints" / "last.ckpt"
+    assert work is not None
+    deadline = time.monotonic() + 60
+    while not (checkpoint.is_file() and int(checkpoint.read_text()) >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    work.process.kill()
+    work.process.wait()
+    runner.slots[0].clear()
+    step = int(checkpoint.read_text())
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "3")
+    assert Runner(store, [cell], 1).run() == []
+    assert f"{cell.title}: resumed at step {step}" in capsys.readouterr().out
+    steps = list(map(int, (store.folder(cell) / "steps").read_text().split()))
+    assert steps[-1] == 10 and len(steps) <= 11  # one may have been made and not kept
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "{}", '{"values": 3}', "\0\0", "9" * 5000])
+def test_a_damaged_result_is_computed_again(
+    study: Study, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "cells")
+    cell = next(cell for cell in study.cells.values() if cell.stage == "evaluate" and cell.needs is None)
+    file = store.folder(cell) / "metrics.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert not store.done(cell)
+    assert f"{file}: expected" in capsys.readouterr().err
+    assert Runner(store, [cell], 1).run() == []
+    assert store.done(cell)
 
 
 def test_gpus_are_those_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
