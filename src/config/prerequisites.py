@@ -26,7 +26,7 @@ def lacking(config: Config) -> list[str]:
     lines = [f"environment variable {name} ({key})" for name, key in unset.items()]
     root = lookup(config, "data.init_args.root")
     if root is not None and not set(_names(str(root))) & unset.keys():
-        folder = Path(os.path.expandvars(str(root))).expanduser()
+        folder = Path(os.path.expandvars(str(root)))
         if not folder.is_dir():
             lines.append(f"data folder {folder}")
     return [*lines, *missing_files(config)]
@@ -82,8 +82,12 @@ def check_sizes(config: Config) -> None:
                 )
 
 
-def check_writable(folder: str | Path) -> None:
+def check_writable(folder: str | Path, option: str = "trainer.default_root_dir") -> None:
     """Refuse a run folder in which nothing can be written; nothing is left there.
+
+    Args:
+        folder: The run folder, which need not exist.
+        option: What gives it, for the message.
 
     Raises:
         UserError: Naming the folder, or the file in its way.
@@ -92,13 +96,13 @@ def check_writable(folder: str | Path) -> None:
     while not os.path.lexists(there):
         there = there.parent
     if not there.is_dir():
-        raise UserError(f"trainer.default_root_dir: expected a folder, found the file {there}; give another folder")
+        raise UserError(f"{option}: expected a folder, found the file {there}; give another folder")
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"0")
     except OSError as error:
         raise UserError(
-            f"trainer.default_root_dir: nothing can be written to {there} ({error.strerror}); give another folder"
+            f"{option}: nothing can be written to {there} ({error.strerror}); give another folder"
         ) from error
 
 
