@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from src.commands.parsers import PARSERS
 from src.config.nearest import nearest
 from src.core import standard_output
 from src.core.errors import CommandLineError, one_message
@@ -11,7 +12,7 @@ from src.core.import_path import add_current_folder
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "adapt": ("src.commands.adapt", "adapt a backbone to a folder of your own images, no configuration needed"),
+    "adapt": ("src.commands.adapt.command", "adapt a backbone to a folder of your own images, no configuration needed"),
     "segment": ("src.commands.segment", "segment a folder from a few masks: adapt, train a head, predict"),
     "evidence": ("src.commands.evidence", "compare frozen, GLARE and the calibrated preset on your weights and data"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
@@ -78,6 +79,8 @@ def _run(words: Sequence[str]) -> int:
         raise CommandLineError(f"no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help")
     add_current_folder()
     module, _ = COMMANDS[words[0]]
+    if words[0] in PARSERS:  # mistakes and --help, before torch is imported
+        PARSERS[words[0]]().parse_args(words[1:])
     code = import_module(module).main(words if module == "src.cli" else words[1:])
     return code if isinstance(code, int) else 0
 

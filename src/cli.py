@@ -30,6 +30,7 @@ from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
 from src.config.flags import check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
+from src.config.prerequisites import check_files, check_sizes, check_writable
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
@@ -181,11 +182,17 @@ class CLI(LightningCLI):
             self._classes = head.get("classes")
             drop_lost_adapter(config, self.arguments, head.get("adapter"))
         model = config.model.class_path
-        if self.subcommand != "fit" and not config.get("ckpt_path") and getattr(find(model), "needs_checkpoint", False):
+        trained = getattr(find(model), "needs_checkpoint", False)
+        if self.subcommand != "fit" and not config.get("ckpt_path") and trained:
             raise CommandLineError(
                 f"{self.subcommand}: no trained head for {model}; add --ckpt_path last, which is "
                 f"{RunCheckpoint.file(config.trainer.default_root_dir)}, or the path of another checkpoint"
             )
+        plain = config.as_dict()
+        check_writable(config.trainer.default_root_dir)
+        check_files(plain)
+        if self.subcommand == "fit" or not trained:  # a trained head pads what it evaluates
+            check_sizes(plain)
 
     def _require_step(self, model: str) -> None:
         """Refuse to evaluate or predict with a model that only trains, such as pre-training's.

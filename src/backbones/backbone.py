@@ -19,6 +19,7 @@ from src.backbones.checkpoints import build_trunk, load_weights, projection_head
 from src.backbones.class_attention import class_attention
 from src.backbones.features import Features
 from src.backbones.images import ImageLike, check_batch, check_range, image_transform, readable_values
+from src.backbones.requirements import missing_files, patch_size_of
 from src.core.errors import UserError
 
 
@@ -52,6 +53,8 @@ class Backbone(Adaptable):
 
     mean: Tensor
     std: Tensor
+    missing_files = staticmethod(missing_files)
+    patch_size_of = staticmethod(patch_size_of)
 
     def __init__(
         self,

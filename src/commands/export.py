@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,28 +9,8 @@ from src.backbones.adapted import adapted_backbone
 from src.backbones.backbone import Backbone
 from src.backbones.export import to_hugging_face, to_onnx, to_timm, to_torch_export
 from src.backbones.export.timm_folder import creation
-from src.commands.options import OptionParser
+from src.commands import parsers
 from src.core.errors import CommandLineError
-
-KINDS = ("onnx", "timm", "hf", "torch-export")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src export",
-        description="Writes an adapted backbone for other programs, and checks that its features are the same.",
-        allow_abbrev=False,
-    )
-    result.add_argument("run", metavar="RUN", help="a run folder, an adapter.safetensors, or hf://org/name")
-    result.add_argument("--to", required=True, choices=KINDS, help="onnx and torch-export take every adapter")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
-    sizes = result.add_mutually_exclusive_group()
-    sizes.add_argument("--size", type=int, metavar="PIXELS", help="for square images of this side alone")
-    sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
-    result.add_argument("--weights", help="weights that the adapter was made on (the run's config.yaml says)")
-    result.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="with its adapter kind")
-    return result
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         CommandLineError: If an option is wrong.
         UserError: If there is no adapter, it does not fit the target, or the exported features differ.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.export().parse_args(list(arguments))
     if options.dynamic and options.to in ("timm", "hf"):
         raise CommandLineError(f"--dynamic: expected --to onnx or torch-export; {options.to} takes any size anyway")
     backbone = adapted_backbone(options.run, options.weights, options.trust)

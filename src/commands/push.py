@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from src.backbones.adapted import ADAPTER, adapter_file
 from src.backbones.adapter_file import read_metadata
 from src.backbones.checkpoints.hub import push_files
-from src.commands.options import OptionParser
+from src.commands import parsers
 from src.core.errors import CommandLineError, MissingFile
 
 CARD = "README.md"
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src push",
-        description="Uploads a run's adapter and model card; load_backbone(adapter='hf://ORG/NAME') gets it.",
-        allow_abbrev=False,
-    )
-    result.add_argument("run", metavar="RUN", help="a run folder with adapter.safetensors and README.md")
-    result.add_argument("name", metavar="ORG/NAME", help="the repository, made if it is not there")
-    result.add_argument("--private", action="store_true", help="only you and ORG can see it, if it is made now")
-    return result
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         CommandLineError: If the name is no `org/name`.
         UserError: If there is no adapter or card, the adapter is damaged, or the hub cannot be reached or refuses.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.push().parse_args(list(arguments))
     name = options.name.removeprefix("hf://")
     if name.count("/") != 1 or not all(name.split("/")):
         raise CommandLineError(f"expected ORG/NAME, found {options.name!r}")

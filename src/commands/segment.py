@@ -13,13 +13,13 @@ import numpy as np
 
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
-from src.commands.adapt.command import VERDICT, Log, adapt_folder, add_options, check_steps
+from src.commands import parsers
+from src.commands.adapt.command import VERDICT, Log, adapt_folder, check_steps
 from src.commands.adapt.images import SIDE, MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, prepared, resumption
 from src.commands.adapt.settings import multiple, patch_of
-from src.commands.options import OptionParser
 from src.config.composition import Config, override
 from src.config.yaml_reader import read
 from src.core.errors import UserError
@@ -33,19 +33,6 @@ BATCH = 16
 SHOWN = 4
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src segment",
-        description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the masks that "
-        "there are, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
-        allow_abbrev=False,
-    )
-    add_options(result)
-    result.add_argument("--masks", type=Path, metavar="DIR", help="masks of some of the images (IMAGES/masks)")
-    return result
-
-
 def main(arguments: Sequence[str]) -> None:
     """Segment a folder of images; each stage whose result is whole is skipped.
 
@@ -54,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         MissingFile, UserError: Naming the folder or the file that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.segment().parse_args(list(arguments))
     check_steps(options)
     location = locate_masks(options.images, options.masks)
     if location is None:

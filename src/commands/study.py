@@ -4,15 +4,13 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 from src.commands.options import OptionParser
 from src.core.errors import CommandLineError
-from src.core.process_lock import EXPIRY, abandoned
-from src.studies.plan.cells import Cell, Store
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.results.results import Results
-from src.studies.run.estimate import Measured, clock
+from src.studies.run.forecast import check_complete, chosen, listing, plan
 from src.studies.run.runner import Runner, default_jobs
 
 
@@ -29,11 +27,16 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="NAME", help="a row, a column or ROW/COLUMN; may be repeated"
     )
     result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
-    result.add_argument(
-        "--max-hours", "--max_hours", type=float, default=math.inf, help="stop then; the same command resumes"
-    )
+    result.add_argument("--max-hours", type=float, default=math.inf, help="stop then; the same command resumes")
     result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
-    result.add_argument("--dry-run", "--dry_run", action="store_true", help="list what would run, with an estimate")
+    modes = result.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--dry-run", action="store_true", help="list what would run, what it lacks and what it costs; needs no data"
+    )
+    modes.add_argument(
+        "--list", action="store_true", help="print the cells: hash, state, hash of the cell needed, name"
+    )
+    modes.add_argument("--cell", metavar="HASH", help="run this cell alone and write no table, for engines of your own")
     return result
 
 
@@ -56,15 +59,22 @@ def main(arguments: Sequence[str]) -> None:
         print(f"column {label} is left out: its data set is not there (DATA_ROOT)")
     store = Store(options.runs / "cells")
     cells = list(study.only(options.only, options.seed).cells.values())
-    if options.dry_run:
-        print(plan(store, cells))
+    if options.dry_run or options.list:
+        print(plan(store, cells) if options.dry_run else listing(store, cells))
         return
+    if options.cell is not None:
+        cells = [chosen(store, cells, options.cell)]
+    check_complete(store, cells)
     runner = Runner(store, cells, options.jobs or default_jobs(), 3600 * options.max_hours)
     try:
         failed = runner.run()
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume")
         raise
+    if options.cell is not None:
+        if failed:
+            raise SystemExit(1)
+        return
     folder = options.runs / study.name
     from src.studies.report.files import write_results  # torch comes with its pictures, which a plan does not wait for
 
@@ -75,30 +85,3 @@ def main(arguments: Sequence[str]) -> None:
     if failed:
         print(f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry")
         raise SystemExit(1)
-
-
-def plan(store: Store, cells: Sequence[Cell]) -> str:
-    """Describe what would run, and its cost as far as similar cells have been measured."""
-    measured = Measured.of(store, cells)
-    lines, seconds, unknown = [], 0.0, 0
-    for number, cell in enumerate(cells, start=1):
-        needed = measured.seconds(cell)
-        if store.done(cell):
-            state = "done"
-        else:
-            lock = store.folder(cell) / "lock"
-            running = lock.exists() and not abandoned(lock, EXPIRY)
-            state = "another process runs it" if running else "would run"
-            seconds += needed or 0.0
-            unknown += needed is None
-            state += f", about {clock(needed)}" if needed is not None else ""
-        lines.append(f"[{number}/{len(cells)}] {cell.identity} {cell.title}: {state}")
-    missing = [cell for cell in cells if not store.done(cell)]
-    total = f"{len(missing)} of {len(cells)} stages would run, about {clock(seconds)} one after another"
-    if unknown:
-        total += f" and {unknown} stages of a kind that has not been measured here"
-    if measured.by_kind:
-        memory = max(peak for peaks in measured.memory.values() for peak in peaks)
-        disk = sum(fmean(measured.disk[cell.stage]) for cell in missing if measured.disk.get(cell.stage))
-        total += f"; at most {memory / 2**30:.1f} GiB of memory each, {disk / 2**20:.0f} MiB of disk"
-    return "\n".join([*lines, total])

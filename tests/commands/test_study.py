@@ -193,7 +193,7 @@ def test_ten_thousand_finished_cells_are_planned_and_rendered_in_seconds(tmp_pat
     ("arguments", "code", "message"),
     [
         ([], 2, "the following arguments are required: file"),
-        (["{study}", "--job", "2"], 2, "unrecognized arguments: --job 2"),
+        (["{study}", "--job", "2"], 2, "no flag --job, did you mean '--jobs'?"),
         (["{study}", "--jobs", "0"], 2, "--jobs should be at least 1"),
         (["{study}", "--only", "linea"], 1, "no row or column 'linea', did you mean 'linear'?"),
         (["{study}", "--seed", "7"], 1, "no seed 7, the study's are"),

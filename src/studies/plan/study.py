@@ -47,15 +47,19 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from src.config.composition import Config, laid_over, lookup
+from src.config.hashing import digest
 from src.config.nearest import nearest
+from src.config.prerequisites import lacking
 from src.config.yaml_reader import read
-from src.core.errors import UserError
+from src.core.errors import MissingFile, UserError
 from src.core.names import path_part
-from src.studies.plan.cells import Cell, Spot, config_digest
+from src.studies.plan.cells import Cell, Spot, config_digest, planned_steps
 from src.studies.plan.changes import CHANGES, changed
 from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
+from src.studies.plan.stated_cost import stated_cost
 
 __all__ = ["Column", "Row", "Study"]
 
@@ -101,8 +105,7 @@ class Study:
         rows = read_rows(where, content["rows"])
         stated = read_columns(where, content["columns"], rows)
         columns = {name: column for name, column in stated.items() if not column.optional or has_data(column)}
-        if not columns:
-            raise UserError(f"{where}: no column's data set is there. Is DATA_ROOT set to where the data sets lie?")
+        columns = columns or stated  # with no data at all, a plan names what all of them lack
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
             raise UserError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
@@ -165,29 +168,47 @@ class Study:
                 config = read_file(Path(file))
                 for changes in (self.evaluate, column.changes, {"set": row.both}, row.evaluate):
                     config = changed(config, changes, column.data, read_file)
-                made = config_digest(config)
-                trained = config_digest(pretraining) if pretraining is not None else ""
+                evaluation = self._described(config, Path(file), read_file)
+                training = None if pretraining is None else self._described(*pretraining, read_file)
                 made_for = column.label if column.pretrain else column.pretrained_on
                 for seed in self.seeds:
                     needs = None
-                    if pretraining is not None:
-                        needs = Cell("pretrain", f"{row.label} on {made_for}", seed, pretraining, trained)
+                    if training is not None:
+                        needs = Cell("pretrain", f"{row.label} on {made_for}", seed, **training)
                     probe_seed = seed if column.seeded else 0
                     yield (
                         Spot(row.name, column.name, seed),
-                        Cell("evaluate", f"{row.label}, {column.label}", probe_seed, config, made, needs),
+                        Cell("evaluate", f"{row.label}, {column.label}", probe_seed, **evaluation, needs=needs),
                     )
 
-    def _pretraining(self, row: Row, column: Column, read_file: Callable[[Path], Config]) -> Config | None:
+    def _described(self, config: Config, file: Path, read_file: Callable[[Path], Config]) -> dict[str, Any]:
+        """Arguments of a cell with this configuration, which comes from `file` with the study's changes."""
+        lacks = tuple(lacking(config))
+        try:
+            made = config_digest(config)
+        except MissingFile:  # of the data
+            if not lacks:
+                raise
+            made = digest([config, lacks])
+        cost, steps, usual = stated_cost(file), *(planned_steps(each) for each in (config, read_file(file)))
+        return {
+            "config": config,
+            "made": made,
+            "lacks": lacks,
+            "stated": cost.scaled(steps / usual) if steps and usual else cost,
+        }
+
+    def _pretraining(self, row: Row, column: Column, read_file: Callable[[Path], Config]) -> tuple[Config, Path] | None:
         if row.pretrain is None:
             return None
         file = row.pretrain.get("config") or self.pretrain.get("config")
         if not file:
             raise UserError(f"{self.path}, row {row.name}: needs `pretrain.config`, its own or the study's")
-        config = read_file(Path(str(file).format(data=column.pretrained_on)))
+        path = Path(str(file).format(data=column.pretrained_on))
+        config = read_file(path)
         for changes in (self.pretrain, column.pretrain, {"set": row.both}, row.pretrain):
             config = changed(config, changes, column.pretrained_on, read_file)
-        return config
+        return config, path
 
     def only(self, names: Collection[str] = (), seeds: Collection[int] = ()) -> "Study":
         """The part of the study with these rows, columns and places, a place written as `row/column`, and these seeds.

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from src.config.composition import lookup
 from src.core.json_files import NUMBER, read_json
-from src.studies.plan.cells import Cell, Store
+from src.studies.plan.cells import Cell, Store, planned_steps
 
 PROGRESS = dict.fromkeys(("done", "total", "first", "began", "at"), NUMBER)  # of a stage's progress.json
 
@@ -40,24 +39,18 @@ class Measured:
         """Takes one more finished cell into account."""
         self.by_kind[cell.made].append(seconds)
         self.by_stage[cell.stage].append(seconds)
-        if steps := planned_steps(cell):
+        if steps := planned_steps(cell.config):
             self.by_step[cell.stage].append(seconds / steps)
 
     def seconds(self, cell: Cell) -> float | None:
         """Estimate a cell's seconds: from similar cells, else by its stage's steps, else by its stage, else None."""
         if times := self.by_kind.get(cell.made):
             return fmean(times)
-        steps, paces = planned_steps(cell), self.by_step.get(cell.stage)
+        steps, paces = planned_steps(cell.config), self.by_step.get(cell.stage)
         if steps and paces:
             return steps * fmean(paces)
         times = self.by_stage.get(cell.stage)
         return fmean(times) if times else None
-
-
-def planned_steps(cell: Cell) -> int | None:
-    """The optimiser steps that a cell's configuration states, or None where it counts epochs."""
-    steps = lookup(cell.config, "trainer.max_steps")
-    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def first_step(folder: Path) -> int | None:

