@@ -13,7 +13,7 @@ from markupsafe import Markup
 from src.commands.adapt.advice import advice
 from src.commands.adapt.outcome import ROWS, SCORES, Outcome
 from src.core.atomic_files import write_text
-from src.studies.report.charts import Bar, Levels, axis_chart, figure, interval_chart, keys
+from src.studies.report.charts import Bar, Levels, axis_chart, colour, interval_chart, svg
 from src.studies.report.pictures import file_uri
 
 TONES = {"helped": "up", "harmed": "down", "broken": "down"}
@@ -103,7 +103,7 @@ def charts(outcome: Outcome) -> list[str]:
     found = []
     if bars:
         title = "Adapted against frozen, points, 95 % intervals over images"
-        found.append(figure(title, interval_chart(title, bars)))
+        found.append(_figure(title, svg(interval_chart(title, bars))))
     if outcome.strengths:
         names = ("miou", "whitened_knn")
         series = [
@@ -112,5 +112,13 @@ def charts(outcome: Outcome) -> list[str]:
         ]
         axis = "strength of the adapter (adapter_scale)"
         chart = axis_chart("mIoU", axis, sorted(outcome.strengths), series)
-        found.append(keys([item.label for item in series]) + figure("From frozen (0) to adapted (1)", chart))
+        keys = Markup(" · ").join(
+            Markup('<span style="color: {}">{}</span>').format(colour(number), item.label)
+            for number, item in enumerate(series)
+        )
+        found.append(_figure(Markup("From frozen (0) to adapted (1): {}").format(keys), svg(chart)))
     return found
+
+
+def _figure(caption: str, chart: Markup) -> Markup:
+    return Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, chart)
