@@ -22,14 +22,18 @@ def lacking(config: Config) -> list[str]:
 
     That is environment variables, the folder of the data, and files of weights and adapters.
     """
-    unset = {name: key for key, text in _texts(config) for name in _names(text) if name not in os.environ}
+    unset: dict[str, str] = {}
+    for key, text in _texts(config):
+        for name in _names(text):
+            if name not in os.environ:
+                unset.setdefault(name, key)
     lines = [f"environment variable {name} ({key})" for name, key in unset.items()]
     root = lookup(config, "data.init_args.root")
     if root is not None and not set(_names(str(root))) & unset.keys():
         folder = Path(os.path.expandvars(str(root)))
         if not folder.is_dir():
             lines.append(f"data folder {folder}")
-    return [*lines, *missing_files(config)]
+    return [*lines, *(line for line in missing_files(config) if not set(_names(line)) & unset.keys())]
 
 
 def missing_files(config: Config) -> list[str]:
@@ -40,7 +44,10 @@ def missing_files(config: Config) -> list[str]:
     lines: list[str] = []
     for _, found, arguments in _objects(config):
         if (ask := getattr(found, "missing_files", None)) is not None:
-            lines += [line for line in ask(arguments) if line not in lines]
+            filled = {
+                key: os.path.expandvars(value) if isinstance(value, str) else value for key, value in arguments.items()
+            }
+            lines += [line for line in ask(filled) if line not in lines]
     return lines
 
 

@@ -93,6 +93,14 @@ def test_what_a_machine_lacks_is_listed_whole(tmp_path: Path, monkeypatch: pytes
     assert folder == f"data folder {tmp_path}/gone"
     assert weights.startswith("no weights at gone.pth") and adapter == "adapter file gone.safetensors not found"
     (tmp_path / "gone").mkdir()
+    backbone["init_args"]["adapter"] = "${NOT_SET}/x"  # no file is missing of which the path is not known
+    assert lacking({"model": config["model"]})[0].startswith(
+        "environment variable NOT_SET (model.init_args.backbones.0"
+    )
+    assert len(lacking({"model": config["model"]})) == 2
+    (tmp_path / "here.pth").touch()
+    backbone = override(BACKBONE, {"init_args.weights": "$HERE/here.pth"})
+    assert lacking({"model": {"init_args": {"backbone": backbone}}}) == []
     assert lacking({"data": config["data"], "model": {"init_args": {"backbone": BACKBONE}}}) == []
 
 

@@ -216,7 +216,7 @@ def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--max_steps", "0"], 2, "--max_steps should be at least 1"),
+        (["--max_steps", "0"], 2, "--max-steps should be at least 1"),
         (["--on_error", "stop"], 2, "invalid choice: 'stop'"),
         (["--method", "dino"], 2, "invalid choice: 'dino'"),
         (["--steps", "3"], 2, "unrecognized arguments: --steps 3"),
