@@ -20,7 +20,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid evidence tables publish ledger sweep check lint test docs clean
+.PHONY: help setup quickstart camvid evidence tables publish ledger sweep check lint test test-long docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,10 +84,13 @@ lint: $(STAMP) ## formatting, lint and types
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-check: lint ledger ## the gate before a commit: lint, published numbers, import directions, fast tests
+check: lint ledger ## the gate before a commit, a minute or two: lint, types, published numbers, the floor plan
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto tests/test_imports.py tests/test_style.py tests/test_packaging.py
+
+test: $(STAMP) ## the tests that continuous integration runs
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow"
 
-test: $(STAMP) ## all tests
+test-long: $(STAMP) ## all tests: kills, several processes, whole studies, every yaml on real images
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 docs: $(STAMP) ## build the documentation site into site/; warnings are errors

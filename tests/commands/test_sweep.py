@@ -54,7 +54,8 @@ def test_the_name_of_a_local_sweep_is_no_path(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, name=name)
+    command = ["${interpreter}", "-m", "${program}", "fit", "${args}"]
+    file = sweep_files.written(tmp_path, {"lr": {"value": 1}}, name=name, program="src", command=command)
     assert main(["sweep", str(file), "--local"]) == 1
     assert f"{file}, name: expected one folder name, found " in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] in (["here", "sweep.yaml"], ["sweep.yaml", "here"])
