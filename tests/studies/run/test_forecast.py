@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from src.__main__ import main
 from src.core.process_lock import locked
-from src.studies.plan.cells import Store, write_json
+from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.run.runner import Runner
 from tests.command_line import BACKBONE
@@ -87,7 +88,8 @@ def test_a_list_has_hash_state_need_and_title_of_each_cell(tmp_path: Path, capsy
     assert states[frozen.identity] == "running"
     after = {cell.needs: states[cell.identity] for cell in cells if cell.needs is not None}
     assert after == {trained[0]: "missing", trained[1]: "waiting"}
-    write_json(store.folder(frozen) / "failure.json", {"title": "", "reason": "exit code 1", "log": []})
+    failure = {"title": frozen.title, "reason": "exit code 1", "log": []}
+    (store.folder(frozen) / "failure.json").write_text(json.dumps(failure))
     main(arguments(path, "--list"))
     assert f"{frozen.identity}\tfailed\t-" in capsys.readouterr().out
 
