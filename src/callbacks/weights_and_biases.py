@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -79,6 +78,8 @@ class Wandb(WandbLogger):
             return
         if (adapter := self._folder / "adapter.safetensors").is_file():
             self.experiment.log_artifact(adapter_artifact(adapter))
+        import wandb  # only with its logger
+
         pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(self._folder.glob("*.png"))}
         tables = {}
         if (evaluation := self._folder / "evaluation.json").is_file():
@@ -98,7 +99,7 @@ def used_adapters(config: Any) -> Iterator[Path]:
             yield from used_adapters(value)
 
 
-def adapter_artifact(file: Path) -> wandb.Artifact:
+def adapter_artifact(file: Path) -> Any:
     """An adapter file as an artifact: the same file is the same artifact, whichever run names it.
 
     Raises:
@@ -109,6 +110,8 @@ def adapter_artifact(file: Path) -> wandb.Artifact:
     run = file.with_name("wandb_id.txt")
     maker = {"run": run.read_text().strip()} if run.is_file() else {}
     metadata = {**known, "sha256": digest, "file": str(file), **maker}
+    import wandb  # only with its logger
+
     artifact = wandb.Artifact(f"adapter-{digest[:12]}", type="adapter", metadata=metadata)
     artifact.add_file(str(file), name="adapter.safetensors")
     return artifact

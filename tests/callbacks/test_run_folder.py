@@ -27,6 +27,7 @@ def test_a_fresh_fit_keeps_the_files_of_the_one_before(tmp_path: Path) -> None:
             "checkpoints",
             "adapter.safetensors",
             "explanations",
+            "README.md",
         }
     assert len(losses(tmp_path / "run")) == 2
 

@@ -76,7 +76,7 @@ def test_the_printed_lines_load_what_was_written(run: Path, tmp_path: Path, caps
     [
         (["--to", "hf", "--dynamic"], "takes any size anyway"),
         (["--to", "onnx", "--dynamic", "--size", "96"], "not allowed with"),
-        (["--to", "tflite"], "invalid choice"),
+        (["--to", "tflite"], "found 'tflite'"),
     ],
 )
 def test_a_wrong_option_is_said_before_anything_is_read(words: list[str], message: str, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from src.__main__ import main
-from src.commands import segment
+from src.commands import parsers, segment
 from src.commands.adapt import command as adapt
 from src.commands.adapt.settings import Settings
 
@@ -95,6 +95,6 @@ def test_too_few_masks_or_other_options_are_one_line(
 @pytest.mark.parametrize(("masks", "epochs"), [(10, 300), (100, 143), (367, 43), (1000, 20)])
 def test_a_head_trains_about_a_thousand_steps(masks: int, epochs: int) -> None:
     words = ["images", "--out", "run", "--masks", "marked"]
-    options = segment.parser().parse_args(words)
+    options = parsers.segment().parse_args(words)
     location = segment.MaskLocation(Path("images"), Path("marked"))
     assert segment.settings(options, location, masks, None)["trainer.max_epochs"] == epochs

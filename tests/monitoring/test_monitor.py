@@ -15,7 +15,6 @@ from lightning.pytorch import Callback
 from src.__main__ import main
 from src.backbones.backbone import Backbone
 from src.cli import main as run
-from src.monitoring import feature_metrics as vital_signs
 from src.monitoring import monitor as monitor_module
 from src.monitoring.feature_metrics import MetricPair
 from src.monitoring.monitor import Monitor
@@ -107,7 +106,7 @@ def test_checks_are_spread_over_five_percent_of_the_time(
 ) -> None:
     Clock.now = 0.0
     monkeypatch.setattr(monitor_module, "time", Clock())
-    monkeypatch.setattr(vital_signs, "FeatureMetrics", SlowSigns)
+    monkeypatch.setattr(monitor_module, "FeatureMetrics", SlowSigns)
     config = watched(tmp_path / "run", max_steps=steps, callbacks=[{"class_path": f"{__name__}.Clock"}])
     config["monitor"] = {"every_n_steps": 4}
     command = run(["fit", "--config", written(tmp_path / "x.yaml", config)])

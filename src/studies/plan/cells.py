@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What the cell lacks, or the one that it needs; empty if its hash is known."""
+        """Names of missing things, of the cell or of the one that it needs; empty if its hash is known."""
         return tuple(dict.fromkeys([*(self.needs.lacks if self.needs else ()), *self.lacks]))
 
     @property
@@ -107,7 +107,7 @@ class Store:
         return read_json(self.folder(cell) / "provenance.json", PROVENANCE)
 
     def failure(self, cell: Cell) -> Config | None:
-        """How the cell's last attempt failed, or None."""
+        """Record of the cell's last failed attempt, or None."""
         return None if self.done(cell) else read_json(self.folder(cell) / "failure.json", FAILURE)
 
 

@@ -116,7 +116,7 @@ def costs(results: Results) -> dict[str, dict[str, str]]:
 
 
 def row_cost(results: Results, row: Row) -> Cost:
-    """What a row took."""
+    """Cost of a row."""
     study = results.study
     cells = {
         cell.identity: cell

@@ -105,7 +105,7 @@ def counted_images(folder: Path) -> PerImage:
 
 
 def per_image(folder: Path) -> PerImage | None:
-    """What a verdict needs of a finished cell's confusion matrices, a hundredth of their size; None without them."""
+    """The part of a finished cell's confusion matrices that a verdict needs, a hundredth of them; None without any."""
     file = folder / "confusion.npz"
     return _per_image(file, file.stat().st_mtime_ns) if file.is_file() else None
 

@@ -92,7 +92,7 @@ class Running:
         return self.process.poll() is not None
 
     def conclude(self) -> bool:
-        """Whether the cell's numbers are there; if not, leaves the end of its log."""
+        """Return whether the cell's numbers are there; if not, leave the end of its log."""
         if finished(self.folder):
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)

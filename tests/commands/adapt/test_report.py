@@ -34,7 +34,10 @@ def test_the_verdict_comes_first_and_the_page_needs_no_network(tmp_path: Path, w
     ]
     assert order == sorted(order)
     assert "&lt;b&gt;" in text and "<b>" not in text and "a &amp; b" in text
-    assert "http" not in text.replace("http-equiv", "") and "<svg" in text[order[-1] :]
+    assert (
+        "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/1999/xlink", "")
+        and "<svg" in text[order[-1] :]
+    )
     assert ("worse than the frozen model" in text) == (word in ("harmed", "broken"))
     assert word != "no sign of harm" or "helped" not in text.replace("whether it helped", "")
 
