@@ -7,7 +7,6 @@ uncompressed grey ones wrongly. The tag is therefore read from the file and hidd
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datamodules.reading import heif
+from datamodules.reading.quiet import quiet
 
 _TAG = 0x0112  # of EXIF, and of TIFF
 
@@ -73,8 +73,7 @@ def tiff_orientation(path: Path) -> int:
 def _orientation(file: Image.Image) -> int:
     """EXIF orientation 1–8; 1, upright, where the EXIF block is absent or broken."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of corrupt EXIF, which costs nothing but the orientation
+        with quiet():  # Pillow warns of corrupt EXIF, which costs nothing but the orientation
             value = file.getexif().get(_TAG, 1)
     except Exception:
         return 1

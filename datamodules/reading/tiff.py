@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from datamodules.reading.quiet import quiet
 from src.core.errors import UserError
 
 
@@ -75,8 +75,7 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
 def _opened(path: Path) -> Iterator[Any]:
     import rasterio
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # its place on earth is not asked for
+    with quiet(rasterio.errors.NotGeoreferencedWarning):  # its place on earth is not asked for
         file = rasterio.open(path)
     with file:
         if Image.MAX_IMAGE_PIXELS and file.width * file.height > 2 * Image.MAX_IMAGE_PIXELS:

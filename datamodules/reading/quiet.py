@@ -1,0 +1,19 @@
+"""Ignoring a library's warnings around one call, also while several threads decode."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# `catch_warnings` swaps filters that all threads share: two at a time could leave the process silent for good
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def quiet(category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignore warnings of a category within this context."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
