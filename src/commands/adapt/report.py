@@ -93,7 +93,7 @@ def html(page: Page) -> str:
     )
 
 
-def charts(outcome: Outcome) -> list[str]:
+def charts(outcome: Outcome) -> list[Markup]:
     """Changes with their intervals, and scores over the adapter's strength, where there are masks."""
     bars = [
         Bar(SCORES[name], outcome.changes[name], outcome.changes[name].certain)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from io import StringIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -61,7 +61,7 @@ def line_chart(title: str, series: Sequence[Series], frozen: float | None = None
         spoken.append(f"frozen {frozen:.2f}")
     for item in series:
         for number, curve in enumerate(item.curves):
-            look = {"color": colour(item.colour), "alpha": 0.4 if number else 1.0, "clip_on": False}
+            look: dict[str, Any] = {"color": colour(item.colour), "alpha": 0.4 if number else 1.0, "clip_on": False}
             marker = "o" if len(curve) == 1 else ""  # a line of one point would not be seen
             axes.plot([step for step, _ in curve], [value for _, value in curve], marker=marker, **look)
         spoken.append(f"{item.label} from {item.curves[0][0][1]:.2f} to {item.curves[0][-1][1]:.2f}")
