@@ -29,6 +29,7 @@ from datamodules.folder.colour_masks import ColourFiles
 from datamodules.folder.foreign_labels import foreign_labels
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
+from datamodules.reading.checking import usable
 from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.left_out import left_out
@@ -185,8 +186,13 @@ class FolderDataModule(DomainDataModule):
 
     def labelled_dataloader(self) -> DataLoader[Any]:
         """Every labelled image of all splits once, resized to `size`; masks at their native sizes (`segment`)."""
+        return self._evaluation(self.labelled_source())
+
+    def labelled_source(self) -> Source:
+        """Every labelled image of all splits (`segment`); usable ones, if others are skipped."""
         parts = self.layout.all_labelled(self.mask_ending)
-        return self._evaluation(Concat([self._paired(split, files) for split, files in parts.items()]))
+        source = Concat([self._paired(split, files) for split, files in parts.items()])
+        return usable(source, labelled=True) if self.on_error == "skip" else source
 
     def read(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
