@@ -36,6 +36,7 @@ from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import MultiViewCrop
+from src.core.colours import Colour
 from src.core.distributed import process, share_of_batch
 from src.core.errors import UserError
 from src.core.printable import printable
@@ -45,7 +46,6 @@ logger = logging.getLogger(__name__)
 __all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split"]
 
 Split = Literal["train", "val"]
-Colour = tuple[int, int, int]
 
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ()}
 

@@ -30,6 +30,7 @@ from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
 from src.config.flags import check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
+from src.config.part_files import check_part_files, inlined
 from src.config.prerequisites import check_files, check_sizes, check_writable
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
@@ -81,9 +82,11 @@ class Parser(LightningArgumentParser):
         """Parse a configuration; that of a file comes from the one YAML reader, with the files that it extends."""
         if path:  # relative to the file's folder, which jsonargparse works in meanwhile
             try:
-                content = quoted(read(Path(path)))
+                config = read(Path(path))
             except UserError as error:
                 raise CommandLineError(str(error)) from error
+            check_part_files(Path(path), config, INJECTED, self.groups_of_classes)
+            content = quoted(config)
         return super().parse_string(content, path, *args, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -259,6 +262,6 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    arguments = config_first(underscored(located_arguments(current_arguments(arguments))))
+    arguments = inlined(config_first(underscored(located_arguments(current_arguments(arguments)))))
     check_config_given(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

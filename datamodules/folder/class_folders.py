@@ -5,7 +5,6 @@ A class is a mask of one pixel, so that everything that evaluates masks counts i
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 from datamodules.scenes import ScenesDataModule
+from src.core.colours import distinct_colours
 from src.core.errors import MissingFile
 
 
@@ -84,8 +84,7 @@ class ClassFolders(DomainDataModule):
 
     @property
     def palette(self) -> list[Colour]:
-        hues = [colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9) for index in range(self.num_classes)]
-        return [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b in hues]
+        return distinct_colours(self.num_classes)
 
     def read(self, split: Split) -> Source:
         folder = self.root / split

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,7 @@ from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Concat, Files, Source
 from src.core.atomic_files import write_text
+from src.core.colours import distinct_colour
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
 
@@ -110,7 +110,7 @@ class FolderDataModule(DomainDataModule):
     def palette(self) -> list[Colour]:
         """The colours of `classes.yaml`; else hues a golden angle apart, so that neighbours in id differ."""
         given = {entry.name: entry.colour for entry in self.described.classes} if self.described else {}
-        return [given.get(name) or _colour(i) for i, name in enumerate(self.class_names)]
+        return [given.get(name) or distinct_colour(i) for i, name in enumerate(self.class_names)]
 
     @property
     def ids(self) -> list[int]:
@@ -291,8 +291,3 @@ class FolderDataModule(DomainDataModule):
             return sorted({*self.layout.images("val")} - {*used}) if self.layout.has("val") else []
         except ImageError:
             return []
-
-
-def _colour(index: int) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9)
-    return round(red * 255), round(green * 255), round(blue * 255)

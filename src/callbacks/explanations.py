@@ -32,7 +32,7 @@ class Explanations(Callback):
 
     Writes `explanations/<name>.png` and, with titles and texts for those who cannot see them,
     `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Modules that do not
-    pre-train and data without single images are left alone. KeyedRandom no random number of the run.
+    pre-train and data without single images are left alone. Uses no random number of the run.
 
     Args:
         count: Number of images; our choice.

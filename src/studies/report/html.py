@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
+from src.explanation.palette import DARK, LIGHT
 from src.studies.plan.study import Row
 from src.studies.report.differences import over_axis, with_intervals
 from src.studies.report.gallery import galleries
-from src.studies.report.palette import DARK, LIGHT
 from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
