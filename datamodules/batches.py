@@ -41,6 +41,22 @@ class SegmentationBatch(NamedTuple):
     names: list[str]
 
 
+class ClassificationBatch(NamedTuple):
+    """Whole images with one class each.
+
+    Attributes:
+        images: uint8 `[B, 3, H, W]`.
+        labels: int64 `[B]`.
+        indices: int64 `[B]`, in the data set.
+        names: One per image.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    names: list[str]
+
+
 class ViewSample(NamedTuple):
     """The views of one image."""
 
@@ -167,6 +183,16 @@ def collate_training(samples: Sequence[PairSample]) -> SegmentationBatch:
 def collate_evaluation(samples: Sequence[PairSample]) -> SegmentationBatch:
     """Stack images; masks keep their native sizes."""
     return _pairs(samples, [sample.mask for sample in samples])
+
+
+def collate_classes(samples: Sequence[PairSample]) -> ClassificationBatch:
+    """Stack images; the class of each is the one that its mask holds."""
+    return ClassificationBatch(
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.stack([sample.mask.flatten()[0].long() for sample in samples]),
+        indices=torch.tensor([sample.sample for sample in samples]),
+        names=[sample.name for sample in samples],
+    )
 
 
 def collate_native(samples: Sequence[PairSample]) -> SegmentationBatch:

@@ -1,6 +1,6 @@
 """Parts of a configuration in files of their own: always read by the one YAML reader.
 
-jsonargparse would read such a file itself, by other rules: without `extends`, old names or the refusal of duplicate keys.
+jsonargparse would read such a file by other rules: without `extends` or old names, and with duplicate keys.
 """
 
 from __future__ import annotations

@@ -100,13 +100,13 @@ class ConvergedLinearProbe(FittedProbe):
         ):
             self._evaluated.update(index, name, features, mask.to(self.device).long())
 
-    def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+    def _evaluation(self, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
         assert self._evaluated is not None
         found = self._evaluated.gathered()
         values = {name: statistic.value() for name, statistic in found.statistics().items()}
         if self.trainer.is_global_zero:
             found.save(Path(self.trainer.default_root_dir) / "probe.npz")
-        return super()._evaluation(stage, scores, images) | {
+        return super()._evaluation(scores, images) | {
             "average_precision": values["average_precision"] / POINTS,
             "matched_miou": values["matched_miou"] / POINTS,
             "cross_entropy": values["cross_entropy"],

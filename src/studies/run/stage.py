@@ -17,6 +17,7 @@ from src.core.checkpoint_files import damage
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
+from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.studies.run.outcome import write_outcome
 from src.studies.run.sampling import write_samples
 
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
             command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
-            write_samples(folder / "samples.npz", command.model, command.datamodule)
+            if isinstance(command.model, ScoredSegmentation):
+                write_samples(folder / "samples.npz", command.model, command.datamodule)
         write_outcome(folder, time.time() - began, resumed)
     return outcome.code
 
