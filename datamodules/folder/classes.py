@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.base import Colour, described
+from datamodules.base import Colour
+from datamodules.known_classes import described
 from datamodules.reading.errors import ImageError
 from datamodules.reading.masks import IGNORE, MOST, id_ranges
 from src.config.yaml_reader import load

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datamodules.base import Colour, DomainDataModule, Split, described
+from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.folder.classes import (
     FolderClasses,
     check_count,
@@ -28,6 +28,7 @@ from datamodules.folder.colour_masks import ColourFiles
 from datamodules.folder.foreign_labels import foreign_labels
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
+from datamodules.known_classes import described
 from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.left_out import left_out

@@ -13,6 +13,7 @@ import optuna
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import UserError
 from src.core.import_path import for_children
+from src.core.metrics_table import read_columns
 from src.studies.results.curves import read_curves
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Run
@@ -106,8 +107,7 @@ def outcome(sweep: Sweep, folder: Path, code: int) -> float:
     values = logged(folder, sweep.metric)
     if not values:
         path = folder / "metrics.csv"
-        columns = path.read_text(encoding="utf-8").partition("\n")[0].strip() if path.is_file() else "no such file"
-        raise Failed(f"no {sweep.metric} in {path}: {columns}")
+        raise Failed(f"no {sweep.metric} in {path}: {','.join(read_columns(path)) or 'no such file'}")
     if not math.isfinite(values[-1]):
         raise Failed(f"{sweep.metric} is {values[-1]} at the end")
     return values[-1]

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
-from src.segmentation.decoders.decoder import Decoder
-from src.segmentation.decoders.pyramid import Pyramid, check_blocks, level_size, top_down
+from src.segmentation.decoders.pyramid import level_size, top_down
+from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 
 
-class SemanticFPN(Decoder):
+class SemanticFPN(PyramidDecoder):
     """The semantic branch of Panoptic Feature Pyramid Networks (arXiv 1901.02446, section 3.1) on a ViT.
 
     Maps of several blocks become a pyramid; an FPN hands the coarse levels down to the fine ones; each level goes up
@@ -46,20 +46,14 @@ class SemanticFPN(Decoder):
         standardise: bool = True,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        check_blocks(blocks, scales)
-        self.blocks = blocks
-        self.pyramid = Pyramid(width, scales, norm, standardise)
+        super().__init__(width, blocks, scales, norm, standardise)
         exponents = self.pyramid.exponents
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for _ in exponents)
         self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in exponents)
         self.ascents = nn.ModuleList(
             Ascent(channels, head_channels, exponent, exponents[0], norm) for exponent in exponents
         )
-        self.dropout = nn.Dropout2d(dropout)
-        self.linear = nn.Conv2d(head_channels, classes, kernel_size=1)
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+        self.add_classifier(head_channels, classes, dropout)
 
     def classify(self, maps: list[Tensor]) -> Tensor:
         """Logits at the finest level's size, `[B, C, h', w']`."""

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from src.core.distributed import ranks
 from src.core.errors import UserError
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
-from src.segmentation.decoders.decoder import Decoder
-from src.segmentation.decoders.pyramid import Pyramid, check_blocks, top_down
+from src.segmentation.decoders.pyramid import top_down
+from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 
 
-class UPerNet(Decoder):
+class UPerNet(PyramidDecoder):
     """Unified Perceptual Parsing's segmentation head (arXiv 1807.10221, section 3.1) on a ViT.
 
     Maps of several blocks become a pyramid; the coarsest level is pooled in bins of several sizes, so that it knows of
@@ -48,19 +48,13 @@ class UPerNet(Decoder):
         standardise: bool = True,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        check_blocks(blocks, scales)
-        self.blocks = blocks
-        self.pyramid = Pyramid(width, scales, norm, standardise)
+        super().__init__(width, blocks, scales, norm, standardise)
         finer = range(len(blocks) - 1)
         self.laterals = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in finer)
         self.pooling = PyramidPooling(width, channels, bins, norm)
         self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in finer)
         self.fuse = conv_norm_relu(len(blocks) * channels, channels, 3, norm)
-        self.dropout = nn.Dropout2d(dropout)
-        self.linear = nn.Conv2d(channels, classes, kernel_size=1)
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+        self.add_classifier(channels, classes, dropout)
 
     def classify(self, maps: list[Tensor]) -> Tensor:
         """Logits at the finest level's size, `[B, C, h', w']`."""

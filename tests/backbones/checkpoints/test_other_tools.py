@@ -19,7 +19,8 @@ from src.backbones.checkpoints import build_trunk, load_weights
 from src.backbones.checkpoints.choosing import label
 from src.core.checkpoint_files import save_checkpoint
 from tests.backbones.checkpoints import tiny_timm  # noqa: F401
-from tests.backbones.checkpoints.published_layouts import EVERY, official, under
+from tests.backbones.checkpoints.every_layout import EVERY
+from tests.backbones.checkpoints.published_layouts import official, under
 
 PAIRS = {  # student's and teacher's prefixes
     "LightlyTrain": ("student_embedding_model_wrapper._model.", "teacher_embedding_model_wrapper._model."),

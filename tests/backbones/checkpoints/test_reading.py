@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from src.backbones.checkpoints import load_weights, read_weights
 from tests.backbones.checkpoints import tiny_timm  # noqa: F401
-from tests.backbones.checkpoints.published_layouts import EVERY, official
+from tests.backbones.checkpoints.every_layout import EVERY
+from tests.backbones.checkpoints.published_layouts import official
 
 
 class Caller:
