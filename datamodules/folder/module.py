@@ -166,7 +166,7 @@ class FolderDataModule(DomainDataModule):
             instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
             labels = foreign_labels(self.root)
             raise ImageError(
-                f"{self.root}: expected masks{ending} that say what the classes are, found "
+                f"{self.root}: expected masks{ending} that name the classes, found "
                 + (labels or f"{instead} give class_names or classes.yaml")
             )
         found = self._ids_in(masks)

@@ -38,7 +38,7 @@ def refuse_surplus(base: Path, preparation: Preparation) -> None:
     """
     counts = {split: len(list_split(base, split)) for split in preparation.splits}
     if lines := [_counted(split, found) for split, found in counts.items() if found > split.count]:
-        raise ImageError(f"{base}: {'; '.join(lines)}; remove what is no part of the data set")
+        raise ImageError(f"{base}: {'; '.join(lines)}; remove files that do not belong to the data set")
 
 
 def list_split(base: Path, split: Split) -> list[Path]:

@@ -152,7 +152,9 @@ def _to_tensor(image: ImageLike) -> Tensor:
     else:
         raise UserError(f"expected a path, a PIL image, an array or a tensor, found {_described(image)}")
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4) or not pixels.numel():
-        raise UserError(f"expected {expected}, found {list(image.shape)}; pass one image, channels as said")
+        raise UserError(
+            f"expected {expected}, found {list(image.shape)}; pass one image with its channels in that order"
+        )
     check_range(pixels)
     pixels = pixels[:3].expand(3, -1, -1)
     return pixels.float().clamp(0, 1) if pixels.is_floating_point() else pixels.float() / 255

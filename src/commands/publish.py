@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{target}: {len(cells)} cells, {', '.join(path.name for path in sorted(target.iterdir()) if path.is_file())}"
     )
     if not report:
-        print("report.html stays in runs/: it shows images of a data set that is not ours to publish")
+        print("report.html stays in runs/: it shows images of the data set, which may not be published")
     if dirty := [commit for commit in table["commits"] if commit.endswith("-dirty")]:
         print(f"warning: computed from uncommitted changes ({', '.join(dirty)})")
 

@@ -87,7 +87,7 @@ class Explainer:
                 rows.append([(f"head {first + 1 + n} {when}", heat(image, values)) for n, values in enumerate(maps)])
         return Explanation(
             f"attention-{number + 1}",
-            "What each head attends to",
+            "Attention of each head",
             f"Attention of the class token in the last block, {self.backbone.heads} heads, before and after "
             "adaptation; bright is attended.",
             sheet(rows),
@@ -115,7 +115,7 @@ class Explainer:
         whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint next to it)"
         return Explanation(
             f"regions-{number + 1}",
-            "Sampled regions, and where they look",
+            "Sampled regions and their cross-attention",
             f"{len(regions)} regions drawn by attention in one view, and where {whose} finds the first {REGIONS} in "
             "the other, mirrored view; bright is attended.",
             sheet([row]),
@@ -133,10 +133,10 @@ class Explainer:
                     pair = [self._features(pixels) for pixels in (first, second)]
             lines, share = match_lines(views, pair[0].patches[0], pair[1].patches[0], pair[0].grid)
             shares.append(f"{100 * share:.0f} % {when}")
-            rows.append([(f"{when}: {100 * share:.0f} % of patches find their ground", joined(first, second, lines))])
+            rows.append([(f"{when}: {100 * share:.0f} % of patches matched correctly", joined(first, second, lines))])
         return Explanation(
             f"matches-{number + 1}",
-            "Patches that find each other",
+            "Matched patches",
             f"Lines from {SHOWN} patches of one view to the most similar patches of the other, mirrored view; blue "
             f"where they show the same ground, red where not. Of all patches that both views show, {', '.join(shares)} "
             "find their ground to within a patch and a half.",

@@ -63,8 +63,8 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
         return None
     level, most = max(informed.items(), key=lambda item: item[1])
     return (
-        f"the targets of every level say next to nothing: their KL divergence to their own mean is {most:.4f} nats at "
-        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so that there is nothing to learn from them"
+        f"the targets of every level carry almost no information: their KL divergence to their own mean is {most:.4f} nats at "
+        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so there is nothing to learn from them"
     )
 
 

@@ -127,7 +127,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _convert(path: Path, wanted: str) -> str:
     return (
-        f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
+        f"{path} was not loaded: its pickle calls {wanted}, and a checkpoint that calls code can "
         "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
         f"converted file:\n{_CONVERT}"
     )

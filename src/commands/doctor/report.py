@@ -169,7 +169,7 @@ def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
 def _features(features: dict[str, Any]) -> str:
     if not features["finite"]:
         return "NOT FINITE: these weights cannot be used"
-    state = "COLLAPSED: all patches say the same" if features["collapsed"] else "not collapsed"
+    state = "COLLAPSED: all patches are alike" if features["collapsed"] else "not collapsed"
     return (
         f"finite, {state} (mean cosine {features['mean_cosine']}), "
         f"effective rank {features['effective_rank']} of {features['of']}"

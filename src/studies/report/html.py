@@ -24,9 +24,9 @@ FOLDER = Path(__file__).parent
 TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
-    "harmed": "It did harm.",
+    "harmed": "It made results worse.",
     "inconclusive": "Inconclusive.",
-    "one seed": "One seed proves nothing yet.",
+    "one seed": "One seed is not enough.",
 }
 
 
@@ -67,10 +67,10 @@ def template() -> Any:
 def verdict(results: Results) -> dict[str, Any]:
     """One word for the first row and column, its sentence, and a line for each other."""
     if not results.study.judged:
-        said = "This size checks the plumbing: its numbers say nothing about the method."
+        said = "This scale is a smoke test: its numbers say nothing about the method."
         return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": []}
     if not results.verdicts:
-        said = f"{results.study.rows[results.study.baseline].label} and another row must both be there."
+        said = f"{results.study.rows[results.study.baseline].label} and another row need results first; run the study to compute them."
         return {"tone": "flat", "word": "No verdict yet.", "sentence": said, "classes": "", "others": []}
     (first, main), *others = results.verdicts.items()
     return {

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def resumable(checkpoint: Path) -> bool:
-    """Return True if the stage can resume from a checkpoint; damaged ones are named and treated as not there."""
+    """Return True if the stage can resume from a checkpoint; damaged ones are named and ignored."""
     if not checkpoint_exists(checkpoint):
         return False
     faults = {path: damage(path) for path in (checkpoint, previous_of(checkpoint))}
