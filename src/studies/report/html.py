@@ -70,7 +70,8 @@ def verdict(results: Results) -> dict[str, Any]:
         said = "This scale is a smoke test: its numbers say nothing about the method."
         return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": []}
     if not results.verdicts:
-        said = f"{results.study.rows[results.study.baseline].label} and another row need results first; run the study to compute them."
+        baseline = results.study.rows[results.study.baseline].label
+        said = f"{baseline} and another row need results first; run the study to compute them."
         return {"tone": "flat", "word": "No verdict yet.", "sentence": said, "classes": "", "others": []}
     (first, main), *others = results.verdicts.items()
     return {

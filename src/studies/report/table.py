@@ -113,7 +113,7 @@ def caption(results: Results) -> str:
     if not study.judged:
         text += "; a smoke test at toy sizes, without verdicts or published values."
     else:
-        text += "; bold differences have 95 % intervals that exclude zero; bold values differ from every other row in this way."
+        text += "; a difference in bold has a 95 % interval that excludes zero, a value in bold one to each other row."
     if study.left_out:
         text += f" Left out for lack of data: {', '.join(study.left_out)}."
     return text
