@@ -1,4 +1,4 @@
-"""DomainDataModule: one class per data set, which serves both unlabelled views and labelled pairs."""
+"""Base class of all data modules: unlabelled views for pre-training and labelled pairs for segmentation."""
 
 from __future__ import annotations
 

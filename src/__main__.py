@@ -1,4 +1,4 @@
-"""``python -m src COMMAND``: a table of commands, of which only the one that was asked for is imported."""
+"""Command-line entry point: ``python -m src COMMAND`` imports the requested command alone."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`classes.yaml` of one's own folder: what the ids or the colours in its masks mean.
+"""`classes.yaml` of a user's folder: the meaning of ids or colours in its masks.
 
     - {name: soil, colour: [120, 85, 60]}
     - {name: crop, colour: "#3cb44b"}

@@ -1,4 +1,4 @@
-"""Your own images: a folder of them, with masks or without."""
+"""A folder of the user's own images, with or without masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a data set are there and which are not, without opening one."""
+"""Count the files of a data set without opening them."""
 
 from __future__ import annotations
 

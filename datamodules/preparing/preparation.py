@@ -1,4 +1,4 @@
-"""From a name to a data set that is whole: download, unpack, convert, verify, and write down what is there."""
+"""Prepare a data set: download, unpack, convert, verify, and write a manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image files below a folder, and the files that are none."""
+"""List the image files below a folder."""
 
 from __future__ import annotations
 

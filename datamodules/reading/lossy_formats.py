@@ -1,4 +1,4 @@
-"""Formats that change pixels to save space: well for photographs, ruin for masks, whose ids become others."""
+"""Reject lossy formats for label masks."""
 
 from __future__ import annotations
 

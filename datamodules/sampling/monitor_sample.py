@@ -1,4 +1,4 @@
-"""A fixed sample of a domain for watching a pre-training: the same images, views and masks in every run.
+"""Fixed sample of images, views and masks for monitoring, the same in every run.
 
 Shapes: V views · B images · S side of a view · h, w native size.
 """

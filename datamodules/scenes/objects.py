@@ -1,4 +1,4 @@
-"""Objects on the ground of a scene, their shadows, and the camera that photographs it.
+"""Objects of a generated scene, their shadows, and the camera.
 
 Canvas arrays are `[side, side]` or `[side, side, 3]`, float32, RGB in [0, 1]; points are (x, y) in pixels.
 """

@@ -1,4 +1,4 @@
-"""The ground of an aerial-like scene: parcels, water and roads, painted from random draws alone.
+"""Ground of a generated scene: parcels, water and roads.
 
 Colours of the classes overlap on purpose: bare soil and ploughed fields differ in their rows, meadows and green crops
 likewise, grey roofs and roads in shape and shadow.

@@ -1,4 +1,4 @@
-"""Bookkeeping of the adapter in a trunk: put in, taken out, switched off, merged, saved and loaded."""
+"""Install, remove, disable, merge, save and load the adapter of a trunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backbone of a run folder or of an adapter file, without a word about the weights that it was made on."""
+"""Load the backbone of a run folder or an adapter file, with the weights it was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapter file: what adaptation made, a few MB, tied to the weights it was made on (architecture, "Files on disk").
+"""Adapter files: a few MB of tensors, tied to the weights they were trained on by a hash.
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
 backbone name, hash of the frozen weights, class path and settings of the adapter kind, optimiser step, whose weights

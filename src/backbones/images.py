@@ -1,4 +1,4 @@
-"""Images at the backbone's door: checks of what is given, and tensors from files, PIL images and arrays.
+"""Check input images, and make tensors of files, PIL images and arrays.
 
 Shapes: B images · H×W pixels.
 """
@@ -55,7 +55,7 @@ def readable_values(images: Tensor) -> bool:
     """Return True where values can be looked at: eager code, and tensors that hold data."""
     return not (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch.onnx.is_in_onnx_export()
         or images.is_meta
         or type(images) not in (Tensor, torch.nn.Parameter)  # fake tensors and other stand-ins

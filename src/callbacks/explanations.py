@@ -1,4 +1,4 @@
-"""Pictures that explain what a pre-training has made of the features: run folder, TensorBoard, Weights & Biases."""
+"""Log pictures that explain adapted features: run folder, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from src.backbones.backbone import Backbone
 from src.core.atomic_files import make_folder, replacing, write_text

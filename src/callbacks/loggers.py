@@ -1,4 +1,4 @@
-"""Loggers: always the run folder's metrics.csv, and by one key TensorBoard; wandb has its own file."""
+"""Loggers: metrics.csv always, TensorBoard on request."""
 
 import csv
 from argparse import Namespace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from src.core.atomic_files import make_folder, replacing, writing
 from src.core.metrics_table import MetricsTable, read_columns, read_table, write_table

@@ -1,4 +1,4 @@
-"""Pictures of what a segmentation sees, at each validation: in the run folder, and in every logger that shows any."""
+"""Log pictures of segmentations at each validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Paths of predicted files, and writing them whole."""
+"""Paths of predicted files, written atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature maps averaged over views of the same image: a gain that costs no training, only inference.
+"""Test-time averaging of feature maps over views of an image: a baseline without training.
 
 Shapes: B images · D width · H×W pixels · h×w patches.
 """

@@ -1,4 +1,4 @@
-"""Patches of two views that show the same ground, by geometry, and those that look alike, by features.
+"""Matching patches of two views, by geometry and by features.
 
 Shapes: S side in pixels · N = h·w patches of a view · D width.
 """

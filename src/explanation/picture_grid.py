@@ -1,4 +1,4 @@
-"""A picture of segmented images: each with its truth, prediction and error, over a legend of the classes."""
+"""Grid of segmented images: image, truth, prediction and error, with a legend."""
 
 from __future__ import annotations
 

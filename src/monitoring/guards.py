@@ -1,4 +1,4 @@
-"""Ending a pre-training that breaks its backbone, with the last good adapter kept."""
+"""Stop a pre-training that harms its backbone, keeping the last good adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The converged linear probe as a LightningModule, with what argmax mIoU does not see (docs/method.md, section 11).
+"""The converged linear probe as a LightningModule, with scores beyond argmax mIoU (docs/method.md, section 11).
 
 Shapes: B images · D width · h×w patches of one image · C classes.
 """

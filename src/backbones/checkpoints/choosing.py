@@ -1,4 +1,4 @@
-"""The ViT to take out of a file that may hold several: teacher, student, or the one under a stated prefix."""
+"""Choose the ViT in a checkpoint of several: teacher, student, or a given prefix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe a checkpoint in full, whether it loads or not: the examination behind `python -m src doctor`."""
+"""Describe a checkpoint in full, for `python -m src doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`weights:` of a yaml → weights that fit the named model, with a report of what was found and left out."""
+"""Load the weights that a yaml names into a model, and report what was ignored."""
 
 from __future__ import annotations
 

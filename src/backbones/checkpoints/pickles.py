@@ -1,4 +1,4 @@
-"""PyTorch's pickled checkpoints, read without running anything that they ask for."""
+"""Read PyTorch's pickled checkpoints without running code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows and columns of a position table, which the number of its rows does not tell: 9×16 and 12×12 are both 144.
+"""Rows and columns of a position table, which its length alone leaves open (9×16 and 12×12 are both 144).
 
 A grid that was stated counts; a fixed sine-cosine table shows its own; else a square is taken, unless the model, the
 configuration beside the file or the table's values speak against it.

@@ -1,4 +1,4 @@
-"""A file or folder → named tensors, whatever its format, and never a step further than its own bytes.
+"""Read the named tensors of a checkpoint file or folder of any known format.
 
 The format is told from the content, not from the suffix: `.pth`, `.pt`, `.bin` and `.ckpt` are all PyTorch pickles.
 """

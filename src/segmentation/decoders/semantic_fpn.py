@@ -1,4 +1,4 @@
-"""Semantic FPN: the head of the recipe that UDI's own evaluation uses (targets, "Protocols")."""
+"""Semantic FPN, the head of UDI's own evaluation."""
 
 from __future__ import annotations
 

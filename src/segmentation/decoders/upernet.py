@@ -1,4 +1,4 @@
-"""UPerNet: pyramid pooling on top of a feature pyramid, the other head of published evaluations."""
+"""UPerNet: pyramid pooling on top of a feature pyramid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a report: overlays of what is segmented, and feature maps before and after in one common basis."""
+"""Pictures of a report: segmentation overlays, and feature maps before and after."""
 
 import base64
 from io import BytesIO

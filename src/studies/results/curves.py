@@ -1,4 +1,4 @@
-"""Curves out of a run's metrics.csv."""
+"""Curves of metrics over steps, from metrics.csv."""
 
 import csv
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A few evaluated images with what the features and the head make of them: the raw material of a report's pictures."""
+"""Sample predictions and features of evaluation images, for a report's pictures."""
 
 from pathlib import Path
 from typing import NamedTuple

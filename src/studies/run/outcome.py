@@ -1,4 +1,4 @@
-"""Files of a finished stage: provenance first, and the numbers last, whose presence marks completion."""
+"""Write a finished stage's files: provenance first, metrics last, which marks completion."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Running the cells of a study that are not there yet: each after what it needs, several at a time, none twice."""
+"""Run missing cells in dependency order, in parallel."""
 
 import math
 import os

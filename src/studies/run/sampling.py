@@ -1,4 +1,4 @@
-"""Predicting a few evaluation images for a report, in the process that has just evaluated them."""
+"""Predict a few evaluation images for a report."""
 
 from pathlib import Path
 from typing import Any
