@@ -62,7 +62,8 @@ def test_an_evaluation_without_scores_is_an_error(tmp_path: Path) -> None:
 
 def test_an_adapter_counts_by_its_tensors_and_the_content_of_its_metadata(tmp_path: Path) -> None:
     hashes = []
-    for header, data in (('{"a":1,"b":2}', b"x"), ('{"b":2,"a":1}', b"x"), ('{"a":1,"b":2}', b"y")):
+    one, two = '{"a":{"x":1},"b":{"y":2}}', '{"b":{"y":2},"a":{"x":1}}'
+    for header, data in ((one, b"x"), (two, b"x"), (one, b"y")):
         (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
         hashes.append(tensors_hash(tmp_path / "f"))
     assert hashes[0] == hashes[1] != hashes[2]
