@@ -49,7 +49,7 @@ LOGGERS = (TensorBoard, Wandb)
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
 
-# Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
+# Expected warnings: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
 NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
 
 USAGE = """python -m src {command} --config X.yaml [--key value ...]
@@ -153,7 +153,7 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse continued with that
+        for path, reason in refused:  # also where jsonargparse fell back to taking the value as text
             raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
@@ -166,7 +166,7 @@ class CLI(LightningCLI):
         config = self.config[self.config.subcommand]
         check_command_line_only(config, self.arguments)
         if config.get("weights_only") is None:
-            config.weights_only = True  # a checkpoint of ours is plain tensors: never run code out of a file
+            config.weights_only = True  # our checkpoints are plain tensors: never run code from a file
         elif config.weights_only is False:
             rank_zero_warn("--weights_only false: the checkpoint can run any code; use it for files that you trust")
         if config.get("return_predictions") is None and "return_predictions" in config:

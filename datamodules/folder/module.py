@@ -266,7 +266,7 @@ class FolderDataModule(DomainDataModule):
         splits: list[Split] = ["train"]
         if self.task == "segment" and self.evaluate_on == "val":
             splits.append("val")
-        files = {split: self.read(split) for split in splits}  # a split that is missing is said before images are read
+        files = {split: self.read(split) for split in splits}  # report a missing split before images are read
         names = self.class_names if self.task == "segment" else []
         summaries = [summarise(split, files[split], names) for split in splits]
         text = "\n".join([printable(f"{self.root}"), *summaries, *map(printable, self._left_out(files))])

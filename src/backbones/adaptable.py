@@ -54,7 +54,7 @@ class Adaptable(nn.Module):
         """
         if self.adapter is not None:
             raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
-        class_path(kind), settings_text(kind)  # what cannot be saved is said before training
+        class_path(kind), settings_text(kind)  # refuse what cannot be saved before training
         places = kind.inject(self.trunk)
         trainable = self.trainable()
         if not places or not trainable:

@@ -50,7 +50,7 @@ class Explanations(Callback):
         if not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
             return
         if trainer.fast_dev_run or not _finite(pl_module.teacher.network.backbone):  # type: ignore[attr-defined]
-            return  # of NaN there is nothing to draw; the guards have said so
+            return  # NaN cannot be drawn; the guards have reported it
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
         network = pl_module.teacher.network

@@ -17,7 +17,7 @@ from src.studies.plan.cells import finished
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")
-PAINTED = {"scenes"}  # data whose pictures are ours to publish; a report shows pictures of the others
+PAINTED = {"scenes"}  # data whose pictures may be published; reports of others stay in runs/
 
 
 def parser() -> argparse.ArgumentParser:

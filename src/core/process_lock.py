@@ -101,7 +101,7 @@ def take(lock: Lock, expiry: float) -> None:
                     continue
             with takeover(lock.path):
                 if abandoned(lock.path, expiry):  # still: another may have taken it meanwhile
-                    os.replace(complete, lock.path)  # at no moment is there no lock, so nobody can slip in
+                    os.replace(complete, lock.path)  # never without a lock file that another process could take
                     return
         raise Held(str(lock.path))
     finally:

@@ -28,7 +28,7 @@ class Ticker:
         self._began = self._shown = time.monotonic()
         self._noted = -math.inf
         self._tenth = 10 * start // total if total else 0
-        # the rate of the bar says nothing where what is counted takes from seconds to hours
+        # no rate where one unit takes from seconds to hours
         form = None if every is None else "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         live = sys.stderr.isatty()
         self._bar = tqdm(desc=label, total=total, initial=start, dynamic_ncols=True, bar_format=form) if live else None

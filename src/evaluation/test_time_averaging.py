@@ -30,7 +30,7 @@ class TestTimeAveraging:
         UserError: If there is no scale, one is not positive, or the patch size is not.
     """
 
-    __test__ = False  # no test case, whatever pytest makes of the name
+    __test__ = False  # not a test case, despite its name
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
         return f"the targets of every level are uniform: their entropy is {min(entropies):.5f} of log K or more"
     if (
         usages and max(usages) < 2
-    ):  # low entropy alone is none: targets may be certain and yet differ from patch to patch
+    ):  # low entropy alone is no fault: certain targets may still differ from patch to patch
         return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
     return None
 

@@ -54,7 +54,7 @@ class Search:
         self.limit = limit
         folder.mkdir(parents=True, exist_ok=True)
         self.turn = FileLock(folder / ".turns")  # one process at a time asks Optuna for its next trial
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the table says why trials failed
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported in the table
         with self.turn:
             self.study = optuna.create_study(
                 storage=f"sqlite:///{folder / 'trials.db'}",

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from src.backbones.backbone import Backbone
 from src.evaluation.dense_structure import k_means
 
-LEAST = 8  # images below which nothing is said (our choice)
+LEAST = 8  # images below which no statement is made (our choice)
 SMALLEST = 0.1  # share of the images that is a kind of its own (our choice)
 CLEAR = 0.3  # silhouette from which two clusters are clear; road scenes alone have 0.19 (our choice)
 

@@ -15,7 +15,7 @@ from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same (ours)
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they count as alike (our choice)
 
 
 def report(
