@@ -1,10 +1,11 @@
 """Twelve steps lead to the same numbers as when they were recorded: a refactoring moves nothing.
 
-The numbers are a loss, how far an adapter has moved, and in which direction (a cosine-like sum over all values), since a
-hash would hold for one processor alone. On one processor torch 2.11 and 2.14 gave the same bits. The largest differences
-over all ten fits were 4e-5 in the loss and 5e-6 in the distance (both relative) and 1e-4 in the direction: with two
-threads, without vector instructions (ATEN_CPU_CAPABILITY=default), and with noise of 1e-6 on the frozen weights. The
-bounds are 10 to 20 times that. Another momentum or clipping norm moves each number by 5 % or more.
+The numbers are a loss, how far an adapter has moved, and in which direction (a cosine-like sum over all values),
+since a hash would hold for one processor alone. On one processor torch 2.11 and 2.14 gave the same bits. The largest
+differences over all ten fits were 4e-5 in the loss and 5e-6 in the distance (both relative) and 1e-4 in the
+direction: with two threads, without vector instructions (ATEN_CPU_CAPABILITY=default), and with noise of 1e-6 on the
+frozen weights. The bounds are 10 to 20 times that. Another momentum or clipping norm moves each number by 5 % or
+more.
 """
 
 from __future__ import annotations
