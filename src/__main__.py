@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from src.commands.parsers import PARSERS
+from src.config.flags import check_config_given
 from src.config.nearest import nearest
 from src.core import standard_output
 from src.core.errors import CommandLineError, one_message
@@ -81,6 +82,8 @@ def _run(words: Sequence[str]) -> int:
     module, _ = COMMANDS[words[0]]
     if words[0] in PARSERS:  # mistakes and --help, before torch is imported
         PARSERS[words[0]]().parse_args(words[1:])
+    elif module == "src.cli":
+        check_config_given(words)
     code = import_module(module).main(words if module == "src.cli" else words[1:])
     return code if isinstance(code, int) else 0
 
