@@ -10,7 +10,7 @@ from src.core.errors import UserError
 
 
 class KnownClasses(ABC):
-    """What a data set knows of the classes in its masks."""
+    """Names, colours and ids of the classes in a data set's masks."""
 
     @property
     @abstractmethod
