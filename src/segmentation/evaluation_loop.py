@@ -200,9 +200,9 @@ class ScoredSegmentation(RecordedHead, ABC):
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
         evaluation = self._evaluation(scores, images)
-        log_evaluation(self, stage, evaluation)
         if self.trainer.is_global_zero:
             images.save(Path(self.trainer.default_root_dir) / "confusion.npz")
+        log_evaluation(self, stage, evaluation)
 
     def _evaluation(self, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
         outlines: dict[str, Any] = {}
