@@ -13,7 +13,7 @@ from src.core.import_path import add_current_folder
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "adapt": ("src.commands.adapt.command", "adapt a backbone to a folder of your own images, no configuration needed"),
+    "adapt": ("src.commands.adapt.command", "adapt a backbone to a folder of images, with no configuration"),
     "segment": ("src.commands.segment", "segment a folder from a few masks: adapt, train a head, predict"),
     "evidence": ("src.commands.evidence", "compare frozen, GLARE and the calibrated preset on your weights and data"),
     "study": ("src.commands.study", "run a study: rows × seeds, from pre-training to its table and report"),
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted,
-        141 whoever read the output, such as ``head``, has stopped.
+        141 the reader of the output, such as ``head``, has stopped.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with one_message() as outcome:

@@ -44,7 +44,7 @@ class Classified:
         return self.source.image(index)
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and class, as the mask `[1, 1]` that a source gives beside an image."""
+        """Image and class, as the mask `[1, 1]` that a source gives with an image."""
         if self.classes is not None:
             return self.image(index), np.full((1, 1), self.classes[index], np.uint8)
         image, mask = self.source.pair(index)

@@ -140,7 +140,7 @@ def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> Non
 
 
 def default_name(i: int) -> str:
-    """The name of a class that nobody named."""
+    """Default name of a class."""
     return f"class {i}"
 
 
@@ -154,7 +154,7 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
         by_name: Names alone say which class is which, as where masks are coloured.
 
     Raises:
-        UserError: If a class is unknown to the head or named otherwise. Classes that nobody named fit any name.
+        UserError: If a class is unknown to the head or named otherwise. Classes with default names fit any name.
     """
     if by_name:
         others = {i: name for i, name in own.items() if name not in expected.values()}

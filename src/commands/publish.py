@@ -94,7 +94,7 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
 
 
 def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
-    """Refuses a target that is one of the folders copied from, holds one or lies in one, by whatever name or link.
+    """Refuses a target that is one of the folders copied from, contains one or is inside one, under any name or link.
 
     Raises:
         UserError: naming both.

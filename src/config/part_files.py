@@ -42,7 +42,7 @@ def inlined(arguments: Sequence[str]) -> list[str]:
 
 
 def _takes_a_part(flag: str) -> bool:
-    """Return True for ``--model`` and for ``--trainer.logger``: what lies deeper is never read from a file."""
+    """Return True for ``--model`` and for ``--trainer.logger``: deeper keys are never read from files."""
     names = flag.removeprefix("--").split(".")
     return flag.startswith("--") and len(names) <= 2 and names[0] in PARTS
 

@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 
 class Guards(Callback):
-    """Warns of a run that goes wrong, and stops it if it goes on going wrong (docs/monitoring.md).
+    """Warns of a harmful run, and stops it if the fault persists (docs/monitoring.md).
 
     | guard | fires when |
     | --- | --- |

@@ -28,7 +28,7 @@ class FittedProbe(FittedModule, ScoredSegmentation):
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
         inference: How images become scores in validation, test and prediction.
         averaged: Average the features over flips and three scales (`TestTimeAveraging`): the gain that costs no
-            training, beside which an adapted backbone has to stand (docs/method.md, section 11).
+            training, with which an adapted backbone is compared (docs/method.md, section 11).
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from src.segmentation.inference import Whole
 class ConvergedLinearProbe(FittedProbe):
     """Logistic regression on standardised patch features, fitted until its gradient vanishes.
 
-    Beside the scores of every evaluation, `evaluation.json` has `average_precision` (mean over classes, patches
+    In addition to the scores of every evaluation, `evaluation.json` has `average_precision` (mean over classes, patches
     weighted by their share of the class), `cross_entropy` (nats a patch) and `matched_miou` (class biases chosen on the
     training images so that classes are predicted as often as they occur); `probe.npz` has what intervals over images
     need.

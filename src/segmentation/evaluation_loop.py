@@ -80,7 +80,7 @@ class ScoredSegmentation(RecordedHead, ABC):
 
     Attributes:
         needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
-        predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
+        predicts_probabilities: Whether `predict_step` gives them too; set by the callback that writes them.
 
     Raises:
         UserError: If there are not as many names as classes, or two are the same.

@@ -62,9 +62,9 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _stand_ins(path: Path) -> list[tuple[type, str]]:
-    """For each class of a file that holds whole modules beside its state dict (LightlyTrain), an empty one of its name.
+    """For each class of a file that holds whole modules and a state dict (LightlyTrain), an empty one of its name.
 
-    No code of the modules' packages runs, or is even imported; whoever wants anything else is refused as before.
+    No code of the modules' packages runs, or is even imported; anything else is refused as before.
     """
     if not zipfile.is_zipfile(path):
         return []

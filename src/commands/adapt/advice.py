@@ -1,4 +1,4 @@
-"""One sentence of advice for whoever has read the verdict."""
+"""One sentence of advice after the verdict."""
 
 from __future__ import annotations
 

@@ -151,5 +151,5 @@ def colour(number: int) -> str:
 
 
 def shortened(label: str, limit: int = 19) -> str:
-    """A label that fits beside its bar."""
+    """A label short enough for its bar."""
     return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"

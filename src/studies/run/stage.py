@@ -53,7 +53,7 @@ def resumable(checkpoint: Path) -> bool:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process when the one that started it is gone: nobody would collect its result or free its lock."""
+    """Ends this process when the one that started it is gone: its result would not be collected, nor its lock freed."""
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)
