@@ -1,4 +1,4 @@
-"""Bookkeeping of the adapter in a trunk: put in, taken out, switched off, merged, saved and loaded."""
+"""Install, remove, disable, merge, save and load the adapter of a trunk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Adaptable(nn.Module):
         """
         if self.adapter is not None:
             raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
-        class_path(kind), settings_text(kind)  # what cannot be saved is said before training
+        class_path(kind), settings_text(kind)  # refuse what cannot be saved before training
         places = kind.inject(self.trunk)
         trainable = self.trainable()
         if not places or not trainable:

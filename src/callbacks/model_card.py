@@ -1,4 +1,4 @@
-"""The model card of an adapter: README.md beside it, in the Hugging Face Hub's layout and without paths."""
+"""Model card of an adapter, in the Hugging Face Hub's format and without local paths."""
 
 from __future__ import annotations
 

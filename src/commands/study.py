@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
     modes = result.add_mutually_exclusive_group()
     modes.add_argument(
-        "--dry-run", action="store_true", help="list what would run, what it lacks and what it costs; needs no data"
+        "--dry-run",
+        action="store_true",
+        help="list the stages, their prerequisites and their cost, without running; needs no data",
     )
     modes.add_argument(
         "--list", action="store_true", help="print the cells: hash, state, hash of the cell needed, name"
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         raise CommandLineError(f"--max-hours should be more than 0, found {options.max_hours}")
     study = Study.read(options.file, options.scale)
     for label in study.left_out:
-        print(f"column {label} is left out: its data set is not there (DATA_ROOT)")
+        print(f"column {label} is left out: its data set was not found in DATA_ROOT")
     store = Store(options.runs / "cells")
     cells = list(study.only(options.only, options.seed).cells.values())
     if options.dry_run or options.list:

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "--local", action="store_true", help="no server: Optuna, trials in --out; resumes if interrupted"
     )
     result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
-    result.add_argument("--trials", type=int, help="trials in all (run_cap of the file; a grid ends by itself)")
+    result.add_argument("--trials", type=int, help="total number of trials (the file's run_cap; a grid is finite)")
     return result
 
 
@@ -46,16 +46,14 @@ def main(arguments: Sequence[str]) -> None:
     limit = options.trials or sweep.run_cap
     if options.local:
         if limit is None and sweep.method != "grid":
-            raise CommandLineError(
-                f"a {sweep.method} search does not end by itself: give --trials N, or run_cap in {options.file}"
-            )
+            raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
         from src.sweeps.local import run  # Optuna comes with an extra, and only this needs it
 
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         failed = run(sweep, folder, limit)
         print(f"{folder / 'table.md'}  (table.csv and parallel.svg in the same folder)")
         if failed:
-            print(f"{failed} trials failed; the table says why")
+            print(f"{failed} trials failed; see the table")
             raise SystemExit(1)
     else:
         on_server(options.file, limit)

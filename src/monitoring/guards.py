@@ -1,4 +1,4 @@
-"""Ending a pre-training that breaks its backbone, with the last good adapter kept."""
+"""Stop a pre-training that harms its backbone, keeping the last good adapter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 
 class Guards(Callback):
-    """Warns of a run that goes wrong, and stops it if it goes on going wrong (docs/monitoring.md).
+    """Warns of a harmful run, and stops it if the fault persists (docs/monitoring.md).
 
     | guard | fires when |
     | --- | --- |

@@ -46,13 +46,13 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
         return f"the targets of every level are uniform: their entropy is {min(entropies):.5f} of log K or more"
     if (
         usages and max(usages) < 2
-    ):  # low entropy alone is none: targets may be certain and yet differ from patch to patch
+    ):  # low entropy alone is no fault: certain targets may still differ from patch to patch
         return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
     return None
 
 
 def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
-    """Targets that say next to nothing on any level: every patch gets about the same one (docs/method.md, section 12).
+    """Targets without information on any level: every patch gets about the same one (docs/method.md, section 12).
 
     Args:
         signs: Of one check.
@@ -63,8 +63,9 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
         return None
     level, most = max(informed.items(), key=lambda item: item[1])
     return (
-        f"the targets of every level say next to nothing: their KL divergence to their own mean is {most:.4f} nats at "
-        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so that there is nothing to learn from them"
+        "the targets of every level carry almost no information: their KL divergence to their own mean is "
+        f"{most:.4f} nats at most ({level.removeprefix('kl_mean/')}), less than {least:g}, "
+        "so there is nothing to learn from them"
     )
 
 

@@ -1,4 +1,4 @@
-"""The probes of a fair comparison with every labelled image both learnt from and scored, for when there are few.
+"""Cross-validated fair probes, for few labelled images.
 
 Shapes: D width · h×w patches · C classes.
 """

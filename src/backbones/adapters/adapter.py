@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,6 +112,19 @@ class Adapter(ABC):
         return ValueError(f"{self}: expected {expected} in the trunk, found none; call backbone.install() first")
 
     _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"
+
+
+@contextmanager
+def switched_off(modules: Sequence[Any]) -> Iterator[None]:
+    """Within this context `enabled` is False for all of these modules; afterwards it is what it was for each."""
+    before = [module.enabled for module in modules]
+    for module in modules:
+        module.enabled = False
+    try:
+        yield
+    finally:
+        for module, enabled in zip(modules, before, strict=True):
+            module.enabled = enabled
 
 
 def _mismatch(value: object, hint: Any) -> str | None:

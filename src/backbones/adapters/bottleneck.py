@@ -6,8 +6,7 @@ Shapes: D width · r rank · tokens `[B, T, D]`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from src.backbones.adapters.adapter import Adapter
+from src.backbones.adapters.adapter import Adapter, switched_off
 from src.core.errors import UserError
 from src.core.numbers import check_number
 
@@ -127,17 +126,8 @@ class _Wrapping(Adapter):
         for depth, block in enumerate(trunk.blocks):
             trunk.blocks[depth] = inner_block(block)
 
-    @contextmanager
-    def disabled(self, trunk: Any) -> Iterator[None]:
-        blocks = self._adapted(trunk)
-        before = [block.enabled for block in blocks]
-        for block in blocks:
-            block.enabled = False
-        try:
-            yield
-        finally:
-            for block, enabled in zip(blocks, before, strict=True):
-                block.enabled = enabled
+    def disabled(self, trunk: Any) -> AbstractContextManager[None]:
+        return switched_off(self._adapted(trunk))
 
     def attenuate(self, trunk: Any, factor: float) -> None:
         for block in self._adapted(trunk):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from src.backbones.adapters.adapter import Adapter
+from src.backbones.adapters.adapter import Adapter, switched_off
 from src.core.errors import UserError
 from src.core.numbers import check_number
 
@@ -155,17 +154,8 @@ class _Reparametrising(Adapter):
             del layer.parametrizations
             layer.weight = weight.requires_grad_(False)
 
-    @contextmanager
-    def disabled(self, trunk: Any) -> Iterator[None]:
-        updates = self._updates(trunk)
-        before = [update.enabled for update in updates]
-        for update in updates:
-            update.enabled = False
-        try:
-            yield
-        finally:
-            for update, enabled in zip(updates, before, strict=True):
-                update.enabled = enabled
+    def disabled(self, trunk: Any) -> AbstractContextManager[None]:
+        return switched_off(self._updates(trunk))
 
     def _updates(self, trunk: Any) -> list[LowRankUpdate]:
         updates = [module for module in trunk.modules() if isinstance(module, LowRankUpdate)]

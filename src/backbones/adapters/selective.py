@@ -1,4 +1,4 @@
-"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, and their frozen values are kept."""
+"""BitFit, last blocks and full fine-tuning: train some of the trunk's own parameters, keeping their frozen values."""
 
 from __future__ import annotations
 

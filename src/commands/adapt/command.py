@@ -119,7 +119,7 @@ def config_of(options: Request, images: int, training: int | None, masks: Path |
         device = torch.cuda.get_device_name() if gpu else "the CPU"
         log(settings.sentence(training or images, device))
     else:
-        log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as you said")
+        log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as requested")
     return override(
         read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks), **log.changes()}
     )

@@ -19,7 +19,7 @@ from src.studies.report.pictures import file_uri
 TONES = {"helped": "up", "harmed": "down", "broken": "down"}
 WORDS = {
     "helped": "It helped.",
-    "harmed": "It did harm: use the frozen model.",
+    "harmed": "It made results worse: use the frozen model.",
     "mixed": "Mixed: better by one measure, worse by another.",
     "inconclusive": "Inconclusive.",
     "broken": "Broken: use the frozen model.",

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from src.backbones.backbone import Backbone
 from src.evaluation.dense_structure import k_means
 
-LEAST = 8  # images below which nothing is said (our choice)
+LEAST = 8  # images below which no statement is made (our choice)
 SMALLEST = 0.1  # share of the images that is a kind of its own (our choice)
 # Silhouette from which two clusters are clear (our choice). Of up to 64 images, road scenes (CamVid) have 0.17, fields
 # (CWFID) 0.23, towns and villages (LoveDA) 0.28; 40 road scenes and 20 fields 0.32, two kinds of painted images 0.52.

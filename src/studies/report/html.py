@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
+from src.explanation.palette import DARK, LIGHT
 from src.studies.plan.study import Row
 from src.studies.report.differences import over_axis, with_intervals
 from src.studies.report.gallery import galleries
-from src.studies.report.palette import DARK, LIGHT
 from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
@@ -24,9 +24,9 @@ FOLDER = Path(__file__).parent
 TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
-    "harmed": "It did harm.",
+    "harmed": "It made results worse.",
     "inconclusive": "Inconclusive.",
-    "one seed": "One seed proves nothing yet.",
+    "one seed": "One seed is not enough.",
 }
 
 
@@ -67,10 +67,11 @@ def template() -> Any:
 def verdict(results: Results) -> dict[str, Any]:
     """One word for the first row and column, its sentence, and a line for each other."""
     if not results.study.judged:
-        said = "This size checks the plumbing: its numbers say nothing about the method."
+        said = "This scale is a smoke test: its numbers say nothing about the method."
         return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": []}
     if not results.verdicts:
-        said = f"{results.study.rows[results.study.baseline].label} and another row must both be there."
+        baseline = results.study.rows[results.study.baseline].label
+        said = f"{baseline} and another row need results first; run the study to compute them."
         return {"tone": "flat", "word": "No verdict yet.", "sentence": said, "classes": "", "others": []}
     (first, main), *others = results.verdicts.items()
     return {

@@ -1,4 +1,4 @@
-"""Starting one cell as a process, and seeing how it ends."""
+"""Start a cell in a process, and collect its outcome."""
 
 import os
 import shutil
