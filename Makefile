@@ -97,7 +97,8 @@ check: lint ledger ## the gate before a commit, a minute or two: lint, types, pu
 test: $(STAMP) ## the tests that continuous integration runs
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow"
 
-test-long: $(STAMP) ## all tests: kills, several processes, whole studies, every yaml on real images
+test-long: $(STAMP) ## all tests: an empty environment, kills, notebooks, pages in a browser, whole studies, every yaml
+	$(RUN) -m pip install --disable-pip-version-check -q -e '.[docs]'
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 docs: $(STAMP) ## build the documentation site into site/; warnings are errors
