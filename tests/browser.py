@@ -45,7 +45,7 @@ const look = (page, view) => {
   const named = each => `${each.tagName.toLowerCase()}: ${(each.textContent || "").trim().slice(0, 60)}`;
   const size = each => parseFloat(style(each).fontSize) * (each.ownerSVGElement
     ? each.ownerSVGElement.getBoundingClientRect().width / each.ownerSVGElement.viewBox.baseVal.width : 1);
-  const shown = [...page.querySelectorAll("main *, article *")];
+  const shown = [...(page.querySelector("article") || page.querySelector("main")).querySelectorAll("*")];
   const found = {
     scroll: page.documentElement.scrollWidth,
     text: page.body.innerText.length,
