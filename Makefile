@@ -106,7 +106,9 @@ docs: $(STAMP) ## build the documentation site into site/; warnings are errors
 	$(RUN) -m mkdocs build --strict
 
 release: $(STAMP) ## build sdist and wheel into dist/, and check them; nothing is uploaded
-	$(RUN) -m pytest tests/test_release.py
+	@version=$$($(RUN) -c 'import src; print(src.__version__)'); grep -q "^## $$version" CHANGELOG.md || \
+		{ echo "CHANGELOG.md: expected a section '## $$version', the version in src/__init__.py, found none; cut it first"; exit 2; }
+	$(RUN) -m pytest -m "not slow" tests/test_release.py
 	rm -rf build dist
 	$(RUN) -m build --outdir dist
 	$(RUN) -m twine check --strict dist/*
