@@ -15,7 +15,7 @@ FACTS = {
     "adapter": "LoRA(rank=16): 98,304 of 404,544 parameters train",
 }
 TABLE = "| on a sample of the images | frozen | adapted |\n| --- | --- | --- |\n| rank | 53.9 | 53.7 |"
-CARD = f"# Title\n\n## Did it help?\n\n**Stopped by a guard:** rank\n\n{TABLE}\n\nUnknown: nothing was measured with labels.\n"
+CARD = f"# Title\n\n## Did it help?\n\n**Stopped by a guard:** rank\n\n{TABLE}\n\nUnknown: not measured.\n"
 
 
 def test_the_hub_knows_base_model_licence_and_task() -> None:
