@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from src import __version__
 from src.commands.parsers import PARSERS
 from src.config.flags import check_config_given
 from src.config.nearest import nearest
@@ -49,6 +50,7 @@ def usage() -> str:
             "",
             *lines,
             "",
+            "glare --version prints the version.",
             "python -m src COMMAND --help shows the options of one command.",
             "GLARE_TRACEBACK=1 shows the full traceback of an error instead of its message.",
         ]
@@ -76,6 +78,9 @@ def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if words else 2
+    if words[0] in ("--version", "version"):
+        print(f"glare {__version__}")
+        return 0
     if words[0] not in COMMANDS:
         raise CommandLineError(f"no command {words[0]!r}{nearest(words[0], COMMANDS)}; see python -m src --help")
     add_current_folder()

@@ -26,7 +26,10 @@ OPTIONAL = {
     "pyarrow",
     "pillow-heif",
 }
-TEST_TOOLS = {"pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools"}
+TEST_TOOLS = {
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools",
+    "nbclient", "ipykernel", "playwright", "build", "twine",
+}  # fmt: skip
 
 
 def requirements(text: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Adaptable(nn.Module):
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.
+        trust: Packages that may be imported for an adapter kind that is not of this project.
     """
 
     trunk: Any  # timm's models carry no types
@@ -44,6 +45,7 @@ class Adaptable(nn.Module):
         self.adapter: Adapter | None = None
         self.adapter_names: tuple[str, ...] = ()
         self.adapter_scale = 1.0
+        self.trust: tuple[str, ...] = ()
 
     def install(self, kind: Adapter) -> Report:
         """Put adapters in; they are the only parameters that train from now on.
@@ -129,7 +131,8 @@ class Adaptable(nn.Module):
                 `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT; or `hf://org/name`, a
                 repository of the Hugging Face Hub with an adapter file.
             adapter_scale: As in `Backbone`.
-            trust: Packages that may be imported for an adapter kind that is not of this project.
+            trust: Packages that may be imported for an adapter kind that is not of this project, besides those that
+                the backbone trusts.
 
         Returns:
             The file's metadata.
@@ -145,7 +148,7 @@ class Adaptable(nn.Module):
         if is_peft_folder(path):
             kind, tensors, metadata = self._read_peft(Path(path))
         else:
-            kind, tensors, metadata = self._read_file(path, trust)
+            kind, tensors, metadata = self._read_file(path, (*self.trust, *trust))
         self.uninstall()
         self.install(kind)
         for name in self.adapter_names:

@@ -83,7 +83,12 @@ def push() -> OptionParser:
         prog="python -m src push",
         description="Uploads a run's adapter and model card; load_backbone(adapter='hf://ORG/NAME') gets it.",
     )
-    result.add_argument("run", metavar="RUN", help="a run folder with adapter.safetensors and README.md")
+    result.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        help="a run folder with adapter.safetensors and README.md (the current folder, or the only such run in runs/)",
+    )
     result.add_argument("name", metavar="ORG/NAME", help="the repository, created if it does not exist")
     result.add_argument("--private", action="store_true", help="only you and ORG can see it, if it is made now")
     return result

@@ -6,14 +6,13 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
-from src.explanation.palette import DARK, LIGHT
 from src.studies.plan.study import Row
 from src.studies.report.differences import over_axis, with_intervals
 from src.studies.report.gallery import galleries
+from src.studies.report.style import style
 from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
@@ -35,9 +34,7 @@ def html(results: Results) -> str:
     study = results.study
     return template().render(
         study=study,
-        light=LIGHT,
-        dark=DARK,
-        style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         verdict=verdict(results),
         places={(row, column): place(results, row, column) for row in study.rows for column in study.columns},
         caption=caption(results),
