@@ -73,11 +73,18 @@ def verdict(results: Results) -> dict[str, Any]:
     (first, main), *others = results.verdicts.items()
     return {
         "tone": TONES[main.word],
-        "word": WORDS[main.word],
+        "word": word(main),
         "sentence": sentence(results, first, main),
         "classes": main.class_sentence(),
         "others": [sentence(results, key, item) for key, item in others],
     }
+
+
+def word(item: Verdict) -> str:
+    """The verdict in one line; of a single seed, what is seen on its images."""
+    if item.seeds > 1 or not item.miou.certain:
+        return WORDS[item.word]
+    return f"{'Better' if item.miou.difference > 0 else 'Worse'} on these images; one seed is no proof."
 
 
 def sentence(results: Results, key: tuple[str, str], item: Verdict) -> str:
