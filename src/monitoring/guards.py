@@ -46,7 +46,7 @@ class Guards(Callback):
     | divergence | loss or features are NaN or infinite: at once, whatever the patience |
     | spike | the loss is above `spike` times its median |
     | collapse | a rank is below `rank_share` of the frozen one; every level's targets are one prototype, or uniform |
-    | collapse | informative targets use less than `usage_share` of the prototypes that frozen ones use, on every level |
+    | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
     | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
     | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
