@@ -95,7 +95,12 @@ class Adaptable(nn.Module):
             yield
 
     def save_adapter(
-        self, path: str | Path, step: int, whose: Literal["teacher", "student"], config_hash: str = ""
+        self,
+        path: str | Path,
+        step: int,
+        whose: Literal["teacher", "student"],
+        config_hash: str = "",
+        strength: float = 1.0,
     ) -> None:
         """Write the adapter with the hash of the weights that it belongs to.
 
@@ -104,13 +109,13 @@ class Adaptable(nn.Module):
             step: Optimiser steps done.
             whose: Which of the two networks this backbone belongs to.
             config_hash: Hash of the configuration that made it, if there is one.
+            strength: Fraction of what was learnt that is saved as the whole adapter; see `adapter_tensors`.
 
         Raises:
-            UserError: If there is no adapter, or only part of its strength.
+            UserError: If there is no adapter, only part of its strength, or it cannot be saved at that of `strength`.
         """
-        if self.adapter is None:
-            raise UserError(f"{self.name} carries no adapter to save; install one first")
-        self._require_whole()
+        tensors = self.adapter_tensors(strength)
+        assert self.adapter is not None
         metadata = {
             "backbone": self.name,
             "weights": shareable(self.weights),
@@ -121,7 +126,27 @@ class Adaptable(nn.Module):
             "whose": whose,
             "config_hash": config_hash,
         }
-        write_adapter(path, metadata, {name: self.get_parameter(name) for name in self.adapter_names})
+        if strength != 1:
+            metadata["strength"] = f"{strength:g}"
+        write_adapter(path, metadata, tensors)
+
+    def adapter_tensors(self, strength: float = 1.0) -> dict[str, Tensor]:
+        """The adapter's tensors by their names in the backbone, at a fraction of the way from frozen to adapted.
+
+        Args:
+            strength: 0 (frozen) to 1 (adapted). Below 1 it averages adapted and frozen weights (Wortsman et al. 2022),
+                in the tensors themselves, so that whoever loads them needs to know nothing of it.
+
+        Raises:
+            UserError: If there is no adapter, only part of its strength, or its kind has no such tensors.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to save; install one first")
+        self._require_whole()
+        tensors = {name.removeprefix("trunk."): self.get_parameter(name).detach() for name in self.adapter_names}
+        if strength != 1:
+            tensors = self.adapter.weakened(self.trunk, tensors, strength)
+        return {f"trunk.{name}": tensor for name, tensor in tensors.items()}
 
     def load_adapter(self, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()) -> dict[str, str]:
         """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.

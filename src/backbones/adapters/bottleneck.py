@@ -6,6 +6,7 @@ Shapes: D width · r rank · tokens `[B, T, D]`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -132,6 +133,9 @@ class _Wrapping(Adapter):
     def attenuate(self, trunk: Any, factor: float) -> None:
         for block in self._adapted(trunk):
             block.bottleneck.scale *= factor
+
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
 
     def _adapted(self, trunk: Any) -> list[AdaptedBlock]:
         blocks = [block for block in trunk.blocks if isinstance(block, AdaptedBlock)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -135,6 +136,11 @@ class _Reparametrising(Adapter):
     def attenuate(self, trunk: Any, factor: float) -> None:
         for update in self._updates(trunk):
             update.strength *= factor
+
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        if self._scaling:  # W and its scales are multiplied: half of a product is no product of halves
+            return super().weakened(trunk, tensors, factor)
+        return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
 
     def _fold(self, trunk: Any, keep: bool) -> None:
         """Put plain weights back, updated or as they were.

@@ -84,6 +84,10 @@ class _Marking(Adapter):
             parameter = trunk.get_parameter(name)
             parameter.data.copy_(torch.lerp(value, parameter.data, factor))
 
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        frozen = dict(self._frozen(trunk).items())
+        return {name: torch.lerp(frozen[name], tensor, factor) for name, tensor in tensors.items()}
+
     def _frozen(self, trunk: Any) -> FrozenValues:
         frozen = getattr(trunk, "frozen_values", None)
         if not isinstance(frozen, FrozenValues):
