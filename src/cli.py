@@ -48,8 +48,12 @@ LOGGERS = (TensorBoard, Wandb)
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
 
-# Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation.
-NOISE = (".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*")
+# Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation, and a
+# machine of a cluster on which something runs without SLURM.
+NOISE = (
+    ".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*",
+    ".*`srun` command is available.*",
+)  # fmt: skip
 
 USAGE = """python -m src {command} --config X.yaml [--key value ...]
 

@@ -1,5 +1,7 @@
 """One cell in a process of its own: `python -m src.studies.run.stage FOLDER STAGE PARENT`.
 
+With several devices, Lightning starts this command once more for each further one; these compute and write nothing.
+
 The same as `python -m src fit --config FOLDER/stage.yaml` and, for an evaluation, `test` on what was just trained: in
 one process, because each costs seconds of imports and of reading weights.
 """
@@ -17,6 +19,7 @@ from src.core.checkpoint_files import damage
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
+from src.core.interruption import interrupt_on_notice
 from src.studies.run.outcome import write_outcome
 from src.studies.run.sampling import write_samples
 
@@ -26,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     began = time.time()
     add_current_folder()
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        parent = os.getppid()  # the process of rank 0
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:
         checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -34,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
             command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
+        if not command.trainer.is_global_zero:
+            return outcome.code
+        if stage == "evaluate":
             write_samples(folder / "samples.npz", command.model, command.datamodule)
         write_outcome(folder, time.time() - began, resumed)
     return outcome.code
@@ -61,4 +69,5 @@ if __name__ == "__main__":
     # a study that was started in the background of a script ignores Ctrl-C, and so would what it starts: but the runner
     # asks its stages to stop by that signal
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt_on_notice()
     sys.exit(main(sys.argv[1:]))
