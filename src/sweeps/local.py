@@ -1,6 +1,7 @@
 """A sweep on this machine: trials one after another; several processes with the same folder share the work."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.core.atomic_files import write_text
@@ -13,13 +14,23 @@ from src.sweeps.search import Search
 RETRY = 3.0  # seconds between two looks at trials that other processes run
 
 
-def run(sweep: Sweep, folder: Path, limit: int | None) -> int:
+def run(
+    sweep: Sweep,
+    folder: Path,
+    limit: int | None,
+    own: int | None = None,
+    options: Sequence[str] = (),
+    started: process.Started = lambda trial: None,
+) -> int:
     """Runs what is missing, and writes the results after each trial.
 
     Args:
         sweep: what is searched.
         folder: where the trials lie; those that are there count.
         limit: trials in all, of all processes; a grid ends by itself.
+        own: trials that this process runs at most; None for all that are left.
+        options: further options of each trial's command.
+        started: called with the process of each trial.
 
     Returns:
         How many trials failed.
@@ -29,20 +40,24 @@ def run(sweep: Sweep, folder: Path, limit: int | None) -> int:
         KeyboardInterrupt: after Ctrl-C, when the running trial has written its checkpoint.
     """
     search = Search(sweep, folder)
+    ran = 0
     while True:
         work = search.next(limit)
         if work is not None:
             drawn = ", ".join(f"{name} = {text(value)}" for name, value in work.values.items())
             print(f"trial {work.trial.number}: {drawn}", flush=True)
             try:
-                process.run(sweep, search, work)
+                process.run(sweep, search, work, options, started)
             except KeyboardInterrupt:
                 print("interrupted; run the same command again to resume this trial")
                 raise
             finally:
                 work.held.close()
         failed = write_results(sweep, search, folder)
-        if work is None and not search.elsewhere():
+        ran += work is not None
+        if ran == own:
+            return failed
+        if work is None and (own is not None or not search.elsewhere()):
             return failed
         if work is None:
             time.sleep(RETRY)

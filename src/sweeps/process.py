@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
 from src.studies.results.curves import read_curves
+from src.studies.run.execution import BEHIND_USER_SIGNALS
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search, Work
 from src.sweeps.supervisor import PATIENCE
@@ -19,8 +21,18 @@ POLL = 0.3  # seconds between two looks at a trial
 SUPERVISED = (sys.executable, "-m", "src.sweeps.supervisor")
 
 
-def run(sweep: Sweep, search: Search, work: Work) -> None:
+Started = Callable[["subprocess.Popen[bytes]"], None]
+
+
+def run(sweep: Sweep, search: Search, work: Work, options: Sequence[str], started: Started) -> None:
     """Runs a trial to its end, from its checkpoint if a killed process left one, and tells the search how it went.
+
+    Args:
+        sweep: what is searched.
+        search: its trials.
+        work: the trial.
+        options: further options of its command.
+        started: called with its process.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when the trial has written its checkpoint; the next process resumes it.
@@ -30,7 +42,7 @@ def run(sweep: Sweep, search: Search, work: Work) -> None:
     with (work.folder / "log.txt").open("ab") as log:
         # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
         process = subprocess.Popen(
-            [*SUPERVISED, str(os.getpid()), *command(sweep, work)],
+            [*BEHIND_USER_SIGNALS, *SUPERVISED, str(os.getpid()), *command(sweep, work), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -38,12 +50,13 @@ def run(sweep: Sweep, search: Search, work: Work) -> None:
             start_new_session=True,
         )
     work.lock.add(process.pid)
+    started(process)
     try:
         while promising and process.poll() is None:
             time.sleep(POLL)
             promising = search.promising(work, logged(work.folder, sweep.metric))
     finally:
-        _stop(process)
+        stop(process)
     seconds = time.monotonic() - began
     if not promising:
         search.conclude(work, None, seconds=seconds)
@@ -84,8 +97,8 @@ def outcome(sweep: Sweep, folder: Path, code: int) -> tuple[float | None, str]:
     return (values[-1], "") if math.isfinite(values[-1]) else (None, f"{sweep.metric} is {values[-1]} at the end")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """As Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a trial as Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGINT)

@@ -104,6 +104,16 @@ class Search:
         trial.set_user_attr("values", values)
         return Work(trial, values, folder, lock, held)
 
+    def left(self, limit: int | None) -> int:
+        """Number of trials that have not ended; running ones count.
+
+        Args:
+            limit: Trials in all; None for a grid.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        ended = sum(trial.state.is_finished() for trial in trials)
+        return max(0, (len(trials) if limit is None else limit) - ended)
+
     def elsewhere(self) -> bool:
         """Return whether other processes run trials."""
         return any(trial.state == TrialState.RUNNING for trial in self.study.get_trials(deepcopy=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from src.core.errors import UserError
@@ -73,7 +73,7 @@ class CellJob:
         """Interrupt the cell and free its lock: submitit calls this before the job is preempted or its time is over."""
         if self._runner is not None:
             self._runner.stop()
-        return submitit.helpers.DelayedSubmission(CellJob(self.cell, self.root, self.gpus, self.nodes))
+        return submitit.helpers.DelayedSubmission(replace(self, _runner=None))
 
     def _follow(self, folder: Path, expected: dict[str, str], environment: dict[str, str]) -> None:
         """Run the processes of a further node, once the first one has made the cell ready.

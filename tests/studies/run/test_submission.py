@@ -15,7 +15,6 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from src.commands.study import main
 from src.core.errors import CommandLineError, UserError
-from src.core.process_lock import locked
 from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.run import execution, submission
@@ -83,6 +82,7 @@ def test_the_batch_file_says_all_that_was_asked_for(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_study_submitted_to_the_local_executor_has_the_numbers_of_a_run_here(study: Study, tmp_path: Path) -> None:
     calm, store = Store(tmp_path / "calm"), Store(tmp_path / "runs" / "cells")
     assert Runner(calm, study.cells.values(), 1).run() == []
@@ -96,29 +96,21 @@ def test_a_study_submitted_to_the_local_executor_has_the_numbers_of_a_run_here(s
 
 
 @pytest.mark.slow
-def test_a_preempted_job_leaves_a_checkpoint_and_no_lock_and_another_resumes_it(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.timeout(1800)
+def test_a_preempted_job_is_requeued_and_resumes(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, cell = Store((tmp_path / "runs" / "cells").resolve()), next(iter(study.cells.values()))
     folder = store.folder(cell)
-    monkeypatch.setenv("QUICK_STAGE_PAUSE", "20")
+    monkeypatch.setenv("QUICK_STAGE_PAUSE", "10")
     executor = executor_of(tmp_path / "runs" / "jobs", Allocation(), "small", 1, None, "local")
     (job,) = start(executor, [QuickJob(cell, store.root)])
     wait_for(lambda: (folder / "steps").is_file() and len((folder / "steps").read_text().split()) >= 2)
     task = int((folder / "lock").read_text().split('"processes": [')[1].split(",")[0])
     os.kill(task, signal.SIGUSR2)  # what SLURM sends before the time is over, and before preemption
-    job.wait()
-    assert not (folder / "lock").exists()
-    assert not store.done(cell)
-    with locked(folder / "lock"):
-        pass
-    before = int((folder / "checkpoints" / "last.ckpt").read_text())
-    monkeypatch.setenv("QUICK_STAGE_PAUSE", "0")
-    (job,) = start(executor, [QuickJob(cell, store.root)])
-    job.wait()
+    job.wait()  # the executor starts it again, as SLURM does
     assert job.exception() is None
+    assert not (folder / "lock").exists()
     steps = list(map(int, (folder / "steps").read_text().split()))
-    assert before >= 2 and steps[-1] == 10 and len(steps) <= 11  # one may have been made and not kept
+    assert steps[-1] == 10 and len(steps) <= 11  # one may have been made and not kept
     assert completions(folder) == 1
 
 
