@@ -25,6 +25,7 @@ from datamodules.batches import (
     collate_views,
 )
 from datamodules.reading.checking import usable
+from datamodules.reading.fingerprint import fingerprint
 from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
@@ -150,6 +151,10 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
             self._list(split)
         for split in splits:
             self.source(split)
+
+    def fingerprint(self) -> str:
+        """Describe the images of this run: processes that train together have to see the same."""
+        return fingerprint(list(self._sources.values()))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resumed where they were left."""

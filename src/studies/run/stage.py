@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.callbacks.launcher import failing_together
 from src.cli import main as run
 from src.core.checkpoint_files import damage
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         resume = ["--ckpt_path", str(checkpoint)] if resumed else []
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
-            command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
+            with failing_together(command.trainer):
+                command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
         if not command.trainer.is_global_zero:
             return outcome.code
         if stage == "evaluate":
