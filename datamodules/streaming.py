@@ -4,6 +4,10 @@
 
 Chunks are litdata's (extra `streaming`); an image's file is kept byte for byte. The order is shuffled by chunk
 and within chunks, which is what makes streaming fast; views depend on (seed, epoch, image) alone, as everywhere.
+
+Credentials and the endpoint of an object store are those that its client finds in the environment or in its own files
+(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ~/.aws): they are no arguments, so that no yaml, log or
+checkpoint can hold them. Lost connections are retried by the client.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -58,6 +63,9 @@ class StreamingDataModule(LightningDataModule):
         seed: Seed of order and views.
         cache_folder: Where chunks from an address are kept; None: litdata's default.
         cache_bytes: Most that are kept there; the oldest go first.
+
+    Raises:
+        UserError: If the address holds credentials.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class StreamingDataModule(LightningDataModule):
         cache_bytes: str = "25GB",
     ) -> None:
         super().__init__()
+        check_address(chunks)
         self.chunks = chunks
         self.batch_size = batch_size
         self.crop = MultiViewCrop(size, local_views, local_size, seed)
@@ -142,6 +151,20 @@ class StreamedViews(litdata.StreamingDataset):
         return ViewSample(*self.crop(image, epoch, item["index"]), sample=item["index"], epoch=epoch)
 
 
+def check_address(chunks: str) -> None:
+    """Refuse an address that holds credentials: it would stand in every configuration and log.
+
+    Raises:
+        UserError: Without repeating them.
+    """
+    address = urlsplit(chunks)
+    if address.scheme and ("@" in address.netloc or address.query):
+        raise UserError(
+            f"{address.scheme}://…: expected an address without credentials, found some; put them into the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or into ~/.aws/credentials"
+        )
+
+
 def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_workers: int = 1) -> int:
     """Packs the images of a folder, found recursively, into chunks.
 
@@ -157,8 +180,9 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     Raises:
         MissingFile: If there is no such folder.
         ImageError: If it holds no image.
-        UserError: If the target holds chunks already.
+        UserError: If the target holds chunks already, or credentials.
     """
+    check_address(target)
     files = list_images(folder)
     if Path(target, "index.json").exists():
         raise UserError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")
