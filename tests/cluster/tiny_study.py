@@ -1,6 +1,6 @@
 """A study of seconds, with real stages: frozen and adapted, a linear head, on a tiny ViT and tiny scenes.
 
-python -m tests.cluster.tiny_study FOLDER [SEEDS]     # writes FOLDER/tiny.yaml and the files that it names
+python -m tests.cluster.tiny_study FOLDER     # writes FOLDER/tiny.yaml and the files that it names
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.command_line import SCENES, pretraining, segmentation
 BACKBONE = "model.init_args.backbone.init_args"
 
 
-def tiny_study(folder: Path, seeds: Sequence[int] = (3,), steps: int = 40, **content: Any) -> Path:
+def tiny_study(folder: Path, seeds: Sequence[int] = (3,), steps: int = 40, every: int = 2, **content: Any) -> Path:
     """Write the study; `content` replaces or adds keys of it."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def tiny_study(folder: Path, seeds: Sequence[int] = (3,), steps: int = 40, **con
         "seeds": list(seeds),
         "pretrain": {
             "config": str(folder / "pretrain.yaml"),
-            "set": {**weighted, "checkpoint.every_n_steps": 2, "checkpoint.min_seconds": 0.0},
+            "set": {**weighted, "checkpoint.every_n_steps": every, "checkpoint.min_seconds": 0.0},
         },
         "evaluate": {"set": {**data, **weighted, "trainer.limit_val_batches": 0}},
         "rows": {"frozen": {"label": "Frozen", "pretrain": None}, "glare": {"label": "GLARE"}},
@@ -51,4 +51,4 @@ def tiny_study(folder: Path, seeds: Sequence[int] = (3,), steps: int = 40, **con
 
 
 if __name__ == "__main__":
-    print(tiny_study(Path(sys.argv[1]), range(int(sys.argv[2]) if len(sys.argv) > 2 else 1), steps=400))
+    print(tiny_study(Path(sys.argv[1]), range(1), steps=150, every=10))
