@@ -33,7 +33,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with object_store("images") as (line, environment):
         for name, value in environment.items():
             variables.setenv(name, value)
-        assert write_chunks(folder, CHUNKS, chunk_bytes="16KB") == 24
+        assert write_chunks(folder, CHUNKS, chunk_bytes="4KB") == 24
         yield line
     variables.undo()
 
