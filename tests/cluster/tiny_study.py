@@ -1,6 +1,6 @@
 """A study of seconds, with real stages: frozen and adapted, a linear head, on a tiny ViT and tiny scenes.
 
-python -m tests.cluster.tiny_study FOLDER     # writes FOLDER/tiny.yaml and the files that it names
+python -m tests.cluster.tiny_study FOLDER [STEPS]     # writes FOLDER/tiny.yaml and the files that it names
 """
 
 from __future__ import annotations
@@ -51,4 +51,4 @@ def tiny_study(folder: Path, seeds: Sequence[int] = (3,), steps: int = 40, every
 
 
 if __name__ == "__main__":
-    print(tiny_study(Path(sys.argv[1]), range(1), steps=150, every=10))
+    print(tiny_study(Path(sys.argv[1]), range(1), steps=int(sys.argv[2]) if len(sys.argv) > 2 else 150, every=10))
