@@ -20,7 +20,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart camvid evidence tables publish ledger sweep check lint test test-long docs clean
+.PHONY: help setup quickstart hint camvid evidence tables publish ledger sweep check lint test test-long docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ endif
 
 quickstart: $(USER_STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 15 minutes on 2 cores
 	$(RUN) -m src study experiments/studies/quickstart.yaml
+	@$(MAKE) --no-print-directory hint
+
+hint: # the next command, with the activation that it needs
+	@if [ "$$(command -v glare)" -ef "$(dir $(RUN))glare" ]; then activation=; \
+	elif [ -f "$(dir $(RUN))activate" ]; then activation="source $(dir $(RUN))activate && "; \
+	else activation="PATH=$(dir $(RUN)):\$$PATH "; fi; \
+	printf '\nnext, on your own images:\n\n    %sglare adapt my/images --out runs/mine\n\n' "$$activation"
 
 camvid: $(USER_STAMP) ## the same study on CamVid, real road scenes: make camvid DATA_ROOT=folder-that-holds-camvid
 	@test -d "$(DATA_ROOT)/camvid" || { echo "no folder '$(DATA_ROOT)/camvid': give DATA_ROOT=, the folder that holds camvid/"; exit 2; }
@@ -90,12 +97,21 @@ check: lint ledger ## the gate before a commit, a minute or two: lint, types, pu
 test: $(STAMP) ## the tests that continuous integration runs
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow"
 
-test-long: $(STAMP) ## all tests: kills, several processes, whole studies, every yaml on real images
+test-long: $(STAMP) ## all tests: an empty environment, kills, notebooks, pages in a browser, whole studies, every yaml
+	$(RUN) -m pip install --disable-pip-version-check -q -e '.[docs]'
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 docs: $(STAMP) ## build the documentation site into site/; warnings are errors
 	$(RUN) -m pip install --disable-pip-version-check -q -e '.[docs]'
 	$(RUN) -m mkdocs build --strict
+
+release: $(STAMP) ## build sdist and wheel into dist/, and check them; nothing is uploaded
+	@version=$$($(RUN) -c 'import src; print(src.__version__)'); grep -q "^## $$version" CHANGELOG.md || \
+		{ echo "CHANGELOG.md: expected a section '## $$version', the version in src/__init__.py, found none; cut it first"; exit 2; }
+	$(RUN) -m pytest -m "not slow" tests/test_release.py
+	rm -rf build dist
+	$(RUN) -m build --outdir dist
+	$(RUN) -m twine check --strict dist/*
 
 clean: ## remove caches and .venv; runs/ and results/ stay
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info

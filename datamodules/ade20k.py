@@ -1,4 +1,4 @@
-"""ADE20K as the scene parsing benchmark has it: 150 classes of all kinds of scenes (Zhou et al., 2017)."""
+"""ADE20K, the scene parsing benchmark with 150 classes (Zhou et al., 2017)."""
 
 from __future__ import annotations
 

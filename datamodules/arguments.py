@@ -1,4 +1,4 @@
-"""The arguments that every data module shares: defined here, checked here, and nowhere else."""
+"""Arguments that every data module shares, defined and checked once."""
 
 from __future__ import annotations
 

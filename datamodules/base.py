@@ -1,4 +1,4 @@
-"""DomainDataModule: one class per data set, which serves both unlabelled views and labelled pairs."""
+"""Base class of all data modules: unlabelled views for pre-training and labelled pairs for segmentation."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from datamodules.batches import (
     collate_training,
     collate_views,
 )
+from datamodules.known_classes import KnownClasses
 from datamodules.reading.checking import usable
 from datamodules.reading.fingerprint import fingerprint
 from datamodules.reading.left_out import left_out
@@ -37,8 +38,8 @@ from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import MultiViewCrop
+from src.core.colours import Colour
 from src.core.distributed import process, share_of_batch
-from src.core.errors import UserError
 from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
@@ -46,12 +47,11 @@ logger = logging.getLogger(__name__)
 __all__ = ["Colour", "DomainDataModule", "SegmentationBatch", "Split"]
 
 Split = Literal["train", "val"]
-Colour = tuple[int, int, int]
 
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ()}
 
 
-class DomainDataModule(DataArguments, LightningDataModule, ABC):
+class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
     """A data set for both stages.
 
     A subclass names its classes and gives the images of a split; all else is the same for every data set. Its arguments
@@ -66,53 +66,6 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
         self._sources: dict[Split, Source] = {}
         self._predicted: Source | None = None
         self._resume_state = ResumeState()
-
-    @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """Names of the classes, in id order."""
-
-    @property
-    @abstractmethod
-    def palette(self) -> list[Colour]:
-        """RGB colour of each class."""
-
-    @property
-    def ids(self) -> list[int]:
-        """The id of each class in the data set's own mask files: what a predicted mask is written in."""
-        return list(range(self.num_classes))
-
-    @property
-    def class_ids(self) -> list[int]:
-        """The data set's own id of each class, in the order of `class_names`."""
-        return list(self.ids)
-
-    def expect_classes(self, ids: Sequence[int], names: Sequence[str]) -> None:
-        """Check that the classes are those that a head was trained on.
-
-        Args:
-            ids: `class_ids` of the data that the head was trained on.
-            names: Their names.
-
-        Raises:
-            UserError: If this data set has other classes, with both lists.
-        """
-        if list(ids) != self.class_ids or list(names) != self.class_names:
-            raise UserError(
-                f"{type(self).__name__}: expected the classes that the head was trained on, {described(ids, names)}, "
-                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a head "
-                "on these"
-            )
-
-    @property
-    def submission(self) -> bool:
-        """True if predictions go to a benchmark's server: a zip of masks without folders, ids 0, 1, …"""
-        return False
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, ignored pixels not counted."""
-        return len(self.class_names)
 
     @abstractmethod
     def read(self, split: Split) -> Source:
@@ -313,11 +266,6 @@ class DomainDataModule(DataArguments, LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
-
-
-def described(ids: Sequence[int], names: Sequence[str]) -> str:
-    """Classes as messages show them: `0 soil, 1 crop`."""
-    return ", ".join(f"{i} {name}" for i, name in zip(ids, names, strict=True))
 
 
 def _one_thread(worker: int) -> None:

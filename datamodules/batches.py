@@ -41,6 +41,22 @@ class SegmentationBatch(NamedTuple):
     names: list[str]
 
 
+class ClassificationBatch(NamedTuple):
+    """Whole images with one class each.
+
+    Attributes:
+        images: uint8 `[B, 3, H, W]`.
+        labels: int64 `[B]`.
+        indices: int64 `[B]`, in the data set.
+        names: One per image.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    names: list[str]
+
+
 class ViewSample(NamedTuple):
     """The views of one image."""
 
@@ -133,7 +149,7 @@ class LabelledPairs(Dataset[PairSample]):
         elif self.short_side is not None:
             size = size_of_short_side((image.shape[0], image.shape[1]), self.short_side)
             image = resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), size)
-        # the loss wants int64; evaluation, of large images too, does with an eighth of it
+        # the loss needs int64; for evaluation uint8 suffices, at an eighth of the memory
         classes = np.require(mask, np.int64 if self.training else np.uint8, ["C", "W"])
         return PairSample(_channels_first(image), torch.from_numpy(classes), index, self.source.name(index))
 
@@ -167,6 +183,16 @@ def collate_training(samples: Sequence[PairSample]) -> SegmentationBatch:
 def collate_evaluation(samples: Sequence[PairSample]) -> SegmentationBatch:
     """Stack images; masks keep their native sizes."""
     return _pairs(samples, [sample.mask for sample in samples])
+
+
+def collate_classes(samples: Sequence[PairSample]) -> ClassificationBatch:
+    """Stack images; the class of each is the one that its mask holds."""
+    return ClassificationBatch(
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.stack([sample.mask.flatten()[0].long() for sample in samples]),
+        indices=torch.tensor([sample.sample for sample in samples]),
+        names=[sample.name for sample in samples],
+    )
 
 
 def collate_native(samples: Sequence[PairSample]) -> SegmentationBatch:

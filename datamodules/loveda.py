@@ -64,5 +64,5 @@ class LoveDADataModule(SegmentationFolder):
         """The folders of the two domains, as far as they are there; Rural comes first."""
         there = [self.root / split / domain for domain in DOMAINS if (self.root / split / domain).is_dir()]
         if len(there) == 1:
-            logger.warning("%s: only %s is there, half of LoveDA's %s split", self.root, there[0].name, split)
+            logger.warning("%s: only %s was found, half of LoveDA's %s split", self.root, there[0].name, split)
         return there

@@ -1,4 +1,4 @@
-"""Loader processes hand batches over in shared memory; containers have as little as 64 MB of it."""
+"""Limit loader processes to what shared memory can hold; containers have as little as 64 MB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from datamodules.sampling.samplers import process
+from src.core.distributed import process
 
 logger = logging.getLogger(__name__)
 

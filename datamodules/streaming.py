@@ -1,4 +1,4 @@
-"""Pre-training on sets that are larger than a disk: images in chunks, streamed from a folder or an object store.
+"""Pre-training on streamed images, for sets larger than a disk.
 
     python -m datamodules.streaming FOLDER TARGET      # once: any folder of images → chunks, locally or at s3://…
 

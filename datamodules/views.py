@@ -1,4 +1,4 @@
-"""Views of an image that remember where they were cut, and the geometry between them.
+"""Views of an image with their crop geometry.
 
 Shapes: V views · B images · S side in pixels · N = h·w patches of a view, row by row.
 """

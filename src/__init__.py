@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from src.pretraining import ContinualPretraining
     from src.segmentation import SemanticSegmentation
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Backbone",
     "ContinualPretraining",

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
@@ -32,6 +32,7 @@ from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
 from src.config.flags import check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
+from src.config.part_files import check_part_files, inlined
 from src.config.prerequisites import check_files, check_sizes, check_writable
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
@@ -50,10 +51,12 @@ LOGGERS = (TensorBoard, Wandb)
 # What a model may need to know of the data, in the words of both. Given to the models that ask for it.
 LINKS = ("num_classes", "ignore_index", "class_names")
 
-# Warnings that are no news here: Lightning's use of torch, a frozen backbone in evaluation mode, no validation, and a
-# machine of a cluster on which something runs without SLURM.
+# Expected warnings: Lightning's use of torch, a frozen backbone in evaluation mode, no validation, epochs
+# that are shorter than the logging interval (rows count steps, over all epochs), tuples that yaml has as lists,
+# and a machine of a cluster on which something runs without SLURM.
 NOISE = (
     ".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*",
+    ".*is smaller than the logging interval.*", r"\s*Dump of a value that does not round-trip: a tuple",
     ".*`srun` command is available.*",
 )  # fmt: skip
 
@@ -87,9 +90,11 @@ class Parser(LightningArgumentParser):
         """Parse a configuration; that of a file comes from the one YAML reader, with the files that it extends."""
         if path:  # relative to the file's folder, which jsonargparse works in meanwhile
             try:
-                content = quoted(read(Path(path)))
+                config = read(Path(path))
             except UserError as error:
                 raise CommandLineError(str(error)) from error
+            check_part_files(Path(path), config, INJECTED, self.groups_of_classes)
+            content = quoted(config)
         return super().parse_string(content, path, *args, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -156,7 +161,7 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where the type takes a text as well, and jsonargparse continued with that
+        for path, reason in refused:  # also where jsonargparse fell back to taking the value as text
             raise CommandLineError(f"{place(rest, path)}{reason}")
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
@@ -169,7 +174,7 @@ class CLI(LightningCLI):
         config = self.config[self.config.subcommand]
         check_command_line_only(config, self.arguments)
         if config.get("weights_only") is None:
-            config.weights_only = True  # a checkpoint of ours is plain tensors: never run code out of a file
+            config.weights_only = True  # our checkpoints are plain tensors: never run code from a file
         elif config.weights_only is False:
             rank_zero_warn("--weights_only false: the checkpoint can run any code; use it for files that you trust")
         if config.get("return_predictions") is None and "return_predictions" in config:
@@ -272,6 +277,6 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    arguments = config_first(underscored(located_arguments(current_arguments(arguments))))
+    arguments = inlined(config_first(underscored(located_arguments(current_arguments(arguments)))))
     check_config_given(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from src.__main__ import COMMANDS, main
+from src.__main__ import main
 from src.cli import main as run
-from tests.command_line import BACKBONE, ROOT, losses, pretraining, segmentation, weights, with_arguments, written
+from tests.command_line import BACKBONE, losses, pretraining, segmentation, weights, with_arguments, written
 
 LOCAL = "--model.init_args.objectives.local.init_args.weight"
 
@@ -255,72 +252,6 @@ class TestRuns:
         assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "full"), rel=0.1)
         assert losses(tmp_path / "run") != losses(tmp_path / "full")
         assert all(tensor.dtype != torch.bfloat16 for tensor in weights(tmp_path / "run").values())
-
-
-@pytest.mark.slow
-class TestProcesses:
-    """Tests that need processes of their own."""
-
-    @pytest.mark.parametrize("config", [pretraining, segmentation])
-    def test_two_processes_see_the_batches_of_one(self, tmp_path: Path, config: Callable[..., dict[str, Any]]) -> None:
-        alone = config(tmp_path / "one")
-        path = written(tmp_path / "one.yaml", alone)
-        run(["fit", "--config", path])
-        both = config(tmp_path / "two", strategy="ddp")
-        both["trainer"]["devices"] = 2
-        path = written(tmp_path / "two.yaml", both)
-        done = subprocess.run(
-            [sys.executable, "-m", "src", "fit", "--config", path],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "2 processes × 2 = 4 images a step, peak rate 0.01, 2 steps" in done.stderr or config is segmentation
-        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-        assert one.keys() == two.keys()
-        for name, tensor in one.items():
-            torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4, msg=name)
-
-    def test_help_imports_no_torch(self) -> None:
-        check = "import sys; from src.__main__ import main; main(['--help']); sys.exit('torch' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0
-        assert all(f"\n  {name} " in done.stdout and line in done.stdout for name, (_, line) in COMMANDS.items())
-
-    def test_a_study_is_planned_without_torch(self) -> None:
-        check = """if True:
-            import sys
-            from src.__main__ import main
-            code = main(["study", "--help"])
-            sys.exit(code or "torch" in sys.modules)"""
-        done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "--dry-run" in done.stdout
-
-    @pytest.mark.parametrize(
-        ("ours", "theirs", "bound"),
-        [
-            (["-m", "src", "--help"], ["-c", "import torch"], 0.25),
-            (["-m", "src", "study", "--help"], ["-c", "import torch"], 0.6),
-        ],
-    )
-    def test_help_is_fast(self, ours: list[str], theirs: list[str], bound: float) -> None:
-        def seconds(arguments: list[str]) -> float:
-            """Processor time: on a busy machine it says more of a program than the clock does."""
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-        # In turns, so that both meet the same machine; the rest of it only ever adds time, so the best of each counts.
-        best = [float("inf"), float("inf")]
-        for _ in range(6):
-            best = [min(time, seconds(arguments)) for time, arguments in zip(best, (ours, theirs), strict=True)]
-            if best[0] / best[1] <= bound:
-                break
-        assert best[0] / best[1] <= bound
 
 
 @pytest.mark.parametrize("command", ["predict", "test", "validate"])

@@ -38,6 +38,10 @@ TEST_TOOLS = {
     "mypy",
     "setuptools",
 }
+TEST_TOOLS = {
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools", "moto",
+    "nbclient", "ipykernel", "playwright", "build", "twine",
+}  # fmt: skip
 
 
 def requirements(text: str) -> dict[str, str]:

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from zipfile import ZipFile
 
-import numpy as np
 import pytest
-import timm
-import torch
-from PIL import Image
 
 from tests.command_line import ROOT
-
-SOURCES = ("src", "datamodules", "experiments", "glare.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+from tests.wheels import built_wheel, pip, strange_folder
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy, so that nothing is left in the checkout."""
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source / name)
-    pip("wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder))
-    (built,) = folder.glob("glare_lightning-*.whl")
-    return built
+    return built_wheel(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +28,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with a space and an umlaut in its name, a `src` package of its own, and a few images."""
-    folder = tmp_path / "meine Wälder"
-    (folder / "src").mkdir(parents=True)
-    (folder / "src" / "__init__.py").write_text("raise RuntimeError('the wrong package')")
-    (folder / "Bilder").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        Image.fromarray(rng.integers(256, size=(40, 40, 3), dtype=np.uint8)).save(folder / "Bilder" / f"{index}.png")
-    torch.manual_seed(0)
-    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), folder / "test_vit.pth")
-    return folder
-
-
-def pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+    return strange_folder(tmp_path)
 
 
 def glare(installed: Path, folder: Path, *words: str, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -85,6 +55,7 @@ def test_it_holds_every_module_and_every_experiment(wheel: Path) -> None:
     assert expected <= held
     others = {name for name in held - expected if ".dist-info/" not in name}
     assert others == {"glare.py"}
+    assert {"src/py.typed", "datamodules/py.typed"} <= held
 
 
 @pytest.mark.slow

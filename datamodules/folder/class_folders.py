@@ -1,11 +1,7 @@
-"""Whole images with one class each: the data of image classification.
-
-A class is a mask of one pixel, so that everything that evaluates masks counts images instead.
-"""
+"""Whole images with one class each: the data of image classification, in batches of images and labels."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +9,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.batches import collate_classes
 from datamodules.reading.errors import ImageError
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 from datamodules.scenes import ScenesDataModule
-from src.core.errors import MissingFile
+from src.core.colours import distinct_colours
+from src.core.errors import MissingFile, UserError
 
 
 class Classified:
@@ -45,7 +44,7 @@ class Classified:
         return self.source.image(index)
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and class `[1, 1]`."""
+        """Image and class, as the mask `[1, 1]` that a source gives with an image."""
         if self.classes is not None:
             return self.image(index), np.full((1, 1), self.classes[index], np.uint8)
         image, mask = self.source.pair(index)
@@ -53,7 +52,16 @@ class Classified:
         return image, np.full((1, 1), counts.argmax(), np.uint8)
 
 
-class ClassFolders(DomainDataModule):
+class WholeImages(DomainDataModule):
+    """Data of a classification: the task `segment` gives a `ClassificationBatch`."""
+
+    def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
+        if self.evaluation == "native":
+            raise UserError("data.init_args.evaluation: whole images are classified resized; remove native")
+        return super()._loader(dataset, batch, sampler, collate_classes if self.task == "segment" else collate)
+
+
+class ClassFolders(WholeImages):
     """Images in one folder per class: `root/train/<class>/…` and `root/val/<class>/…`, at any depth below.
 
     Args:
@@ -84,8 +92,7 @@ class ClassFolders(DomainDataModule):
 
     @property
     def palette(self) -> list[Colour]:
-        hues = [colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9) for index in range(self.num_classes)]
-        return [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b in hues]
+        return distinct_colours(self.num_classes)
 
     def read(self, split: Split) -> Source:
         folder = self.root / split
@@ -96,7 +103,7 @@ class ClassFolders(DomainDataModule):
         return Classified(self.files(self.root, files), [self._classes.index(name) for name in names])
 
 
-class SceneClasses(ScenesDataModule):
+class SceneClasses(WholeImages, ScenesDataModule):
     """Generated scenes, each with the class that covers most of it; arguments as there."""
 
     def read(self, split: Split) -> Source:

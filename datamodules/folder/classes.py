@@ -1,4 +1,4 @@
-"""`classes.yaml` of one's own folder: what the ids or the colours in its masks mean.
+"""`classes.yaml` of a user's folder: the meaning of ids or colours in its masks.
 
     - {name: soil, colour: [120, 85, 60]}
     - {name: crop, colour: "#3cb44b"}
@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.base import Colour, described
+from datamodules.base import Colour
+from datamodules.known_classes import described
 from datamodules.reading.errors import ImageError
 from datamodules.reading.masks import IGNORE, MOST, id_ranges
 from src.config.yaml_reader import load
@@ -139,7 +140,7 @@ def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> Non
 
 
 def default_name(i: int) -> str:
-    """The name of a class that nobody named."""
+    """Default name of a class."""
     return f"class {i}"
 
 
@@ -153,7 +154,7 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
         by_name: Names alone say which class is which, as where masks are coloured.
 
     Raises:
-        UserError: If a class is unknown to the head or named otherwise. Classes that nobody named fit any name.
+        UserError: If a class is unknown to the head or named otherwise. Classes with default names fit any name.
     """
     if by_name:
         others = {i: name for i, name in own.items() if name not in expected.values()}

@@ -1,4 +1,4 @@
-"""Masks that are pictures: each class has its colour."""
+"""Label masks stored as colour images."""
 
 from __future__ import annotations
 

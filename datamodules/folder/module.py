@@ -1,8 +1,7 @@
-"""Your own images: a folder of them, with masks or without."""
+"""A folder of the user's own images, with or without masks."""
 
 from __future__ import annotations
 
-import colorsys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datamodules.base import Colour, DomainDataModule, Split, described
+from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.folder.classes import (
     FolderClasses,
     check_count,
@@ -29,6 +28,8 @@ from datamodules.folder.colour_masks import ColourFiles
 from datamodules.folder.foreign_labels import foreign_labels
 from datamodules.folder.layout import FolderLayout
 from datamodules.folder.summary import summarise
+from datamodules.known_classes import described
+from datamodules.reading.checking import usable
 from datamodules.reading.decoders import DECODERS
 from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.left_out import left_out
@@ -37,6 +38,7 @@ from datamodules.reading.masks import mask_ids
 from datamodules.reading.segmentation_folder import pair_masks
 from datamodules.reading.sources import Concat, Files, Source
 from src.core.atomic_files import write_text
+from src.core.colours import distinct_colour
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
 
@@ -110,7 +112,7 @@ class FolderDataModule(DomainDataModule):
     def palette(self) -> list[Colour]:
         """The colours of `classes.yaml`; else hues a golden angle apart, so that neighbours in id differ."""
         given = {entry.name: entry.colour for entry in self.described.classes} if self.described else {}
-        return [given.get(name) or _colour(i) for i, name in enumerate(self.class_names)]
+        return [given.get(name) or distinct_colour(i) for i, name in enumerate(self.class_names)]
 
     @property
     def ids(self) -> list[int]:
@@ -165,7 +167,7 @@ class FolderDataModule(DomainDataModule):
             instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
             labels = foreign_labels(self.root)
             raise ImageError(
-                f"{self.root}: expected masks{ending} that say what the classes are, found "
+                f"{self.root}: expected masks{ending} that name the classes, found "
                 + (labels or f"{instead} give class_names or classes.yaml")
             )
         found = self._ids_in(masks)
@@ -185,8 +187,13 @@ class FolderDataModule(DomainDataModule):
 
     def labelled_dataloader(self) -> DataLoader[Any]:
         """Every labelled image of all splits once, resized to `size`; masks at their native sizes (`segment`)."""
+        return self._evaluation(self.labelled_source())
+
+    def labelled_source(self) -> Source:
+        """Every labelled image of all splits (`segment`); usable ones, if others are skipped."""
         parts = self.layout.all_labelled(self.mask_ending)
-        return self._evaluation(Concat([self._paired(split, files) for split, files in parts.items()]))
+        source = Concat([self._paired(split, files) for split, files in parts.items()])
+        return usable(source, labelled=True) if self.on_error == "skip" else source
 
     def read(self, split: Split) -> Files:
         masks = self.layout.mask_folder(split)
@@ -265,7 +272,7 @@ class FolderDataModule(DomainDataModule):
         splits: list[Split] = ["train"]
         if self.task == "segment" and self.evaluate_on == "val":
             splits.append("val")
-        files = {split: self.read(split) for split in splits}  # a split that is missing is said before images are read
+        files = {split: self.read(split) for split in splits}  # report a missing split before images are read
         names = self.class_names if self.task == "segment" else []
         summaries = [summarise(split, files[split], names) for split in splits]
         text = "\n".join([printable(f"{self.root}"), *summaries, *map(printable, self._left_out(files))])
@@ -291,8 +298,3 @@ class FolderDataModule(DomainDataModule):
             return sorted({*self.layout.images("val")} - {*used}) if self.layout.has("val") else []
         except ImageError:
             return []
-
-
-def _colour(index: int) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9)
-    return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,4 +1,4 @@
-"""`train.txt` and `val.txt` of one's own folder: which images are in a split, a name a line."""
+"""Split lists `train.txt` and `val.txt` of a user's folder, one name a line."""
 
 from __future__ import annotations
 

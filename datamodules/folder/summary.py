@@ -1,4 +1,4 @@
-"""The first look at a folder: what is in it, before hours are spent on it."""
+"""Summary of a folder of images and masks, printed before a run starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cityscapes' 34 label ids → the 19 train ids that the field evaluates."""
+"""Convert Cityscapes' 34 label ids to the 19 train ids."""
 
 from __future__ import annotations
 

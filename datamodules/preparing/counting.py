@@ -1,4 +1,4 @@
-"""Which files of a data set are there and which are not, without opening one."""
+"""Count the files of a data set without opening them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refuse_surplus(base: Path, preparation: Preparation) -> None:
     """
     counts = {split: len(list_split(base, split)) for split in preparation.splits}
     if lines := [_counted(split, found) for split, found in counts.items() if found > split.count]:
-        raise ImageError(f"{base}: {'; '.join(lines)}; remove what is no part of the data set")
+        raise ImageError(f"{base}: {'; '.join(lines)}; remove files that do not belong to the data set")
 
 
 def list_split(base: Path, split: Split) -> list[Path]:
@@ -60,7 +60,7 @@ def _of_split(base: Path, split: Split) -> Iterator[Shortfall]:
     if split.listing is not None and (said := len(_names(base, split))) < split.count:
         line = f"{split.name}: expected {split.count:,} names in {split.listing}, found {said:,}"
         yield Shortfall(split.name, "masks", line)
-        found = len(_images(base, split.images.format("*")))  # which of them the split needs is not known yet
+        found = len(_images(base, split.images.format("*")))  # which of them the split needs is unknown at this point
         if found < split.count:
             yield Shortfall(split.name, "images", _counted(split, found))
         return
@@ -79,7 +79,7 @@ def _masks_missing(base: Path, split: Split, images: list[Path], naming: Naming)
         return f"expected a mask for each image, found none at {len(without)} ({without[0]})"
     if split.listing is not None or len(images) >= split.count:
         return None
-    # the masks of images that are missing are missed as well, or their archive would be asked for a run later
+    # count the masks of missing images as missing too; otherwise their archive would be requested one run later
     pattern = mask_of(base, base / split.images, naming).relative_to(base).as_posix()
     found = len(_images(base, pattern))
     return None if found >= split.count else f"expected {split.count:,} masks {pattern}, found {found:,}"

@@ -1,4 +1,4 @@
-"""Resumable downloads, which bear their name only once they are complete and have the right checksum."""
+"""Resumable downloads that get their final name once they are complete and verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pascal Context's annotation file → masks of 59 classes and background, and the lists of its two splits."""
+"""Convert Pascal Context's annotation file to masks of 59 classes and split lists."""
 
 from __future__ import annotations
 

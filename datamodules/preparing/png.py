@@ -1,4 +1,4 @@
-"""PNG files that a process which is killed leaves whole or not at all."""
+"""Write PNG files whole or not at all."""
 
 from __future__ import annotations
 

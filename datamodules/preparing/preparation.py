@@ -1,4 +1,4 @@
-"""From a name to a data set that is whole: download, unpack, convert, verify, and write down what is there."""
+"""Prepare a data set: download, unpack, convert, verify, and write a manifest."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def compared(root: Path, found: dict[str, Verified]) -> str:
             f"{root / MANIFEST}: expected the files that it was written for, found others in {', '.join(changed)}; "
             "restore them, or prepare again to accept them"
         )
-    return "\nevery byte is as the manifest says"
+    return "\nevery byte matches the manifest"
 
 
 def known_archives(root: Path) -> dict[str, Any]:

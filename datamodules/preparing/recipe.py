@@ -1,4 +1,4 @@
-"""Recipe of one data set: its archives, where their files go, and the files expected at the end."""
+"""Recipe of one data set: its archives, the location of its files, and the files expected at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpacking archives that might have been made by anyone: no path leaves the folder, size and count are bounded."""
+"""Unpack untrusted archives: no path leaves the folder, size and count are bounded."""
 
 from __future__ import annotations
 

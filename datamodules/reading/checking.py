@@ -1,4 +1,4 @@
-"""Decoding every sample once before a long run, so that a bad file is found in the first minute and not in the last."""
+"""Decode every sample once before a long run, to find bad files early."""
 
 from __future__ import annotations
 

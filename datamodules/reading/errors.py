@@ -49,7 +49,7 @@ def is_folder(path: Path) -> bool:
     """Return whether there is a folder at the path.
 
     Raises:
-        ImageError: If a folder above may not be entered, so that nobody can say; as for `is_file`.
+        ImageError: If a folder above may not be entered, which leaves it open; as for `is_file`.
     """
     return stat.S_ISDIR(_kind(path))
 

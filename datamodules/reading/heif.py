@@ -1,4 +1,4 @@
-"""HEIC and HEIF, the photographs of phones: read by the extra `heic`."""
+"""HEIC and HEIF images from phones, through the extra `heic`."""
 
 from __future__ import annotations
 

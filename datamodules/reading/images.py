@@ -1,4 +1,4 @@
-"""Reading image files: any common format in, upright RGB out, one clear error otherwise.
+"""Read image files of any common format as upright RGB.
 
 Pillow decodes, because it reports a truncated file where OpenCV returns a half grey picture; OpenCV only steps in for
 colour files with more than 8 bits a channel, which Pillow would cut to 8, and rasterio for TIFFs that are beyond both.

@@ -1,4 +1,4 @@
-"""Files of a folder that are left out, counted by kind."""
+"""Count the files of a folder that are not used, by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image files below a folder, and the files that are none."""
+"""List the image files below a folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
                 f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} "
                 "first; put the folders themselves in their place to use the images in them"
             ),
-            stacklevel=1,  # from here, so that it is shown once, whoever lists the folder again
+            stacklevel=1,  # attributed to this line, so that it is shown once
         )
     if not found:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))

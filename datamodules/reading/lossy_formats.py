@@ -1,4 +1,4 @@
-"""Formats that change pixels to save space: well for photographs, ruin for masks, whose ids become others."""
+"""Reject lossy formats for label masks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refuse_lossy(path: Path) -> None:
             kind = file.format
             compression = file.info.get("compression")
     except Exception:
-        return  # whoever reads it says what is wrong
+        return  # reading it reports the fault
     if kind in _LOSSY or compression in _JPEG_IN_TIFF or (kind == "WEBP" and _is_lossy_webp(path)):
         found = _LOSSY.get(kind or "", "JPEG") if kind != "WEBP" else "lossy WebP"
         raise ImageError(

@@ -1,7 +1,7 @@
-"""EXIF orientation: photographs are stored as the sensor sees them, with a tag that says how to turn them.
+"""EXIF orientation of photographs.
 
 TIFF decoders disagree about the tag: some turn, some do not, some turn only certain types, and Pillow 13 turns
-uncompressed grey ones wrongly. The tag is therefore read from the file and hidden from whoever decodes it.
+uncompressed grey ones wrongly. The tag is therefore read from the file and hidden from the decoder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A list of files that costs its names and little more, in memory that all loader processes share.
+"""Compact list of file names in memory that loader processes share.
 
 A million `Path` objects take 400 MB, and once more in each worker, because reading one writes to its reference count.
 """

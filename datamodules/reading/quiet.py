@@ -1,4 +1,4 @@
-"""Ignoring a library's warnings around one call, also while several threads decode."""
+"""Suppress a library's warnings around one call, thread by thread."""
 
 from __future__ import annotations
 

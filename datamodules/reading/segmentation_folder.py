@@ -1,4 +1,4 @@
-"""Labelled data sets made of image and mask files, whatever their layout."""
+"""Labelled data sets stored as image and mask files, in any layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixel values as a file stores them, where Pillow would give others."""
+"""Read pixel values as stored, where Pillow would convert them."""
 
 from __future__ import annotations
 

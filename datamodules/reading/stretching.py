@@ -1,4 +1,4 @@
-"""Stretching images of more than 8 bits to 0–255, a strip at a time: 16 bits take few bytes of memory a pixel."""
+"""Stretch images of more than 8 bits to 0–255, strip by strip to bound memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFFs that neither Pillow nor OpenCV reads right: several bands without colours, or bands plane by plane."""
+"""TIFFs that neither Pillow nor OpenCV reads correctly: extra bands, or bands in separate planes."""
 
 from __future__ import annotations
 

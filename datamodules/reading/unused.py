@@ -1,4 +1,4 @@
-"""Parts of an image file that reading it leaves out, or of which it keeps next to nothing."""
+"""Detect parts of an image file that are dropped when it is read, such as alpha."""
 
 from __future__ import annotations
 

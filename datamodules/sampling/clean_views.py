@@ -1,4 +1,4 @@
-"""Crops of training images as a pre-training cuts them, but with their own colours: what a domain looks like."""
+"""Training crops without colour changes, for calibration."""
 
 from __future__ import annotations
 

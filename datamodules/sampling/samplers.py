@@ -1,4 +1,4 @@
-"""Which samples a process sees, and in which order: independent of how many processes share an epoch."""
+"""Samplers whose order does not depend on the number of processes."""
 
 from __future__ import annotations
 

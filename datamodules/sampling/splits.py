@@ -1,4 +1,4 @@
-"""Parts of a data set: the fifth that settings are chosen on, and shares of the labels."""
+"""Subsets of a data set: the holdout for choosing settings, and fractions of the labels."""
 
 from __future__ import annotations
 

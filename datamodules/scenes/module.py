@@ -1,4 +1,4 @@
-"""Scenes: aerial-like images with masks, painted on the fly. The data set that needs no download."""
+"""Generated aerial-like scenes with masks, which need no download."""
 
 from __future__ import annotations
 

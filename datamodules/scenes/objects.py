@@ -1,4 +1,4 @@
-"""Objects on the ground of a scene, their shadows, and the camera that photographs it.
+"""Objects of a generated scene, their shadows, and the camera.
 
 Canvas arrays are `[side, side]` or `[side, side, 3]`, float32, RGB in [0, 1]; points are (x, y) in pixels.
 """
@@ -65,7 +65,7 @@ def paint_scene(draws: np.random.Generator, side: int) -> tuple[NDArray[np.uint8
 
 
 def paint_buildings(canvas: Canvas, parcels: Parcels) -> None:
-    """Houses in loose rows in the villages, and now and then a farm of a few barns beside a field."""
+    """Houses in loose rows in the villages, and now and then a farm of a few barns next to a field."""
     draws, scale = canvas.draws, canvas.scale
     places: list[tuple[NDArray[np.float64], float]] = []  # centre (u, v), size factor
     for kind, (u0, v0, u1, v1) in zip(parcels.kinds, parcels.boxes, strict=True):
@@ -191,7 +191,7 @@ def _darken(canvas: Canvas, shade: NDArray[Any]) -> None:
 
 
 def _free(canvas: Canvas, points: NDArray[np.float64]) -> bool:
-    """Return whether no point lies on a road, a building or water; points outside of the scene are free."""
+    """Return whether no point is on a road, a building or water; points outside of the scene are free."""
     x, y = np.rint(points).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < canvas.side) & (y < canvas.side)
     return not _BUILT[canvas.classes[y[inside], x[inside]]].any()

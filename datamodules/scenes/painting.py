@@ -1,4 +1,4 @@
-"""The ground of an aerial-like scene: parcels, water and roads, painted from random draws alone.
+"""Ground of a generated scene: parcels, water and roads.
 
 Colours of the classes overlap on purpose: bare soil and ploughed fields differ in their rows, meadows and green crops
 likewise, grey roofs and roads in shape and shadow.
@@ -179,7 +179,7 @@ def paint_ground(canvas: Canvas, parcels: Parcels) -> None:
     """Two colours per parcel, mixed by rows, smooth noise and fine noise, in proportions that depend on its kind."""
     draws, side, count = canvas.draws, canvas.side, len(parcels.kinds)
     colours = np.zeros((2, count, 3))
-    wave = np.zeros((count, 3))  # rows per pixel along x and y, and where the first one lies
+    wave = np.zeros((count, 3))  # rows per pixel along x and y, and position of the first one
     rows, smooth, fine, bias, tram = (np.zeros(count) for _ in range(5))
     for i, kind in enumerate(parcels.kinds):
         direction = canvas.angle + draws.choice([0.0, math.pi / 2]) + draws.normal(0, 0.06)

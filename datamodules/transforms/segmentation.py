@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datamodules.reading.masks import IGNORE
 
 # cropping comes first: it keeps albumentations from asking the network for news
-from datamodules.transforms.multi_crop import albumentations
+from datamodules.transforms.multi_crop import albumentations  # type: ignore[attr-defined]
 from src.core.errors import UserError
 
 Window = tuple[int, int, int, int]

@@ -1,4 +1,4 @@
-"""Bookkeeping of the adapter in a trunk: put in, taken out, switched off, merged, saved and loaded."""
+"""Install, remove, disable, merge, save and load the adapter of a trunk."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Adaptable(nn.Module):
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.
+        trust: Packages that may be imported for an adapter kind that is not of this project.
     """
 
     trunk: Any  # timm's models carry no types
@@ -44,6 +45,7 @@ class Adaptable(nn.Module):
         self.adapter: Adapter | None = None
         self.adapter_names: tuple[str, ...] = ()
         self.adapter_scale = 1.0
+        self.trust: tuple[str, ...] = ()
 
     def install(self, kind: Adapter) -> Report:
         """Put adapters in; they are the only parameters that train from now on.
@@ -54,7 +56,7 @@ class Adaptable(nn.Module):
         """
         if self.adapter is not None:
             raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
-        class_path(kind), settings_text(kind)  # what cannot be saved is said before training
+        class_path(kind), settings_text(kind)  # refuse what cannot be saved before training
         places = kind.inject(self.trunk)
         trainable = self.trainable()
         if not places or not trainable:
@@ -93,7 +95,12 @@ class Adaptable(nn.Module):
             yield
 
     def save_adapter(
-        self, path: str | Path, step: int, whose: Literal["teacher", "student"], config_hash: str = ""
+        self,
+        path: str | Path,
+        step: int,
+        whose: Literal["teacher", "student"],
+        config_hash: str = "",
+        strength: float = 1.0,
     ) -> None:
         """Write the adapter with the hash of the weights that it belongs to.
 
@@ -102,13 +109,13 @@ class Adaptable(nn.Module):
             step: Optimiser steps done.
             whose: Which of the two networks this backbone belongs to.
             config_hash: Hash of the configuration that made it, if there is one.
+            strength: Fraction of what was learnt that is saved as the whole adapter; see `adapter_tensors`.
 
         Raises:
-            UserError: If there is no adapter, or only part of its strength.
+            UserError: If there is no adapter, only part of its strength, or it cannot be saved at that of `strength`.
         """
-        if self.adapter is None:
-            raise UserError(f"{self.name} carries no adapter to save; install one first")
-        self._require_whole()
+        tensors = self.adapter_tensors(strength)
+        assert self.adapter is not None
         metadata = {
             "backbone": self.name,
             "weights": shareable(self.weights),
@@ -119,7 +126,27 @@ class Adaptable(nn.Module):
             "whose": whose,
             "config_hash": config_hash,
         }
-        write_adapter(path, metadata, {name: self.get_parameter(name) for name in self.adapter_names})
+        if strength != 1:
+            metadata["strength"] = f"{strength:g}"
+        write_adapter(path, metadata, tensors)
+
+    def adapter_tensors(self, strength: float = 1.0) -> dict[str, Tensor]:
+        """The adapter's tensors by their names in the backbone, at a fraction of the way from frozen to adapted.
+
+        Args:
+            strength: 0 (frozen) to 1 (adapted). Below 1 it averages adapted and frozen weights (Wortsman et al. 2022),
+                in the tensors themselves, so that whoever loads them needs to know nothing of it.
+
+        Raises:
+            UserError: If there is no adapter, only part of its strength, or its kind has no such tensors.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.name} carries no adapter to save; install one first")
+        self._require_whole()
+        tensors = {name.removeprefix("trunk."): self.get_parameter(name).detach() for name in self.adapter_names}
+        if strength != 1:
+            tensors = self.adapter.weakened(self.trunk, tensors, strength)
+        return {f"trunk.{name}": tensor for name, tensor in tensors.items()}
 
     def load_adapter(self, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()) -> dict[str, str]:
         """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.
@@ -129,7 +156,8 @@ class Adaptable(nn.Module):
                 `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT; or `hf://org/name`, a
                 repository of the Hugging Face Hub with an adapter file.
             adapter_scale: As in `Backbone`.
-            trust: Packages that may be imported for an adapter kind that is not of this project.
+            trust: Packages that may be imported for an adapter kind that is not of this project, besides those that
+                the backbone trusts.
 
         Returns:
             The file's metadata.
@@ -145,7 +173,7 @@ class Adaptable(nn.Module):
         if is_peft_folder(path):
             kind, tensors, metadata = self._read_peft(Path(path))
         else:
-            kind, tensors, metadata = self._read_file(path, trust)
+            kind, tensors, metadata = self._read_file(path, (*self.trust, *trust))
         self.uninstall()
         self.install(kind)
         for name in self.adapter_names:

@@ -1,4 +1,4 @@
-"""The backbone of a run folder or of an adapter file, without a word about the weights that it was made on."""
+"""Load the backbone of a run folder or an adapter file, with the weights it was trained on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def adapted_backbone(place: str | Path, weights: str | None = None, trust: Seque
 
 
 def recorded_arguments(file: Path) -> dict[str, Any]:
-    """Return the backbone's arguments in the config.yaml beside an adapter file; none without one."""
+    """Return the backbone's arguments in the config.yaml next to an adapter file; none without one."""
     path = file.with_name(CONFIG)
     if not path.is_file():
         return {}

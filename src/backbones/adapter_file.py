@@ -1,4 +1,4 @@
-"""The adapter file: what adaptation made, a few MB, tied to the weights it was made on (architecture, "Files on disk").
+"""Adapter files: a few MB of tensors, tied to the weights they were trained on by a hash.
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
 backbone name, hash of the frozen weights, class path and settings of the adapter kind, optimiser step, whose weights
@@ -21,6 +21,7 @@ from torch import Tensor
 from src.core.atomic_files import write_bytes
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
+from src.core.safetensors_header import parse_header
 
 logger = logging.getLogger(__name__)
 
@@ -148,12 +149,11 @@ def _metadata_hash(metadata: Mapping[str, str]) -> str:
 
 def _sorted_header(content: bytes) -> bytes:
     """The same file with its metadata sorted by key; safetensors writes it in random order."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
+    header, size = parse_header(content, len(content), "adapter")
     ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
     text = json.dumps(ordered, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # data stay aligned
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+    return len(text).to_bytes(8, "little") + text + content[size:]
 
 
 def _some(names: list[str]) -> str:

@@ -42,6 +42,8 @@ class Backbone(Adaptable):
             and LoRA scale their update; other kinds interpolate between the frozen and the adapted weights.
         prefix: Names in front of the ViT's own in a checkpoint of several ViTs that nothing else tells apart.
         position_grid: Rows and columns of the checkpoint's position table, where they are not those of a square.
+        trust: Packages of your own that may be imported for the adapter's kind, here and where a head's checkpoint
+            brings its adapter.
 
     Attributes:
         checks_range: Look at the values of the first batch outside training, tracing and compilation.
@@ -67,8 +69,10 @@ class Backbone(Adaptable):
         adapter_scale: float = 1.0,
         prefix: str | None = None,
         position_grid: tuple[int, int] | None = None,
+        trust: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.trust = tuple(trust)
         self.name = name
         self.weights = weights
         self.network = network
@@ -262,11 +266,7 @@ def load_backbone(
         UserError: If the weights do not fit the model, or the adapter was made for other weights.
         MissingFile: If a named file is not there.
     """
-    backbone = Backbone(name, weights)
-    if adapter is not None:
-        backbone.load_adapter(adapter, adapter_scale, trust)
-    elif adapter_scale != 1:
-        raise UserError(_NO_ADAPTER)
+    backbone = Backbone(name, weights, adapter, adapter_scale=adapter_scale, trust=trust)
     return backbone.requires_grad_(False).eval()
 
 

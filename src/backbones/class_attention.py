@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import apply_rot_embed_cat
+from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -52,9 +52,10 @@ def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
     """Put the adapter that a record describes into a backbone that has none; its tensors are loaded afterwards.
 
     Raises:
-        UserError: If this version has no such kind, its package is not imported, or the kind has other settings.
+        UserError: If this version has no such kind, its package is neither imported nor trusted, or the kind has other
+            settings.
     """
-    kind = read_kind(record["kind"], record["sizes"])
+    kind = read_kind(record["kind"], record["sizes"], backbone.trust)
     backbone.install(kind)
     if record["scale"] != 1:
         backbone.attenuate(record["scale"])

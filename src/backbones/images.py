@@ -1,4 +1,4 @@
-"""Images at the backbone's door: checks of what is given, and tensors from files, PIL images and arrays.
+"""Check input images, and make tensors of files, PIL images and arrays.
 
 Shapes: B images · H×W pixels.
 """
@@ -55,7 +55,7 @@ def readable_values(images: Tensor) -> bool:
     """Return True where values can be looked at: eager code, and tensors that hold data."""
     return not (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch.onnx.is_in_onnx_export()
         or images.is_meta
         or type(images) not in (Tensor, torch.nn.Parameter)  # fake tensors and other stand-ins
@@ -152,7 +152,9 @@ def _to_tensor(image: ImageLike) -> Tensor:
     else:
         raise UserError(f"expected a path, a PIL image, an array or a tensor, found {_described(image)}")
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4) or not pixels.numel():
-        raise UserError(f"expected {expected}, found {list(image.shape)}; pass one image, channels as said")
+        raise UserError(
+            f"expected {expected}, found {list(image.shape)}; pass one image with its channels in that order"
+        )
     check_range(pixels)
     pixels = pixels[:3].expand(3, -1, -1)
     return pixels.float().clamp(0, 1) if pixels.is_floating_point() else pixels.float() / 255

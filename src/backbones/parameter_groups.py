@@ -1,4 +1,4 @@
-"""Parameter groups for AdamW: one rule for what decays, whoever trains."""
+"""AdamW parameter groups, with one rule for weight decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Position tables at any grid.
+"""Interpolate position tables to any grid.
 
 Shapes: P prefix rows · N = rows·columns patches of the table · h·w patches of the wanted grid · D width.
 """

@@ -1,4 +1,4 @@
-"""Requirements of a backbone's arguments, checked before anything is built."""
+"""Check a backbone's arguments before it is built."""
 
 from __future__ import annotations
 

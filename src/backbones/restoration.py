@@ -1,4 +1,4 @@
-"""Is an adapted backbone, adapters off, still the one that adaptation started from?"""
+"""Verify that an adapted backbone with its adapters off equals the frozen one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one checkpoint of a run, and a Ctrl-C that never costs work."""
+"""Checkpoint callback: one resumable checkpoint per run, also after Ctrl-C."""
 
 import signal
 import sys

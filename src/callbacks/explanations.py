@@ -1,4 +1,4 @@
-"""Pictures that explain what a pre-training has made of the features: run folder, TensorBoard, Weights & Biases."""
+"""Log pictures that explain adapted features: run folder, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from src.backbones.backbone import Backbone
 from src.core.atomic_files import make_folder, replacing, write_text
@@ -32,7 +32,7 @@ class Explanations(Callback):
 
     Writes `explanations/<name>.png` and, with titles and texts for those who cannot see them,
     `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Modules that do not
-    pre-train and data without single images are left alone. KeyedRandom no random number of the run.
+    pre-train and data without single images are left alone. Uses no random number of the run.
 
     Args:
         count: Number of images; our choice.
@@ -50,7 +50,7 @@ class Explanations(Callback):
         if not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
             return
         if trainer.fast_dev_run or not _finite(pl_module.teacher.network.backbone):  # type: ignore[attr-defined]
-            return  # of NaN there is nothing to draw; the guards have said so
+            return  # NaN cannot be drawn; the guards have reported it
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
         network = pl_module.teacher.network

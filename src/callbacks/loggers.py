@@ -1,4 +1,4 @@
-"""Loggers: always the run folder's metrics.csv, and by one key TensorBoard; wandb has its own file."""
+"""Loggers: metrics.csv always, TensorBoard on request."""
 
 import csv
 from argparse import Namespace
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from src.core.atomic_files import make_folder, replacing, writing
+from src.core.metrics_table import MetricsTable, read_columns, read_table, write_table
 
 
 @runtime_checkable
@@ -61,31 +62,19 @@ class MetricsFile(Logger):
             step: optimiser step.
         """
         row: dict[str, Any] = {"step": step, **metrics}
-        columns = self._columns()
-        missing = [name for name in row if name not in columns]
-        if missing:
+        columns = read_columns(self.path)
+        if missing := [name for name in row if name not in columns]:
             columns = [*columns, *sorted(missing, key=lambda name: (name not in ("step", "epoch"), name))]
             self._rewrite(columns)
-        with writing(self.path), self.path.open("a", newline="") as file:
+        with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, columns).writerow(row)
-
-    def _columns(self) -> list[str]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return next(csv.reader(file), [])
 
     def _rewrite(self, columns: list[str]) -> None:
         """The same rows under more columns; the old file is whole until the new one is."""
-        rows: list[dict[str, Any]] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+        rows = read_table(self.path).rows
         make_folder(self.path.parent)
-        with replacing(self.path) as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        with replacing(self.path) as part:
+            write_table(part, MetricsTable(columns, rows))
 
 
 class TensorBoard(TensorBoardLogger):

@@ -1,4 +1,4 @@
-"""The model card of an adapter: README.md beside it, in the Hugging Face Hub's layout and without paths."""
+"""Model card of an adapter, in the Hugging Face Hub's format and without local paths."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
 
 _TAGS = ("glare", "continual-pretraining", "self-supervised-learning", "semantic-segmentation", "vision-transformer")
+_VERDICT = "## Did it help?\n\n"
+_STOPPED = "**Stopped by a guard:**"
 _ROWS = {
     "knn": "nearest neighbours of patches, mIoU on held-out images",
     "probe": "ridge probe, mIoU on held-out images",
@@ -57,7 +59,7 @@ class ModelCard:
             "arXiv 2509.17816). The adapter is all that this repository holds; the frozen weights come from their own "
             f"source and keep their own licence.\n\n| | |\n| --- | --- |\n{rows}\n\n"
             f"## Use it\n\n```python\n{loading(facts)}\n```\n\n"
-            f"## Did it help?\n\n{verdict(trainer)}\n"
+            f"{_VERDICT}{verdict(trainer)}\n"
         )
 
     def _rows(self, trainer: Trainer, facts: Mapping[str, str]) -> dict[str, str]:
@@ -80,6 +82,13 @@ class ModelCard:
 def card_of(module: LightningModule, trainer: Trainer, card: ModelCard) -> str | None:
     """Return the card of a module's adapter; None if the module does not describe one."""
     return card.text(trainer, module.adapter_facts()) if isinstance(module, DescribesAdapter) else None
+
+
+def with_verdict(card: str, sentence: str) -> str:
+    """Return a card with a verdict in front of its measurements, in place of an earlier one or of none."""
+    head, _, rest = card.partition(_VERDICT)
+    measured = [part for part in rest.strip().split("\n\n") if part.startswith(("|", _STOPPED))]
+    return head + _VERDICT + "\n\n".join([sentence, *measured]) + "\n"
 
 
 def metadata(facts: Mapping[str, str]) -> dict[str, Any]:
@@ -123,9 +132,7 @@ def device(trainer: Trainer) -> str:
 def verdict(trainer: Trainer) -> str:
     """The guards' findings and the monitor's last numbers, frozen and adapted."""
     callbacks: list[Any] = list(trainer.callbacks)  # type: ignore[attr-defined]
-    lines = [
-        f"**Stopped by a guard:** {guard.stopped}" for guard in callbacks if isinstance(guard, Guards) and guard.stopped
-    ]
+    lines = [f"{_STOPPED} {guard.stopped}" for guard in callbacks if isinstance(guard, Guards) and guard.stopped]
     signs = next((callback.signs for callback in callbacks if isinstance(callback, Monitor) and callback.signs), {})
     rows = [
         f"| {words} | {signs[name].frozen:.3g} | {signs[name].adapted:.3g} |"

@@ -1,4 +1,4 @@
-"""Pictures of what a segmentation sees, at each validation: in the run folder, and in every logger that shows any."""
+"""Log pictures of segmentations at each validation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from src.core.atomic_files import make_folder, replacing
+from src.core.colours import distinct_colours
 from src.core.errors import UserError
-from src.explanation.picture_grid import Segmented, distinct_colours, picture_grid
+from src.explanation.picture_grid import Segmented, picture_grid
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.feature_cache import CachedFeatures
 
 
 class SegmentationPictures(Callback):
-    """KeyedRandom the first validation images, their truth, prediction and error; always the same images.
+    """Draws the first validation images, their truth, prediction and error; always the same images.
 
     Writes `pictures/val-<step>.png` into the run folder, and logs it as `val/pictures` to TensorBoard and Weights &
     Biases. The images are predicted once more, by the first rank, as `predict` would. Modules that do not segment are

@@ -1,4 +1,4 @@
-"""Paths of predicted files, and writing them whole."""
+"""Paths of predicted files, written atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def targets_of(names: list[str]) -> list[str]:
     """
     stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
     times = Counter(_on_any_disk(stem) for stem in stems)
-    # nothing may be a file where another has a folder: `a.jpg` beside `a.png/b.jpg`
+    # no path may be a file for one image and a folder for another: `a.jpg` and `a.png/b.jpg`
     folders = {_on_any_disk(folder.as_posix()) for name in names for folder in PurePosixPath(name).parents}
     taken: set[str] = set()
 

@@ -61,7 +61,7 @@ class PredictionWriter(BasePredictionWriter):
         """List the files that will be written, before the first image is read.
 
         Raises:
-            UserError: If one of them is there and may not be replaced, the folder lies among the images, where the
+            UserError: If one of them is there and may not be replaced, the folder is among the images, where the
                 next run would take masks for images, or the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

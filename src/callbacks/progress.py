@@ -1,56 +1,12 @@
 """One bar for a whole fit, with time left; on a file or pipe, a line for every tenth of the way."""
 
-import math
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
 
-NOTE_SECONDS = 1.0  # between two notes on a terminal: reading a loss waits for the device
-
-
-class Ticker:
-    """Counts steps towards `total`: a bar on a terminal, else a line each tenth of the way.
-
-    Args:
-        label: what is going on, one word.
-        total: number of steps, or None if it is not known.
-        start: steps already done before (a resumed fit).
-    """
-
-    def __init__(self, label: str, total: int | None, start: int = 0) -> None:
-        self.label, self.total, self.start, self.done = label, total, start, start
-        self._began, self._noted = time.monotonic(), -math.inf
-        self._tenth = 10 * start // total if total else 0
-        self._bar = tqdm(desc=label, total=total, initial=start, dynamic_ncols=True) if sys.stderr.isatty() else None
-
-    def to(self, done: int, note: Callable[[], str] = str) -> None:
-        """Moves on to step `done`; `note` is shown behind the bar, and asked for only where it is about to be."""
-        if done == self.done:
-            return
-        if self._bar is not None:
-            if time.monotonic() - self._noted >= NOTE_SECONDS:
-                self._bar.set_postfix_str(note(), refresh=False)
-                self._noted = time.monotonic()
-            self._bar.update(done - self.done)
-        self.done = done
-        if self._bar is None and self.total and 10 * done // self.total > self._tenth:
-            self._tenth = 10 * done // self.total
-            seconds = (time.monotonic() - self._began) / (done - self.start) * (self.total - done)
-            left = tqdm.format_interval(seconds)
-            print(
-                f"{self.label} {done}/{self.total} ({100 * done // self.total} %), {left} left {note()}".rstrip(),
-                flush=True,
-            )
-
-    def close(self) -> None:
-        """Leaves the bar where it is."""
-        if self._bar is not None:
-            self._bar.close()
+from src.core.ticker import Ticker
 
 
 class Progress(ProgressBar):

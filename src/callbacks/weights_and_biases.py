@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from src.backbones.adapter_file import read_metadata
 from src.core.atomic_files import write_text

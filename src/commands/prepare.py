@@ -1,4 +1,4 @@
-"""``python -m src prepare NAME``: download, convert and verify a data set, or say how to get it."""
+"""``python -m src prepare NAME``: download, convert and verify a data set, or show how to get it."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def _parser() -> OptionParser:
     parser = OptionParser(prog="python -m src prepare", description=__doc__)
     parser.add_argument("name", metavar="NAME", choices=list(CATALOGUE), help=", ".join(CATALOGUE))
     parser.add_argument("--root", type=Path, metavar="FOLDER", help="folder of the data set (default: $DATA_ROOT/NAME)")
-    parser.add_argument("--verify-only", action="store_true", help="write nothing; decode and check all that is there")
+    parser.add_argument("--verify-only", action="store_true", help="only decode and check the existing files")
     return parser

@@ -17,7 +17,7 @@ from src.studies.plan.cells import finished
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")
-PAINTED = {"scenes"}  # data whose pictures are ours to publish; a report shows pictures of the others
+PAINTED = {"scenes"}  # data whose pictures may be published; reports of others stay in runs/
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{target}: {len(cells)} cells, {', '.join(path.name for path in sorted(target.iterdir()) if path.is_file())}"
     )
     if not report:
-        print("report.html stays in runs/: it shows images of a data set that is not ours to publish")
+        print("report.html stays in runs/: it shows images of the data set, which may not be published")
     if dirty := [commit for commit in table["commits"] if commit.endswith("-dirty")]:
         print(f"warning: computed from uncommitted changes ({', '.join(dirty)})")
 
@@ -94,7 +94,7 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
 
 
 def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
-    """Refuses a target that is one of the folders copied from, holds one or lies in one, by whatever name or link.
+    """Refuses a target that is one of the folders copied from, contains one or is inside one, under any name or link.
 
     Raises:
         UserError: naming both.

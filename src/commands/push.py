@@ -1,8 +1,9 @@
-"""``python -m src push RUN ORG/NAME``: share an adapter and its model card on the Hugging Face Hub."""
+"""``python -m src push [RUN] ORG/NAME``: share an adapter and its model card on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from src.backbones.adapted import ADAPTER, adapter_file
 from src.backbones.adapter_file import read_metadata
@@ -11,6 +12,7 @@ from src.commands import parsers
 from src.core.errors import CommandLineError, MissingFile
 
 CARD = "README.md"
+RUNS = "runs"  # the folder in which commands keep their runs unless told otherwise
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,7 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     name = options.name.removeprefix("hf://")
     if name.count("/") != 1 or not all(name.split("/")):
         raise CommandLineError(f"expected ORG/NAME, found {options.name!r}")
-    file = adapter_file(options.run)
+    if options.run is None and Path(options.name).exists():
+        raise CommandLineError(f"expected ORG/NAME, found the path {options.name}; push {options.name} ORG/NAME")
+    file = adapter_file(options.run or only_run())
     read_metadata(file)
     folder = file.parent
     if file.name != ADAPTER or not (folder / CARD).is_file():
@@ -34,3 +38,22 @@ def main(arguments: Sequence[str]) -> None:
         )
     address = push_files(folder, name, (ADAPTER, CARD), options.private)
     print(f'{address}\n\n    load_backbone(…, adapter="hf://{name}")')
+
+
+def only_run() -> Path:
+    """Find the run to push where none is named: the current folder, or the only one in `runs/` that left an adapter.
+
+    Raises:
+        CommandLineError: If there is none, or more than one.
+    """
+    here = Path()
+    if (here / ADAPTER).is_file():
+        return here
+    found = sorted(file.parent for file in (here / RUNS).glob(f"*/{ADAPTER}"))
+    if len(found) != 1:
+        shown = ", ".join(folder.as_posix() for folder in found[:5]) + (" and others" if len(found) > 5 else "")
+        raise CommandLineError(
+            f"RUN: expected {ADAPTER} in the current folder, or one run with it in {RUNS}/, found {shown or 'none'}; "
+            "give the run folder: push RUN ORG/NAME"
+        )
+    return found[0]

@@ -15,7 +15,7 @@ from src.backbones.backbone import load_backbone
 from src.cli import main as run
 from src.commands import parsers
 from src.commands.adapt.command import VERDICT, Log, adapt_folder, check_steps
-from src.commands.adapt.images import SIDE, MaskLocation, data_module, locate_masks, spread_images
+from src.commands.adapt.images import MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, prepared, resumption
@@ -30,6 +30,7 @@ BASE = HOME / "experiments" / "segment" / "folder" / "linear.yaml"
 STEPS = 1000  # of the head, about (our choice)
 EPOCHS = (20, 300)  # for many and for few masks (our choice)
 BATCH = 16
+SIDE = 252  # of an image as the head sees it, pixels, about
 SHOWN = 4
 
 

@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     add_options(result, "cell")
     modes = result.add_mutually_exclusive_group()
     modes.add_argument(
-        "--dry-run", action="store_true", help="list what would run, what it lacks and what it costs; needs no data"
+        "--dry-run",
+        action="store_true",
+        help="list the stages, their prerequisites and their cost, without running; needs no data",
     )
     modes.add_argument(
         "--list", action="store_true", help="print the cells: hash, state, hash of the cell needed, name"
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     resources = allocation(options, len(visible_accelerators()))
     study = Study.read(options.file, options.scale)
     for label in study.left_out:
-        print(f"column {label} is left out: its data set is not there (DATA_ROOT)")
+        print(f"column {label} is left out: its data set was not found in DATA_ROOT")
     store = Store(options.runs / "cells")
     cells = list(study.only(options.only, options.seed).cells.values())
     if options.dry_run or options.list:

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
     result.add_argument("--jobs", type=int, default=8, help="trials at a time with --launcher submitit (8)")
-    result.add_argument("--trials", type=int, help="trials in all (run_cap of the file; a grid ends by itself)")
+    result.add_argument("--trials", type=int, help="total number of trials (the file's run_cap; a grid is finite)")
     add_options(result, "trial")
     return result
 
@@ -55,9 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     limit = options.trials or sweep.run_cap
     if options.local:
         if limit is None and sweep.method != "grid":
-            raise CommandLineError(
-                f"a {sweep.method} search does not end by itself: give --trials N, or run_cap in {options.file}"
-            )
+            raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         if options.launcher == "submitit":
             from src.sweeps.submission import submit  # Optuna and submitit come with extras, which only this needs
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         failed = run(sweep, folder, limit, options=several_processes(resources.gpus))
         print(f"{folder / 'table.md'}  (table.csv and parallel.svg in the same folder)")
         if failed:
-            print(f"{failed} trials failed; the table says why")
+            print(f"{failed} trials failed; see the table")
             raise SystemExit(1)
     else:
         on_server(options.file, limit)

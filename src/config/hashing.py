@@ -16,6 +16,7 @@ WITHOUT_EFFECT = (
     "seed_everything",
     "model.init_args.seed",
     "data.init_args.seed",
+    "model.init_args.backbone.init_args.trust",  # which code may be imported, not what it computes
     "trainer.default_root_dir",
     "trainer.logger",
     "trainer.accelerator",

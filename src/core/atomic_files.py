@@ -37,8 +37,8 @@ def writing(path: str | Path) -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         raise Unwritable(
-            f"{path}: expected to write here, found that it is impossible ({error.strerror}); free space, move away "
-            "what is in the way, or name another folder"
+            f"{path}: expected a writable path, found none ({error.strerror}); free space, remove "
+            "what is in the way, or choose another folder"
         ) from error
 
 

@@ -98,7 +98,7 @@ def _read(path: Path, map_location: MapLocation, weights_only: bool | None, line
     except Exception as error:  # every reader inside torch raises its own kind
         wanted = wanted_call(error)
         if wanted:
-            raise _Unreadable(f"is no run's checkpoint, for its pickle wants to call {wanted}") from None
+            raise _Unreadable(f"is no run's checkpoint: its pickle calls {wanted}") from None
         raise _Unreadable(f"is damaged or not a checkpoint ({reason_of(error)})") from None
     if not isinstance(content, dict):
         raise _Unreadable(f"holds a {type(content).__name__}, expected a dictionary of entries")

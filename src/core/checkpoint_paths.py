@@ -1,4 +1,4 @@
-"""Names of a run's checkpoints, without torch: whoever starts a process only asks whether there is one to resume."""
+"""Names of a run's checkpoints, without torch: who starts a process only needs to know if there is one to resume."""
 
 from pathlib import Path
 

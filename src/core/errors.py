@@ -18,7 +18,7 @@ from src.core.standard_output import reader_gone
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk, whoever writes
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk
 
 
 BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE ended

@@ -1,4 +1,4 @@
-"""JSON files that a later run trusts: written whole or not at all, and treated as not there if they cannot be read."""
+"""JSON files that a later run trusts: written whole or not at all, and ignored if they cannot be read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def damaged(path: Path, fault: str) -> None:
     """Name a file that cannot be used, once for each fault."""
     if (str(path), fault) not in _told:
         _told.add((str(path), fault))
-        print(f"warning: {printable(str(path))}: {printable(fault)}; treated as not there", file=sys.stderr, flush=True)
+        print(f"warning: {printable(str(path))}: {printable(fault)}; ignored", file=sys.stderr, flush=True)
 
 
 def _parsed(path: Path) -> Any:

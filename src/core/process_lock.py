@@ -1,6 +1,6 @@
 """One cell, one process: a lock file that its owner keeps fresh, taken over once the owner is gone.
 
-On the owner's machine its processes decide: as long as one of them exists, stopped or not, nobody takes the lock. From
+On the owner's machine its processes decide: as long as one of them exists, stopped or not, the lock is not taken. From
 another machine only the file can be seen: its owner is gone when the file's time has not changed for a while on the
 watcher's own monotonic clock, so that clocks of two machines are never compared.
 """
@@ -60,8 +60,8 @@ def locked(path: Path, expiry: float = EXPIRY, beat: float = BEAT) -> Iterator[L
     """Holds the lock file at `path`, taking over one whose owner is gone.
 
     An owner on this machine is gone when none of its processes exists any more; one on another machine when its file
-    has not changed for `expiry` seconds in which this process has looked at it, the first look included: so the lock
-    of another machine is never taken at the first look.
+    has not changed for `expiry` seconds that this process has watched it: so the lock of another machine is never
+    taken at the first look.
 
     Raises:
         Held: if another process holds it.
@@ -101,7 +101,7 @@ def take(lock: Lock, expiry: float) -> None:
                     continue
             with takeover(lock.path):
                 if abandoned(lock.path, expiry):  # still: another may have taken it meanwhile
-                    os.replace(complete, lock.path)  # at no moment is there no lock, so nobody can slip in
+                    os.replace(complete, lock.path)  # never without a lock file that another process could take
                     return
         raise Held(str(lock.path))
     finally:

@@ -8,7 +8,7 @@ import sys
 
 
 def flush() -> None:
-    """Write what is buffered; drop it if nobody reads it any more.
+    """Write what is buffered; drop it if its reader is gone.
 
     Python would do it when it ends, with a traceback that nothing can catch.
     """
@@ -19,7 +19,7 @@ def flush() -> None:
 
 
 def reader_gone() -> bool:
-    """Return True if nobody reads the standard output any more; it then takes, and drops, all that is still written."""
+    """Return True if the reader of the standard output is gone; it then takes, and drops, all that is still written."""
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, ValueError):  # no stream, or one without a file, as in a notebook

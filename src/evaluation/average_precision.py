@@ -1,4 +1,4 @@
-"""Average precision of patch predictions: how well features rank patches, whatever the decision threshold.
+"""Average precision of patch predictions, independent of any decision threshold.
 
 A class a few pixels wide rarely wins the argmax over a patch, so that mIoU may fall while the ranking improves
 (docs/method.md, section 11).

@@ -1,4 +1,4 @@
-"""Boundary IoU: how well the outlines of classes are met (arXiv 2103.16562).
+"""Boundary IoU (arXiv 2103.16562).
 
 Shapes: C classes; counts are int64 `[C, 2]`, intersection and union in pixels.
 """

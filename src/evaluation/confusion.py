@@ -43,6 +43,18 @@ class Scores(NamedTuple):
     absent: list[int]
 
 
+def check_names(num_classes: int, names: list[str] | None) -> list[str]:
+    """Return the names of the classes; their ids if there are none.
+
+    Raises:
+        UserError: If there are not as many names as classes, or two are the same.
+    """
+    names = names if names is not None else [str(index) for index in range(num_classes)]
+    if len(set(names)) != num_classes:
+        raise UserError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
+    return names
+
+
 def iou_from_confusion(confusion: Tensor) -> Tensor:
     """Intersection over union per class, float64 `[..., C]`, from counts `[..., C, C]`; NaN for an empty union."""
     counts = confusion.double()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from src.core.errors import UserError
 
-_BLOCK = 2**16  # bank patches a matrix product takes at most: large enough for speed, whatever the bank's size
+_BLOCK = 2**16  # bank patches a matrix product takes at most: large enough for speed at any size of the bank
 
 
 class DenseKNN:

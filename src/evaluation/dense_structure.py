@@ -1,4 +1,4 @@
-"""Dense structure of patch features, without labels: how far clusters are apart, how tight, and how many directions.
+"""Label-free structure of patch features: cluster separation, tightness and number of directions.
 
 The Dense representation Structure Estimator (Dai et al., NeurIPS 2025, arXiv 2510.17299): higher values went with
 higher mIoU over checkpoints and methods there. It is no measure of this project's gains by itself.

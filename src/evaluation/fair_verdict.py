@@ -1,4 +1,4 @@
-"""Did it help, fairly? Several measures of the same features, against rows that needed no training.
+"""Verdict over several measures of the same features, against baselines that need no training.
 
 A nearest-neighbour gain may be no more than a change of metric, and mIoU by argmax is blind to thin classes: the rule
 docs/method.md, section 11, asks for agreement.

@@ -20,7 +20,7 @@ class RidgeProbe:
     Args:
         width: D.
         classes: C.
-        penalty: Ridge penalty λ > 0 [C: 1.0].
+        penalty: Ridge penalty λ > 0; 1 is our choice.
 
     Raises:
         UserError: If the penalty is not positive.

@@ -1,4 +1,4 @@
-"""Class biases with which predictions have the frequencies of the labels: decisions that rare classes can win.
+"""Class biases that match predicted to labelled frequencies, so that rare classes are predicted too.
 
 Shapes: n patches · C classes.
 """

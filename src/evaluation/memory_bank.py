@@ -1,4 +1,4 @@
-"""The labelled patches that a dense nearest-neighbour evaluation looks things up in.
+"""Memory bank of labelled patches for dense nearest-neighbour evaluation.
 
 Shapes: N patches of one image · D width · C classes · M patches in the bank.
 """

@@ -1,4 +1,4 @@
-"""Intervals over images of any score of an evaluation set: of one row of a table, and of the change between two.
+"""Bootstrap intervals over images, of any score and of the difference between two rows.
 
 `significance.judge` does this for confusion matrices; here a score only has to be computable for resampled images.
 Draws and interval are the same, so that all numbers of a verdict rest on the same resampled sets of images.
@@ -98,7 +98,7 @@ def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, draws: int 
     Args:
         row: The same score of the same images, one per seed.
         level: Level of the interval.
-        draws: Bootstrap draws B [C: 2,000].
+        draws: Bootstrap draws B; 2,000 is our choice.
         seed: Random seed of the bootstrap.
 
     Raises:
@@ -125,7 +125,7 @@ def paired_interval(
         after: One per seed.
         relative: Give the change in per cent of `before` (cross-entropy) instead of in the unit of the score.
         level: Level of the interval.
-        draws: Bootstrap draws B [C: 2,000].
+        draws: Bootstrap draws B; 2,000 is our choice.
         seed: Random seed of the bootstrap.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pixel counts of each class in each cell of a grid laid over a mask.
+"""Class counts of a mask in each cell of a grid.
 
 Shapes: B images · C classes · H×W pixels · h×w cells.
 """

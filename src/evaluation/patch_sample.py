@@ -1,4 +1,4 @@
-"""Patches of many images with what belongs to them, bounded in number: what a probe learns from or is scored on.
+"""Bounded sample of patches over many images, for training and scoring probes.
 
 Shapes: n patches of one image · M patches kept.
 """
@@ -20,7 +20,7 @@ class PatchSample:
     number of ranks therefore keeps the same patches, and filling takes the memory of twice the bound.
 
     Args:
-        max_patches: Bound on M [C: 2^18, all of CamVid's 367 training images at 294×392 and 14-px patches].
+        max_patches: Bound on M; 2^18, our choice, covers CamVid's 367 training images at 294×392 with 14-px patches.
         seed: Random seed of the subset.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Patch features as colours: their first three principal components, in one basis for all that is compared.
+"""Patch features as colours: the first three principal components, in one common basis.
 
 Shapes: B images · D width · h×w patches · n patches of all maps together.
 """
@@ -22,7 +22,7 @@ def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
 
     Args:
         sets: Feature maps `[B, D, h, w]`, such as those before and those after adaptation; B, h, w may differ.
-        quantile: Share clipped at either end [C: 0.02].
+        quantile: Share clipped at either end; 0.02 is our choice.
 
     Returns:
         RGB in [0, 1], `[B, 3, h, w]`, float32, one per set.

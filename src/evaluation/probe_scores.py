@@ -1,4 +1,4 @@
-"""The four numbers of a converged probe on an evaluation set, kept so that each can be resampled over images.
+"""Scores of a converged probe, stored so that each can be resampled over images.
 
 Shapes: N images · M patches · C classes · D width · h×w patches of one image · H×W pixels of its mask.
 """

@@ -1,4 +1,4 @@
-"""Effective rank of features: how many directions they really use."""
+"""Effective rank of features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did continued pre-training help? One comparison over seeds and images, with an honest interval.
+"""Paired comparison over seeds and images, with its confidence interval.
 
 Shapes: S seeds, N images, C classes, B bootstrap draws.
 """

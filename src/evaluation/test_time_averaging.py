@@ -1,4 +1,4 @@
-"""Feature maps averaged over views of the same image: a gain that costs no training, only inference.
+"""Test-time averaging of feature maps over views of an image: a baseline without training.
 
 Shapes: B images · D width · H×W pixels · h×w patches.
 """
@@ -30,7 +30,7 @@ class TestTimeAveraging:
         UserError: If there is no scale, one is not positive, or the patch size is not.
     """
 
-    __test__ = False  # no test case, whatever pytest makes of the name
+    __test__ = False  # not a test case, despite its name
 
     def __init__(
         self,

@@ -1,65 +1,65 @@
-"""Pictures of what an adaptation changed: features before and after as colours, next to the image."""
+"""The picture of an adaptation: an image and its features before and after as colours, in one common basis."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.core.atomic_files import make_folder, replacing
 from src.evaluation.pca import pca_colours
+from src.explanation.drawing import fitted, sheet
 
-SIDE = 336  # longer side of the images that the features are shown for, pixels (our choice)
-GAP, TITLE = 8, 24  # pixels between and above the three parts of a picture
+Pixels = NDArray[np.uint8]
+
+SIDE = 336  # longer side of an image as the network sees it here, pixels (our choice)
+TITLES = ("image", "features before", "features after")
+
+
+def map_colours(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[tuple[Pixels, Pixels]]:
+    """Return the colours `[h, w, 3]` of each image's features before and after; equal colours mean equal features.
+
+    Args:
+        before: Feature maps `[D, h, w]`, one per image.
+        after: The same images'.
+    """
+    colours = pca_colours([features[None].float() for features in (*before, *after)])
+    pixels = [(255 * part[0].permute(1, 2, 0)).round().to(torch.uint8).numpy() for part in colours]
+    return list(zip(pixels[: len(before)], pixels[len(before) :], strict=True))
+
+
+def before_after(image: Pixels, colours: tuple[Pixels, Pixels]) -> Image.Image:
+    """Draw an image `[H, W, 3]` next to the colours of its features, which are enlarged to its size."""
+    size = (image.shape[1], image.shape[0])
+    maps = [Image.fromarray(part).resize(size, Image.Resampling.NEAREST) for part in colours]
+    return sheet([list(zip(TITLES, [Image.fromarray(image), *maps], strict=True))])
 
 
 @torch.no_grad()
-def write_pictures(folder: Path, images: list[NDArray[np.uint8]], backbone: Backbone) -> list[Path]:
-    """Writes `features-1.png`, … : image, frozen features, adapted features, in one common basis.
+def write_pictures(folder: Path, images: Sequence[Pixels], backbone: Backbone) -> list[Path]:
+    """Write `features-1.png`, …: image, frozen features, adapted features.
 
     Args:
-        folder: where to.
-        images: RGB [h, w, 3] of any size.
-        backbone: with the adapter in it.
+        folder: Folder of the files.
+        images: RGB `[H, W, 3]` of any size.
+        backbone: With the adapter in it.
     """
     make_folder(folder)
-    shown = [fitted(image, backbone.patch_size) for image in images]
-    device = next(backbone.parameters()).device
-    batches = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].to(device) for image in shown]
-    after = [backbone.feature_maps(batch)[-1].float().cpu() for batch in batches]
+    shown = [fitted(image, backbone.patch_size, SIDE) for image in images]
+    device = backbone.mean.device
+    batches = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device) for image in shown]
+    after = [backbone.feature_maps(batch)[-1][0].cpu() for batch in batches]
     with backbone.adapters_off():
-        before = [backbone.feature_maps(batch)[-1].float().cpu() for batch in batches]
-    colours = pca_colours([*before, *after])
+        before = [backbone.feature_maps(batch)[-1][0].cpu() for batch in batches]
     paths = []
-    for number, image in enumerate(shown):
-        maps = [
-            Image.fromarray((255 * part[0].permute(1, 2, 0)).round().to(torch.uint8).numpy())
-            for part in (colours[number], colours[len(shown) + number])
-        ]
-        parts = [image, *(part.resize(image.size, Image.Resampling.NEAREST) for part in maps)]
-        paths.append(folder / f"features-{number + 1}.png")
+    for number, (image, colours) in enumerate(zip(shown, map_colours(before, after), strict=True), start=1):
+        paths.append(folder / f"features-{number}.png")
         with replacing(paths[-1]) as part:
-            side_by_side(parts, ["image", "features before", "features after"]).save(part)
+            before_after(image, colours).save(part)
     return paths
-
-
-def fitted(image: NDArray[np.uint8], patch: int) -> Image.Image:
-    """The image with its longer side near `SIDE` and both sides multiples of the patch size."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(1, round(width * scale / patch)) * patch, max(1, round(height * scale / patch)) * patch)
-    return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-
-
-def side_by_side(parts: list[Image.Image], titles: list[str]) -> Image.Image:
-    """Pictures of one size next to each other, each under its title."""
-    width, height = parts[0].size
-    result = Image.new("RGB", ((width + GAP) * len(parts) + GAP, height + TITLE + GAP), "white")
-    pen = ImageDraw.Draw(result)
-    for number, (part, title) in enumerate(zip(parts, titles, strict=True)):
-        left = GAP + number * (width + GAP)
-        pen.text((left, 5), title, fill=(60, 60, 60), font=ImageFont.load_default(13))
-        result.paste(part, (left, TITLE))
-    return result

@@ -13,22 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-Colour = tuple[int, int, int]
+from src.core.colours import Colour
+from src.explanation.palette import HEAT, MARKS, TEXT
 
 GAP, TITLE = 8, 22  # pixels between and above the pictures of a sheet
 DARK = 0.35  # brightness of the image where a heat map is zero (our choice)
-HEAT = (255, 176, 32)  # amber: reads on any image, and for people who cannot tell red from green
-COLOURS: tuple[Colour, ...] = (  # Okabe and Ito's, which colour-blind people can tell apart
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 114, 178),
-    (255, 255, 255),
-)
-RIGHT, WRONG = COLOURS[1], COLOURS[4]
 
 
 def fitted(image: NDArray[np.uint8], patch: int, side: int) -> NDArray[np.uint8]:
@@ -58,7 +47,7 @@ def boxes(image: NDArray[np.uint8], corners: Sequence[tuple[int, int, int, int]]
     pen = ImageDraw.Draw(result)
     for number, (top, left, bottom, right) in enumerate(corners):
         place = (left * patch, top * patch, right * patch - 1, bottom * patch - 1)
-        pen.rectangle(place, outline=COLOURS[number % len(COLOURS)], width=3)
+        pen.rectangle(place, outline=MARKS[number % len(MARKS)], width=3)
     return result
 
 
@@ -98,7 +87,7 @@ def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
     for row, height in zip(rows, heights, strict=True):
         left = GAP
         for title, picture in row:
-            pen.text((left, top + 4), title, fill=(60, 60, 60), font=font)
+            pen.text((left, top + 4), title, fill=TEXT, font=font)
             result.paste(picture, (left, top + TITLE))
             left += picture.width + GAP
         top += height

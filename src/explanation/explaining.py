@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,14 +17,12 @@ from datamodules.views import Views
 from src.backbones.backbone import Backbone
 from src.backbones.features import Features
 from src.core.keyed_random import KeyedRandom
-from src.evaluation.pca import pca_colours
-from src.explanation.drawing import COLOURS, boxes, fitted, heat, joined, sheet
+from src.explanation.before_after import SIDE, Pixels, before_after, map_colours
+from src.explanation.drawing import boxes, fitted, heat, joined, sheet
 from src.explanation.matching import SHOWN, blank, match_lines, overlapping_views, similar_patches
+from src.explanation.palette import MARKS
 from src.pretraining.regions import AttentionAware, RegionalAttention, region_means
 
-Pixels = NDArray[np.uint8]
-
-SIDE = 336  # longer side of an image as the network sees it here, pixels (our choice)
 ACROSS = 3  # heads in a row (our choice)
 REGIONS = 3  # regions whose cross-view attention is shown (our choice)
 GREY = 200  # beyond the image's edge
@@ -64,10 +61,10 @@ class Explainer:
         after = [self._features(image) for image in shown]
         with self.backbone.adapters_off():
             before = [self._features(image) for image in shown]
-        colours = pca_colours([as_map(features) for features in (*before, *after)])
+        colours = map_colours(*([as_map(features) for features in each] for each in (before, after)))
         for number, image in enumerate(shown):
             old, new = before[number], after[number]
-            yield self._coloured(number, image, colours[number], colours[len(shown) + number])
+            yield _coloured(number, before_after(image, colours[number]))
             yield self._attended(number, image, old, new)
             yield self._regional(number, image)
             yield self._matched(number, image)
@@ -81,22 +78,6 @@ class Explainer:
         assert features.attention is not None
         return Features(cls, extra, patches, features.attention.float().cpu(), features.grid)
 
-    def _coloured(self, number: int, image: Pixels, old: Tensor, new: Tensor) -> Explanation:
-        size = (image.shape[1], image.shape[0])
-        maps = [
-            Image.fromarray((255 * part[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()).resize(
-                size, Image.Resampling.NEAREST
-            )
-            for part in (old, new)
-        ]
-        titles = ("image", "features before", "features after")
-        return Explanation(
-            f"features-{number + 1}",
-            "Features before and after",
-            "Patch features as colours, before and after adaptation; equal colours mean equal features in both.",
-            sheet([list(zip(titles, [Image.fromarray(image), *maps], strict=True))]),
-        )
-
     def _attended(self, number: int, image: Pixels, old: Features, new: Features) -> Explanation:
         assert old.attention is not None and new.attention is not None
         rows = []
@@ -106,7 +87,7 @@ class Explainer:
                 rows.append([(f"head {first + 1 + n} {when}", heat(image, values)) for n, values in enumerate(maps)])
         return Explanation(
             f"attention-{number + 1}",
-            "What each head attends to",
+            "Attention of each head",
             f"Attention of the class token in the last block, {self.backbone.heads} heads, before and after "
             "adaptation; bright is attended.",
             sheet(rows),
@@ -134,7 +115,7 @@ class Explainer:
         whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint next to it)"
         return Explanation(
             f"regions-{number + 1}",
-            "Sampled regions, and where they look",
+            "Sampled regions and their cross-attention",
             f"{len(regions)} regions drawn by attention in one view, and where {whose} finds the first {REGIONS} in "
             "the other, mirrored view; bright is attended.",
             sheet([row]),
@@ -152,10 +133,10 @@ class Explainer:
                     pair = [self._features(pixels) for pixels in (first, second)]
             lines, share = match_lines(views, pair[0].patches[0], pair[1].patches[0], pair[0].grid)
             shares.append(f"{100 * share:.0f} % {when}")
-            rows.append([(f"{when}: {100 * share:.0f} % of patches find their ground", joined(first, second, lines))])
+            rows.append([(f"{when}: {100 * share:.0f} % of patches matched correctly", joined(first, second, lines))])
         return Explanation(
             f"matches-{number + 1}",
-            "Patches that find each other",
+            "Matched patches",
             f"Lines from {SHOWN} patches of one view to the most similar patches of the other, mirrored view; blue "
             f"where they show the same ground, red where not. Of all patches that both views show, {', '.join(shares)} "
             "find their ground to within a patch and a half.",
@@ -193,9 +174,18 @@ class Explainer:
         return result
 
 
+def _coloured(number: int, picture: Image.Image) -> Explanation:
+    return Explanation(
+        f"features-{number + 1}",
+        "Features before and after",
+        "Patch features as colours, before and after adaptation; equal colours mean equal features in both.",
+        picture,
+    )
+
+
 def as_map(features: Features) -> Tensor:
-    """Patch features as a map `[1, D, h, w]`."""
-    return features.patches.transpose(1, 2).unflatten(2, features.grid)
+    """Patch features of one image as a map `[D, h, w]`."""
+    return features.patches[0].T.unflatten(1, features.grid)
 
 
 def pixels_of(views: Views) -> tuple[Pixels, Pixels]:
@@ -221,7 +211,7 @@ def pixel_box(box: tuple[int, int, int, int], patch: int) -> tuple[int, int, int
 
 def framed(picture: Image.Image, colour: int) -> Image.Image:
     """The picture with a frame in one of the colours."""
-    result = Image.new("RGB", (picture.width, picture.height), COLOURS[colour % len(COLOURS)])
+    result = Image.new("RGB", (picture.width, picture.height), MARKS[colour % len(MARKS)])
     result.paste(picture.crop((2, 2, picture.width - 2, picture.height - 2)), (2, 2))
     return result
 

@@ -1,4 +1,4 @@
-"""Patches of two views that show the same ground, by geometry, and those that look alike, by features.
+"""Matching patches of two views, by geometry and by features.
 
 Shapes: S side in pixels · N = h·w patches of a view · D width.
 """
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from datamodules.views import Views
 from src.backbones.features import Features
-from src.explanation.drawing import RIGHT, WRONG, Colour
+from src.core.colours import Colour
+from src.explanation.palette import MATCH, MISMATCH
 from src.pretraining.correspondence import locate, patch_centres
 
 SHOWN = 12  # patches whose match is drawn (our choice)
@@ -66,7 +67,7 @@ def match_lines(
     own = torch.stack((torch.arange(len(first)) // grid[1], torch.arange(len(first)) % grid[1]), dim=-1)
     patch = views.images.shape[-1] / grid[1]
     lines = [
-        ((own[index] + 0.5) * patch, (places[index] + 0.5) * patch, RIGHT if right[index] else WRONG)
+        ((own[index] + 0.5) * patch, (places[index] + 0.5) * patch, MATCH if right[index] else MISMATCH)
         for index in chosen.tolist()
     ]
     return lines, float(right[shared].double().mean())

@@ -1,8 +1,7 @@
-"""A picture of segmented images: each with its truth, prediction and error, over a legend of the classes."""
+"""Grid of segmented images: image, truth, prediction and error, with a legend."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-TILE = 320  # longer side of one picture, pixels (our choice)
-OPACITY = 0.6  # of classes and errors over the image (our choice)
-GAP, LINE, MARGIN = 6, 22, 10  # pixels
-IGNORED, RIGHT, WRONG = (30, 30, 30), (225, 225, 225), (215, 25, 60)  # colours of pixels
-COLUMNS = ("image", "truth", "prediction", "error")
+from src.core.colours import Colour
+from src.explanation.palette import IGNORED, OPACITY, RIGHT, WRONG
 
-Colour = tuple[int, int, int]
+TILE = 320  # longer side of one picture, pixels (our choice)
+GAP, LINE, MARGIN = 6, 22, 10  # pixels
+COLUMNS = ("image", "truth", "prediction", "error")
 
 
 class Segmented(NamedTuple):
@@ -87,7 +85,7 @@ def tiles(segmented: Segmented, palette: Sequence[Colour], ignore_index: int) ->
     truth = np.where(ignored, len(palette), segmented.truth)
     wrong = np.where(segmented.prediction == segmented.truth, 0, 1)
     errors = np.array([RIGHT, WRONG, IGNORED], dtype=np.uint8)[np.where(ignored, 2, wrong)]
-    return [image, *(_over(image, layer) for layer in (colours[truth], colours[segmented.prediction], errors))]
+    return [image, *(over(image, layer) for layer in (colours[truth], colours[segmented.prediction], errors))]
 
 
 def legend(
@@ -105,13 +103,8 @@ def legend(
     return [*entries, ("(wrong)", WRONG), ("(right)", RIGHT)]
 
 
-def distinct_colours(count: int) -> list[Colour]:
-    """Colours for classes that have none: hues a golden angle apart, so that neighbours in id differ."""
-    hues = [colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9) for index in range(count)]
-    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in hues]
-
-
-def _over(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def over(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay colours `[h, w, 3]` over an image `[h, w, 3]`."""
     return (OPACITY * layer + (1 - OPACITY) * image).round().astype(np.uint8)
 
 

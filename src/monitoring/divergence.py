@@ -1,4 +1,4 @@
-"""Ending a fit that has become NaN: a score of such a head looks like one and means nothing."""
+"""Stop a fit whose loss has become NaN."""
 
 from __future__ import annotations
 

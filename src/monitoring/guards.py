@@ -1,4 +1,4 @@
-"""Ending a pre-training that breaks its backbone, with the last good adapter kept."""
+"""Stop a pre-training that harms its backbone, keeping the last good adapter."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from src.monitoring.health_checks import (
     STRUCTURE_MARGIN,
     collapsed,
     harmed,
+    narrowed,
     not_finite,
     spiked,
     uninformative,
@@ -38,13 +39,14 @@ class Kept(NamedTuple):
 
 
 class Guards(Callback):
-    """Warns of a run that goes wrong, and stops it if it goes on going wrong (docs/monitoring.md).
+    """Warns of a harmful run, and stops it if the fault persists (docs/monitoring.md).
 
     | guard | fires when |
     | --- | --- |
     | divergence | loss or features are NaN or infinite: at once, whatever the patience |
     | spike | the loss is above `spike` times its median |
     | collapse | a rank is below `rank_share` of the frozen one; every level's targets are one prototype, or uniform |
+    | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
     | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
     | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
@@ -66,6 +68,7 @@ class Guards(Callback):
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
         informs: Smallest KL divergence of targets to their own mean, in nats, that informs (our choice).
+        usage_share: Smallest share of the frozen targets' prototypes that is no fault (our choice).
         structure_margin: In units of dense structure, which is about 1 (our choice).
 
     Raises:
@@ -82,6 +85,7 @@ class Guards(Callback):
         harm_patience: int = 3,
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
         informs: float = 0.05,
+        usage_share: float = 0.2,
         structure_margin: float = STRUCTURE_MARGIN,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
@@ -89,8 +93,11 @@ class Guards(Callback):
                 f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
                 f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
             )
-        if min(informs, structure_margin) < 0:
-            raise UserError(f"guards: informs {informs}, structure_margin {structure_margin}; expected 0 or more")
+        if min(informs, structure_margin) < 0 or not 0 <= usage_share < 1:
+            raise UserError(
+                f"guards: informs {informs}, structure_margin {structure_margin}, usage_share {usage_share}; expected "
+                "0 or more, and a share below 1"
+            )
         self.rank_share = rank_share
         self.uniform = uniform
         self.spike = spike
@@ -101,6 +108,7 @@ class Guards(Callback):
         }  # fmt: skip
         self.best_by = best_by
         self.informs = informs
+        self.usage_share = usage_share
         self.structure_margin = structure_margin
         self.good, self.best = Kept(0, None), Kept(0, None)
         self.stopped: str | None = None  # why
@@ -202,7 +210,7 @@ class Guards(Callback):
             raise UserError(f"guards.best_by {by}: this data set has no masks to measure it with; use agreement")
         found: dict[Guard, str | None] = {
             "divergence": not_finite(None, signs),
-            "collapse": collapsed(signs, self.rank_share, self.uniform),
+            "collapse": collapsed(signs, self.rank_share, self.uniform) or narrowed(signs, self.usage_share),
             "targets": uninformative(signs, self.informs),
             "structure": unstructured(signs, self.structure_margin),
             "harm": harmed(signs, by, self.harm_margin),

@@ -8,6 +8,7 @@ from statistics import median
 
 from src.monitoring.feature_metrics import MetricPair
 
+INFORMED = 1.0  # nats between frozen targets and their own mean from which their usage is a measure (our choice)
 STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
 
 
@@ -46,13 +47,38 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
         return f"the targets of every level are uniform: their entropy is {min(entropies):.5f} of log K or more"
     if (
         usages and max(usages) < 2
-    ):  # low entropy alone is none: targets may be certain and yet differ from patch to patch
+    ):  # low entropy alone is no fault: certain targets may still differ from patch to patch
         return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
     return None
 
 
+def narrowed(signs: Mapping[str, MetricPair], share: float) -> str | None:
+    """Targets of every level that fall on few of the prototypes that frozen targets share out (`CalibratedHead`).
+
+    A moving teacher sharpens its own targets: past some step, patches that differ get the same one. Levels whose frozen
+    targets say little, as those of a head that starts at random, are left out: their usage falls as they learn.
+
+    Args:
+        signs: Of one check.
+        share: Of the frozen usage, that is no fault.
+    """
+    levels = [
+        name.removeprefix("kl_mean/")
+        for name, sign in signs.items()
+        if name.startswith("kl_mean/") and sign.frozen >= INFORMED
+    ]
+    usages = [signs[f"usage/{level}"] for level in levels if f"usage/{level}" in signs]
+    if not usages or any(sign.adapted >= share * sign.frozen for sign in usages):
+        return None
+    most = max(usages, key=lambda sign: sign.adapted / sign.frozen)
+    return (
+        f"the targets have narrowed to {most.adapted:.1f} prototypes, less than {share:.0%} of the {most.frozen:.1f} "
+        "that those of the frozen backbone share out"
+    )
+
+
 def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
-    """Targets that say next to nothing on any level: every patch gets about the same one (docs/method.md, section 12).
+    """Targets without information on any level: every patch gets about the same one (docs/method.md, section 12).
 
     Args:
         signs: Of one check.
@@ -63,8 +89,9 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
         return None
     level, most = max(informed.items(), key=lambda item: item[1])
     return (
-        f"the targets of every level say next to nothing: their KL divergence to their own mean is {most:.4f} nats at "
-        f"most ({level.removeprefix('kl_mean/')}), less than {least:g}, so that there is nothing to learn from them"
+        "the targets of every level carry almost no information: their KL divergence to their own mean is "
+        f"{most:.4f} nats at most ({level.removeprefix('kl_mean/')}), less than {least:g}, "
+        "so there is nothing to learn from them"
     )
 
 

@@ -1,4 +1,4 @@
-"""Watching a pre-training while it runs: is the backbone getting better, or is it breaking?"""
+"""Monitor a pre-training's features while it runs."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from src.core.errors import UserError
 from src.monitoring.feature_metrics import FeatureMetrics, MetricPair, Sample

@@ -1,4 +1,4 @@
-"""Settings that make a fit faster or smaller and leave what it computes alone, but for rounding."""
+"""Options that make a fit faster or smaller without changing its result beyond rounding."""
 
 from __future__ import annotations
 

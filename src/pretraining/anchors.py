@@ -1,4 +1,4 @@
-"""Optional anchors to the frozen features, against drift on very small data; ours, off by default, in the ablation.
+"""Optional anchors to the frozen features against drift on small data (ours; off by default).
 
 Shapes: V views · B images · N patches · D width.
 """

@@ -1,4 +1,4 @@
-"""A head whose prototypes mean something from the first step on (docs/method.md, section 12); ours, not the paper's."""
+"""Head with informative prototypes from the first step (docs/method.md, section 12; ours)."""
 
 from __future__ import annotations
 

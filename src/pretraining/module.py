@@ -60,6 +60,8 @@ class ContinualPretraining(LightningModule):
         seed: Seed of the keyed draws (patches, regions); the data module's seed keys the crops.
         acceleration: How the fit uses its device.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
+        strength: Fraction of the way from frozen to adapted weights at which adapters are written, 0 to 1. Ours;
+            below 1 it averages both (Wortsman et al. 2022), which keeps more of what the frozen model knew.
 
     Raises:
         UserError: If nothing would learn, or the backbone lacks what an argument asks for.
@@ -78,8 +80,10 @@ class ContinualPretraining(LightningModule):
         acceleration: Acceleration = Acceleration(),
         seed: int = 0,
         init_head: bool = False,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
+        check_number("strength", strength, most=1, open_left=True)
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
         self.optimisation = optimisation
         self.acceleration = acceleration
@@ -97,6 +101,8 @@ class ContinualPretraining(LightningModule):
         if self._any("needs_second_class_token") and not backbone.second_class_token:
             raise UserError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
+        self.strength = strength
+        backbone.adapter_tensors(strength)  # refuses, before anything is trained, a kind that cannot be saved at it
         projection = head(backbone.width)
         if init_head:
             projection.load_published(backbone.published_head())
@@ -207,8 +213,9 @@ class ContinualPretraining(LightningModule):
         return int(self.trainer.estimated_stepping_batches)
 
     def save_adapter(self, path: str | Path) -> None:
-        """Write the teacher's adapter (docs/method.md, section 10) to `path`."""
-        self.teacher.network.backbone.save_adapter(path, self.global_step, "teacher", self.config_hash)
+        """Write the teacher's adapter (docs/method.md, section 10) to `path`, at `strength`."""
+        backbone = self.teacher.network.backbone
+        backbone.save_adapter(path, self.global_step, "teacher", self.config_hash, self.strength)
 
     def adapter_facts(self) -> dict[str, str]:
         """Facts for a model card: the adapter, and the weights it was made on."""

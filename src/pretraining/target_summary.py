@@ -1,4 +1,4 @@
-"""Numbers that describe targets: how sharp they are and how many prototypes they share out.
+"""Summary statistics of targets: sharpness and prototypes in use.
 
 Shapes: `[..., K]`, K prototypes.
 """

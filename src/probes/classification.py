@@ -8,17 +8,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics.classification import MulticlassConfusionMatrix
 
+from datamodules.batches import ClassificationBatch
 from src.backbones.backbone import Backbone
 from src.core.distributed import merge_by_index
 from src.core.errors import UserError
+from src.evaluation.confusion import check_names, scores_from_confusion
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.linear_probe import RidgeProbe
-from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
-from src.segmentation.iterate_once import iterate_once
+from src.probes.fitting import FittedModule
+from src.segmentation.evaluation_files import log_evaluation, written_scores
 
 
 class TokenClassifier(ABC):
@@ -71,21 +73,20 @@ class LinearClassifier(TokenClassifier):
         return self._probe.predict(tokens).float()
 
 
-class Classification(ScoredSegmentation):
-    """Classifies images whose masks are one pixel (`datamodules.folder.class_folders`): `accuracy` is that of images.
+class Classification(FittedModule):
+    """Classifies images of a data module such as `datamodules.folder.class_folders.ClassFolders`.
 
-    As with `src.probes.dense_knn.NearestNeighbours` nothing trains; before an evaluation the training images are seen
-    once.
+    Scores are of one confusion matrix over all images, of all ranks together; they are logged and written to
+    `evaluation.json` as those of a segmentation, with images in place of pixels: `accuracy` is the share of images
+    that are right, `mean_accuracy` the mean of the classes' recall, `dice` the classes' F1.
 
     Args:
         backbone: Gives the class tokens, as it is.
         num_classes: C.
-        classifier: What learns from them.
-        ignore_index: Id that is no class.
+        classifier: Learns from them.
+        ignore_index: Label that is no class.
         class_names: One per class; their ids if None.
     """
-
-    needs_checkpoint = False
 
     def __init__(
         self,
@@ -95,54 +96,73 @@ class Classification(ScoredSegmentation):
         ignore_index: int = 255,
         class_names: list[str] | None = None,
     ) -> None:
-        super().__init__(backbone.requires_grad_(False).eval(), num_classes, ignore_index, class_names)
-        self.automatic_optimization = False
+        super().__init__(backbone)
+        self.num_classes = num_classes
         self.classifier = classifier
+        self.ignore_index = ignore_index
+        self.class_names = check_names(num_classes, class_names)
+        self.confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index)
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def train(self, mode: bool = True) -> Classification:
-        """Nothing trains."""
-        return super().train(False)
+    def begin(self) -> None:
+        """Forget the training images."""
+        self._seen = {}
 
-    def configure_optimizers(self) -> None:
-        """Nothing trains."""
+    def see(self, batch: ClassificationBatch) -> None:
+        """Collect class tokens and labels."""
+        tokens, labels = self._tokens(batch.images).cpu(), batch.labels.cpu()
+        self._seen |= dict(zip(batch.indices.tolist(), zip(tokens, labels, strict=True), strict=True))
 
-    def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        """Nothing trains; the evaluation sees the training images."""
+    def conclude(self) -> None:
+        """Fit the classifier.
+
+        Raises:
+            UserError: If no training image has a label.
+        """
+        known = [pair for pair in merge_by_index(self._seen).values() if pair[1] != self.ignore_index]
+        if not known:
+            raise UserError("classification: expected training images with labels, found none")
+        tokens, labels = (torch.stack(part).to(self.device) for part in zip(*known, strict=True))
+        self.classifier.fit(tokens, F.one_hot(labels, self.num_classes).to(tokens.dtype))
+        self._seen = {}
 
     def on_validation_epoch_start(self) -> None:
-        """See the training images, begin counting."""
+        """Fit, begin counting."""
         super().on_validation_epoch_start()
-        self._fit()
+        self.confusion.reset()
 
     def on_test_epoch_start(self) -> None:
-        """See the training images, begin counting."""
+        """Fit, begin counting."""
         super().on_test_epoch_start()
-        self._fit()
+        self.confusion.reset()
 
-    def on_predict_epoch_start(self) -> None:
-        """See the training images."""
-        self._fit()
+    def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
+        """Count the batch."""
+        self.confusion.update(self.predict_step(batch, batch_idx), batch.labels)
 
-    def class_scores(self, images: Tensor) -> Tensor:
-        """`[B, C, 1, 1]`."""
-        return self.classifier.scores(self._tokens(images))[..., None, None]
+    def test_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
+        """Count the batch."""
+        self.confusion.update(self.predict_step(batch, batch_idx), batch.labels)
+
+    def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
+        """Class of each image, `[B]`."""
+        return self.classifier.scores(self._tokens(batch.images)).argmax(dim=1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log and write the scores."""
+        self._report("test")
 
     def _tokens(self, images: Tensor) -> Tensor:
-        return F.normalize(self.backbone(images).cls.float(), dim=-1)
+        with self.trainer.precision_plugin.forward_context():
+            return F.normalize(self.backbone(images).cls.float(), dim=-1)
 
-    @torch.no_grad()
-    def _fit(self) -> None:
-        data: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data is None:
-            raise UserError("classification needs a data module, from whose training images it learns")
-        data.setup("fit")  # an evaluation alone has not listed the training images
-        seen: dict[int, tuple[Tensor, Tensor]] = {}
-        for batch in iterate_once(data.train_dataloader(), self, "class tokens", share=True):
-            with self.trainer.precision_plugin.forward_context():
-                tokens = self._tokens(batch.images)
-            classes = batch.masks[:, 0, 0]  # one pixel, resized: the same everywhere
-            for index, token, label in zip(batch.indices.tolist(), tokens.cpu(), classes.cpu(), strict=True):
-                seen[index] = token, label
-        known = [pair for pair in merge_by_index(seen).values() if pair[1] != self.ignore_index]
-        tokens, classes = (torch.stack(part).to(self.device) for part in zip(*known, strict=True))
-        self.classifier.fit(tokens, F.one_hot(classes, self.num_classes).to(tokens.dtype))
+    def _report(self, stage: str) -> None:
+        if self.trainer.sanity_checking:
+            return
+        counts = self.confusion.compute()
+        scores = written_scores(scores_from_confusion(counts), self.class_names)
+        log_evaluation(self, stage, {**scores, "images": int(counts.sum())})

@@ -1,4 +1,4 @@
-"""The probes of a fair comparison with every labelled image both learnt from and scored, for when there are few.
+"""Cross-validated fair probes, for few labelled images.
 
 Shapes: D width · h×w patches · C classes.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
@@ -58,7 +59,8 @@ class CrossValidatedProbes:
             maps: Images `[1, 3, H, W]` on the device → features `[1, D, h, w]`.
             device: Where features and probes are computed.
         """
-        known = [one._replace(image=maps(one.image[None].to(device))[0].float().cpu()) for one in self.images]
+        with parametrize.cached():  # updated weights are made once, not for every image
+            known = [one._replace(image=maps(one.image[None].to(device))[0].float().cpu()) for one in self.images]
         rows = []
         for scored in self.folds:
             training = [known[place] for place in range(len(known)) if place not in scored]

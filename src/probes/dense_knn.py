@@ -1,4 +1,4 @@
-"""Dense nearest neighbours as a LightningModule: segmentation from frozen features with nothing learnt.
+"""Dense nearest-neighbour segmentation from frozen features, as a LightningModule.
 
 Shapes: B images · N = h·w patches of one image · D width · C classes.
 """

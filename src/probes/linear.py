@@ -1,4 +1,4 @@
-"""The converged linear probe as a LightningModule, with what argmax mIoU does not see (docs/method.md, section 11).
+"""The converged linear probe as a LightningModule, with scores beyond argmax mIoU (docs/method.md, section 11).
 
 Shapes: B images · D width · h×w patches of one image · C classes.
 """
@@ -27,7 +27,7 @@ from src.segmentation.inference import Whole
 class ConvergedLinearProbe(FittedProbe):
     """Logistic regression on standardised patch features, fitted until its gradient vanishes.
 
-    Beside the scores of every evaluation, `evaluation.json` has `average_precision` (mean over classes, patches
+    In addition to the scores of every evaluation, `evaluation.json` has `average_precision` (mean over classes, patches
     weighted by their share of the class), `cross_entropy` (nats a patch) and `matched_miou` (class biases chosen on the
     training images so that classes are predicted as often as they occur); `probe.npz` has what intervals over images
     need.
@@ -100,13 +100,13 @@ class ConvergedLinearProbe(FittedProbe):
         ):
             self._evaluated.update(index, name, features, mask.to(self.device).long())
 
-    def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+    def _evaluation(self, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
         assert self._evaluated is not None
         found = self._evaluated.gathered()
         values = {name: statistic.value() for name, statistic in found.statistics().items()}
         if self.trainer.is_global_zero:
             found.save(Path(self.trainer.default_root_dir) / "probe.npz")
-        return super()._evaluation(stage, scores, images) | {
+        return super()._evaluation(scores, images) | {
             "average_precision": values["average_precision"] / POINTS,
             "matched_miou": values["matched_miou"] / POINTS,
             "cross_entropy": values["cross_entropy"],

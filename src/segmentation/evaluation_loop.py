@@ -5,8 +5,6 @@ Shapes: B images · C classes · h'×w' grid of the class scores · h×w native 
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +15,12 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import frozen_buffers
-from src.core.atomic_files import write_text
-from src.core.errors import Diverged, UserError
+from src.core.errors import Diverged
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
-from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, scores_from_confusion
+from src.evaluation.confusion import ConfusionPerImage, ImageConfusions, Scores, check_names, scores_from_confusion
+from src.segmentation.evaluation_files import by_class, log_evaluation, number, written_scores
 from src.segmentation.inference import Inference, Network, Size, Tile, Whole
 from src.segmentation.recorded_head import RecordedHead
-
-MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # of all classes; logged by these names
 
 
 class LabelledImages(Protocol):
@@ -84,7 +80,7 @@ class ScoredSegmentation(RecordedHead, ABC):
 
     Attributes:
         needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
-        predicts_probabilities: Whether `predict_step` gives them too; whoever writes them turns it on.
+        predicts_probabilities: Whether `predict_step` gives them too; set by the callback that writes them.
 
     Raises:
         UserError: If there are not as many names as classes, or two are the same.
@@ -102,12 +98,9 @@ class ScoredSegmentation(RecordedHead, ABC):
         inference: Inference = Whole(),
     ) -> None:
         super().__init__(backbone)
-        names = class_names if class_names is not None else [str(index) for index in range(num_classes)]
-        if len(set(names)) != num_classes:
-            raise UserError(f"num_classes is {num_classes}, and class_names are {names}; expected one name per class")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.class_names = names
+        self.class_names = check_names(num_classes, class_names)
         self.inference = inference
         self.predicts_probabilities = False
         self._finite = torch.tensor(True)  # whether all class scores were, since the last reset
@@ -206,47 +199,18 @@ class ScoredSegmentation(RecordedHead, ABC):
         self._check_finite()
         images = self.confusion.gathered()
         scores = scores_from_confusion(images.matrices.sum(dim=0))
-        evaluation = self._evaluation(stage, scores, images)
-        values = {name: evaluation[name] for name in MEANS if name in evaluation}
-        values |= {f"iou/{name}": value for name, value in evaluation["iou"].items()}
-        for name, value in values.items():
-            if value is not None:  # equal on all ranks already; sync_dist only keeps Lightning from warning
-                self.log(f"{stage}/{name}", value, prog_bar=name == "miou", sync_dist=True)
+        evaluation = self._evaluation(scores, images)
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            images.save(folder / "confusion.npz")
-            text = json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n"
-            write_text(folder / "evaluation.json", text)
+            images.save(Path(self.trainer.default_root_dir) / "confusion.npz")
+        log_evaluation(self, stage, evaluation)
 
-    def _evaluation(self, stage: str, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
+    def _evaluation(self, scores: Scores, images: ImageConfusions) -> dict[str, Any]:
         outlines: dict[str, Any] = {}
         if self.boundary is not None:
             iou = boundary_iou(self.boundary.gathered())  # on every rank
             outlines = {
-                "boundary_miou": _number(float(iou.nanmean())),
-                "boundary_iou": self._by_class(iou),
+                "boundary_miou": number(float(iou.nanmean())),
+                "boundary_iou": by_class(iou, self.class_names),
                 "boundary_share": self.boundary.share,
             }
-        return {
-            "stage": stage,
-            "step": self.global_step,
-            "miou": _number(scores.miou),
-            "accuracy": _number(scores.accuracy),
-            "mean_accuracy": _number(scores.mean_accuracy),
-            "mean_dice": _number(scores.mean_dice),
-            "iou": self._by_class(scores.iou),
-            "class_accuracy": self._by_class(scores.class_accuracy),
-            "dice": self._by_class(scores.dice),
-            **outlines,
-            "absent": [name for name, recall in self._by_class(scores.class_accuracy).items() if recall is None],
-            "class_names": self.class_names,
-            "images": len(images.names),
-        }
-
-    def _by_class(self, values: Tensor) -> dict[str, float | None]:
-        return {name: _number(value) for name, value in zip(self.class_names, values.tolist(), strict=True)}
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
+        return {**written_scores(scores, self.class_names), **outlines, "images": len(images.names)}

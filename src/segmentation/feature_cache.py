@@ -1,4 +1,4 @@
-"""Frozen features, computed once and kept: training a head on them costs seconds.
+"""Cache of frozen features, computed once before a head is trained.
 
 Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
 """

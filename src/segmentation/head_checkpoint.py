@@ -1,4 +1,4 @@
-"""A head's checkpoint says which features and classes the head was made for, and is compared with what is here.
+"""Checks of a head's checkpoint against the backbone, adapter and classes at hand.
 
 Entries other than Lightning's: `backbone` (`src.backbones.identity`), `adapter` (its record, or None; its tensors are
 in the state), `classes` (`ids`, `names`), `input_size`, `versions`. Plain values, which `weights_only` loading reads.

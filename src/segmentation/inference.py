@@ -1,4 +1,4 @@
-"""From an image of any size to class scores of any size: whole, or window by window; at several scales, mirrored.
+"""Inference on images of any size: whole or in windows, at several scales, mirrored.
 
 Shapes: B images · C classes · H×W pixels of an image · h×w pixels of its prediction · h'×w' the head's own grid.
 """

@@ -1,4 +1,4 @@
-"""One pass over a loader's data set: every sample once and in order, whatever order the loader itself would take."""
+"""Iterate over a loader's data set once and in order."""
 
 from __future__ import annotations
 

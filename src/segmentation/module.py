@@ -234,7 +234,7 @@ class SemanticSegmentation(ScoredSegmentation):
         inner: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if inner is None:
             raise UserError(
-                "cache_features needs a data module; loaders alone do not say whether they transform at random"
+                "cache_features needs a data module; a loader alone does not tell whether its transforms are random"
             )
         self.trainer.datamodule = CachedFeatures(inner, self, self._cached)  # type: ignore[attr-defined]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import nn
 
 from src.backbones.adapters.bottleneck import inner_block

@@ -1,4 +1,4 @@
-"""A module whose checkpoints say what its head was made for, and bring the adapter that it was made with."""
+"""LightningModule whose checkpoints record their backbone, adapter and classes."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _checked(file: Path, content: dict[str, Any]) -> Sweep:
     cap = content.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or cap < 1):
         raise UserError(f"run_cap should be a whole number from 1, found {cap!r}")
-    # what is left out may change during a sweep
+    # keys that are not hashed may change during a sweep
     searched = {key: content[key] for key in content.keys() - {"name", "description", "project", "entity", "run_cap"}}
     return Sweep(
         file=file,

@@ -1,56 +1,58 @@
 """Parallel coordinates as SVG: an axis for each parameter that varies and one for the metric, a line for each trial."""
 
 from collections.abc import Sequence
-from html import escape
+from io import StringIO
 from math import isfinite, log10
 from typing import NamedTuple
 
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from src.explanation.palette import LIGHT, SERIES
 from src.sweeps.definition import Sweep
 from src.sweeps.results import Row, text, varied
 
-GAP, HEIGHT, MARGIN, TOP, BOTTOM = 170, 340, 90, 44, 30  # pixels
-WORST, BEST = (203, 213, 225), (29, 78, 216)  # colours of the lines, on white
+GAP, HEIGHT = 1.8, 3.6  # inches between two axes, and of the whole chart
 
 
 class Axis(NamedTuple):
     """One vertical axis."""
 
     label: str
-    places: list[float]  # of each trial, from 0 (bottom) to 1
+    heights: list[float]  # of each trial, from 0 (bottom) to 1
     ticks: list[tuple[float, str]]
 
 
 def parallel_coordinates(sweep: Sweep, found: Sequence[Row]) -> str | None:
-    """The plot of all trials that have a value, the best drawn last and darkest; None with fewer than two."""
+    """Draw all trials that have a value, the best last and darkest; None with fewer than two of them."""
     shown = [row for row in found if row.value is not None and isfinite(row.value)]
     if len(shown) < 2:
         return None
     axes = [axis(_short(name), [row.parameters[name] for row in shown]) for name in varied(shown)]
     axes.append(axis(sweep.metric, [row.value for row in shown]))
-    goodness = axes[-1].places if sweep.goal == "maximize" else [1 - place for place in axes[-1].places]
-    width = 2 * MARGIN + GAP * (len(axes) - 1)
-    parts = [f'<rect width="{width}" height="{HEIGHT}" fill="white"/>']
-    for index in sorted(range(len(shown)), key=goodness.__getitem__):
-        points = " ".join(f"{MARGIN + GAP * n},{_y(found.places[index])}" for n, found in enumerate(axes))
-        red, green, blue = (round(w + (b - w) * goodness[index]) for w, b in zip(WORST, BEST, strict=True))
-        dashes = "" if shown[index].state == "done" else ' stroke-dasharray="3 3"'
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="rgb({red},{green},{blue})" stroke-width="1.6"{dashes}>'
-            f"<title>trial {shown[index].number}: {escape(text(shown[index].value))}</title></polyline>"
-        )
-    for n, found_axis in enumerate(axes):
-        x = MARGIN + GAP * n
-        parts.append(f'<line x1="{x}" x2="{x}" y1="{_y(1)}" y2="{_y(0)}" stroke="#334155"/>')
-        parts.append(f'<text x="{x}" y="{TOP - 20}" text-anchor="middle">{escape(found_axis.label)}</text>')
-        parts += [
-            f'<text x="{x + 6}" y="{_y(place) + 4}" fill="#475569">{escape(label)}</text>'
-            for place, label in found_axis.ticks
-        ]
-    spoken = f"{len(shown)} trials of {sweep.name} over {', '.join(found_axis.label for found_axis in axes)}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" role="img" '
-        f'aria-label="{escape(spoken, quote=True)}" font-family="sans-serif" font-size="12">{"".join(parts)}</svg>\n'
-    )
+    goodness = axes[-1].heights if sweep.goal == "maximize" else [1 - height for height in axes[-1].heights]
+    title = f"{len(shown)} trials of {sweep.name} over {', '.join(each.label for each in axes)}"
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": sweep.name, "font.family": "sans-serif"}):
+        figure = Figure(figsize=(GAP * len(axes), HEIGHT), layout="constrained")
+        panel = figure.subplots()
+        shades = LinearSegmentedColormap.from_list("goodness", [LIGHT["line"], SERIES[0]])
+        for index in sorted(range(len(shown)), key=goodness.__getitem__):
+            heights = [each.heights[index] for each in axes]
+            style = "-" if shown[index].state == "done" else "--"
+            panel.plot(heights, style, color=shades(goodness[index]), gid=f"trial-{shown[index].number}")
+        for place, each in enumerate(axes):
+            panel.axvline(place, color=LIGHT["ink"], linewidth=0.8)
+            for height, label in each.ticks:
+                panel.annotate(label, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        panel.set_xticks(range(len(axes)), [each.label for each in axes])
+        panel.tick_params(length=0, labeltop=True, labelbottom=False)
+        panel.set_yticks([])
+        panel.spines[:].set_visible(False)
+        panel.set_xlim(-0.2, len(axes) - 0.4)
+        stream = StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
+    return stream.getvalue()
 
 
 def axis(label: str, values: Sequence[object]) -> Axis:
@@ -76,10 +78,6 @@ def _ticks(low: float, middle: float, high: float) -> list[tuple[float, str]]:
 
 def _share(value: float, low: float, high: float) -> float:
     return 0.5 if high == low else (value - low) / (high - low)
-
-
-def _y(place: float) -> float:
-    return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * place, 1)
 
 
 def _short(name: str) -> str:

@@ -9,67 +9,86 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import optuna
+
 from src.core.checkpoint_paths import checkpoint_exists
+from src.core.errors import UserError
 from src.core.import_path import for_children
+from src.core.metrics_table import read_columns
 from src.studies.results.curves import read_curves
 from src.studies.run.execution import BEHIND_USER_SIGNALS
 from src.sweeps.definition import Sweep
-from src.sweeps.search import Search, Work
+from src.sweeps.search import Run
 from src.sweeps.supervisor import PATIENCE
 
 POLL = 0.3  # seconds between two looks at a trial
 SUPERVISED = (sys.executable, "-m", "src.sweeps.supervisor")
 
 
+class Failed(UserError):
+    """A run ended without a value of the metric; says why."""
+
+
 Started = Callable[["subprocess.Popen[bytes]"], None]
 
 
-def run(sweep: Sweep, search: Search, work: Work, options: Sequence[str], started: Started) -> None:
-    """Runs a trial to its end, from its checkpoint if a killed process left one, and tells the search how it went.
+def run(sweep: Sweep, run: Run, trial: optuna.Trial, options: Sequence[str], started: Started) -> float:
+    """Return the metric's last value in a run, which resumes from its checkpoint if there is one.
 
     Args:
-        sweep: what is searched.
-        search: its trials.
-        work: the trial.
-        options: further options of its command.
-        started: called with its process.
+        sweep: The search.
+        run: The run.
+        trial: Told the values that are logged.
+        options: Further options of the run's command.
+        started: Called with the run's process.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, when the trial has written its checkpoint; the next process resumes it.
+        Failed: If there is no value.
+        optuna.TrialPruned: If the trial is not among the best of its rung, and was stopped.
+        KeyboardInterrupt: After Ctrl-C, once the run has written its checkpoint.
     """
-    began = time.monotonic()
     promising = True
-    with (work.folder / "log.txt").open("ab") as log:
+    with (run.folder / "log.txt").open("ab") as log:
         # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
         process = subprocess.Popen(
-            [*BEHIND_USER_SIGNALS, *SUPERVISED, str(os.getpid()), *command(sweep, work), *options],
+            [*BEHIND_USER_SIGNALS, *SUPERVISED, str(os.getpid()), *command(sweep, run), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=environment(sweep),
             start_new_session=True,
         )
-    work.lock.add(process.pid)
+    run.lock.add(process.pid)
     started(process)
+    # a resumed run logs again what it has reported before
+    reported = max(trial.study.trials[trial.number].intermediate_values, default=0)
     try:
         while promising and process.poll() is None:
             time.sleep(POLL)
-            promising = search.promising(work, logged(work.folder, sweep.metric))
+            history = logged(run.folder, sweep.metric)
+            promising = report(sweep, trial, history, reported)
+            reported = max(reported, len(history))
     finally:
         stop(process)
-    seconds = time.monotonic() - began
     if not promising:
-        search.conclude(work, None, seconds=seconds)
-        return
-    value, note = outcome(sweep, work.folder, process.returncode)
-    search.conclude(work, value, note, seconds)
+        raise optuna.TrialPruned
+    return outcome(sweep, run.folder, process.returncode)
 
 
-def command(sweep: Sweep, work: Work) -> list[str]:
+def report(sweep: Sweep, trial: optuna.Trial, history: list[float], reported: int) -> bool:
+    """Tell a trial the values from number `reported` on; return False once it should be stopped."""
+    for count, value in enumerate(history[reported:], start=reported + 1):
+        trial.report(value, step=count)
+        if sweep.rungs is not None and trial.should_prune():
+            return False
+    return True
+
+
+def command(sweep: Sweep, run: Run) -> list[str]:
     """The file's command with the trial's values and, as its last word, the trial's own run folder."""
-    resumed = checkpoint_exists(work.folder / "checkpoints" / "last.ckpt")
-    own = [f"--trainer.default_root_dir={work.folder}", *(["--ckpt_path=last"] if resumed else [])]
-    return [*sweep.command(work.values), *own]
+    resumed = checkpoint_exists(run.folder / "checkpoints" / "last.ckpt")
+    own = [f"--trainer.default_root_dir={run.folder}", *(["--ckpt_path=last"] if resumed else [])]
+    return [*sweep.command(run.values), *own]
 
 
 def environment(sweep: Sweep) -> dict[str, str]:
@@ -83,22 +102,27 @@ def logged(folder: Path, metric: str) -> list[float]:
     return [value for _, value in read_curves(folder / "metrics.csv").get(metric, [])]
 
 
-def outcome(sweep: Sweep, folder: Path, code: int) -> tuple[float | None, str]:
-    """The trial's last value of the metric, as wandb takes it, or why there is none."""
+def outcome(sweep: Sweep, folder: Path, code: int) -> float:
+    """Return the last value of the metric in a run folder, as wandb takes it.
+
+    Raises:
+        Failed: If there is none, or the run ended with another exit code than 0.
+    """
     if code != 0:
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        return None, f"exit code {code}: {last}"
+        raise Failed(f"exit code {code}: {last}")
     values = logged(folder, sweep.metric)
     if not values:
         path = folder / "metrics.csv"
-        columns = path.read_text(encoding="utf-8").partition("\n")[0].strip() if path.is_file() else "no such file"
-        return None, f"no {sweep.metric} in {path}: {columns}"
-    return (values[-1], "") if math.isfinite(values[-1]) else (None, f"{sweep.metric} is {values[-1]} at the end")
+        raise Failed(f"no {sweep.metric} in {path}: {','.join(read_columns(path)) or 'no such file'}")
+    if not math.isfinite(values[-1]):
+        raise Failed(f"{sweep.metric} is {values[-1]} at the end")
+    return values[-1]
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a trial as Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
+    """End a run as Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGINT)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search
 
-State = Literal["done", "stopped early", "failed", "running"]
-_STATES: dict[str, State] = {"COMPLETE": "done", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "running"}
-_ORDER: tuple[State, ...] = ("done", "stopped early", "running", "failed")
+State = Literal["done", "stopped early", "failed", "running", "interrupted"]
+_STATES: dict[str, State] = {
+    "COMPLETE": "done", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "running", "WAITING": "interrupted",
+}  # fmt: skip
+_ORDER: tuple[State, ...] = ("done", "stopped early", "running", "interrupted", "failed")
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Row:
 def rows(sweep: Sweep, search: Search) -> list[Row]:
     """The trials, best first; then those that were stopped early, run, or failed."""
     found = []
-    for trial in search.trials():
+    for number, trial in search.trials().items():
         reported = trial.intermediate_values
         last = reported[max(reported)] if reported else None
         value = trial.value if trial.state.name == "COMPLETE" else last
         told = trial.user_attrs
-        state = _STATES[trial.state.name]
-        found.append(Row(trial.number, state, value, told["values"], told.get("seconds", 0.0), told.get("note", "")))
+        state = "interrupted" if "interrupted" in told else _STATES[trial.state.name]
+        found.append(Row(number, state, value, told["values"], told.get("seconds", 0.0), told.get("note", "")))
     sign = 1 if sweep.goal == "minimize" else -1
     unknown = float("inf")
     return sorted(

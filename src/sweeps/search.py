@@ -1,8 +1,14 @@
-"""The trials of a sweep in an SQLite file: which comes next, and whether a running one is worth going on."""
+"""A sweep's trials in Optuna's storage, an SQLite file that several processes share.
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+Optuna never resumes a trial: one that was cut off fails, and another with the same parameters continues its *run*, the
+folder with its checkpoint. Runs are numbered from 0 in the order in which they are begun.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +25,38 @@ except ImportError as error:
     raise UserError("a sweep without a server needs Optuna: pip install 'glare-lightning[sweeps]'") from error
 
 
-@dataclass
-class Work:
-    """A trial that this process runs, under a lock that tells the others so."""
+@dataclass(frozen=True)
+class Run:
+    """A run that this process works on, under a lock that tells the others so."""
 
-    trial: optuna.Trial
+    number: int
     values: dict[str, Any]
     folder: Path
     lock: Lock
-    held: ExitStack = field(repr=False)
 
 
 class Search:
     """A sweep's trials; several processes may have the same one open.
 
-    Trial n is drawn with seed n, so that a sweep of one process repeats, whatever interrupted it.
+    Run n is drawn with random seed n, so that a sweep of one process repeats, whatever interrupted it.
 
     Args:
-        sweep: what is searched.
-        folder: where `trials.db` and the trials' run folders lie.
+        sweep: The search space and method.
+        folder: Folder of `trials.db` and of the run folders.
+        limit: Runs in all, of all processes; None for a grid, which ends by itself.
 
     Raises:
-        UserError: if the folder holds trials of another sweep.
+        UserError: If the folder holds trials of another sweep.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, limit: int | None) -> None:
         self.sweep = sweep
         self.folder = folder
+        self.limit = limit
         folder.mkdir(parents=True, exist_ok=True)
-        self._turns = FileLock(folder / ".turns")  # one process at a time looks for its next trial
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._turns:
+        self.turn = FileLock(folder / ".turns")  # one process at a time asks Optuna for its next trial
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported in the table
+        with self.turn:
             self.study = optuna.create_study(
                 storage=f"sqlite:///{folder / 'trials.db'}",
                 study_name=sweep.name,
@@ -73,75 +80,92 @@ class Search:
                 self.study.enqueue_trial(dict(zip(axes, point, strict=True)))
         self.study.set_user_attr("fingerprint", self.sweep.fingerprint)
 
-    def next(self, limit: int | None) -> Work | None:
-        """A trial to run: first one that a killed process left, then a new one.
+    def take_turn(self) -> bool:
+        """Make sure that Optuna's next trial is a run of this sweep; `claimed` ends the turn.
 
-        Args:
-            limit: how many trials the sweep has in all; a grid ends by itself.
+        Returns:
+            False, and no turn, if there is no run to begin or to resume.
         """
-        with self._turns:
-            trials = self.study.get_trials(deepcopy=False)
-            for left in trials:
-                if left.state == TrialState.RUNNING:
-                    try:
-                        return self._work(left.number, left._trial_id)
-                    except Held:
-                        continue
-            begun = sum(trial.state != TrialState.WAITING for trial in trials)
-            waiting = len(trials) > begun
-            if (limit is not None and begun >= limit) or (self.sweep.method == "grid" and not waiting):
-                return None
-            asked = self.study.ask()
-            return self._work(asked.number, asked._trial_id)
+        self.turn.acquire()
+        self._take_over()
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        begun = len(self.trials())
+        more = (self.limit is None or begun < self.limit) and (self.sweep.method != "grid" or bool(waiting))
+        if not more and not any(map(_claimed, waiting)):
+            self.turn.release()
+            return False
+        self.study.sampler = _sampler(self.sweep, begun)
+        return True
 
-    def _work(self, number: int, identity: int) -> Work:
-        folder = self.folder / f"{number:04d}"
-        held = ExitStack()
-        lock = held.enter_context(locked(folder / "lock"))
-        self.study.sampler = _sampler(self.sweep, number)
-        trial = optuna.Trial(self.study, identity)  # of one that was left, what it has drawn already stays
-        values = {name: found.draw(trial, name) for name, found in self.sweep.parameters.items()}
-        trial.set_user_attr("values", values)
-        return Work(trial, values, folder, lock, held)
+    @contextmanager
+    def claimed(self, trial: optuna.Trial) -> Iterator[Run]:
+        """Hold the run of the trial that Optuna has made in this process's turn."""
+        with ExitStack() as held:
+            try:
+                number = trial.user_attrs.get("run", len(self.trials()))
+                folder = self.folder / f"{number:04d}"
+                lock = held.enter_context(locked(folder / "lock"))
+                values = {name: found.draw(trial, name) for name, found in self.sweep.parameters.items()}
+                trial.set_user_attr("run", number)
+                trial.set_user_attr("values", values)
+            finally:
+                self.turn.release()
+            try:
+                yield Run(number, values, folder, lock)
+            except KeyboardInterrupt:
+                trial.set_user_attr("interrupted", True)
+                raise
 
-    def left(self, limit: int | None) -> int:
-        """Number of trials that have not ended; running ones count.
+    def _take_over(self) -> None:
+        """Enqueue the runs that were interrupted, and those whose process is gone, with what they have reported."""
+        unclaimed = [trial for trial in self.study.trials if not _claimed(trial)]  # killed before they had a run
+        for trial in (*unclaimed, *self.trials().values()):
+            if trial.state == TrialState.RUNNING and self._abandoned(trial):
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            elif trial.state != TrialState.FAIL or "interrupted" not in trial.user_attrs:
+                continue
+            again = optuna.trial.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={key: told for key, told in trial.user_attrs.items() if key != "interrupted"},
+                system_attrs=trial.system_attrs,
+                intermediate_values=trial.intermediate_values,
+            )
+            self.study.add_trial(again)
 
-        Args:
-            limit: Trials in all; None for a grid.
-        """
-        trials = self.study.get_trials(deepcopy=False)
-        ended = sum(trial.state.is_finished() for trial in trials)
-        return max(0, (len(trials) if limit is None else limit) - ended)
+    def _abandoned(self, trial: FrozenTrial) -> bool:
+        try:
+            with locked(self.folder / f"{_run(trial):04d}" / "lock") if _claimed(trial) else nullcontext():
+                return True
+        except Held:
+            return False
+
+    def left(self) -> int:
+        """Return the number of runs that have not ended, running ones included."""
+        grids = [found.grid() for found in self.sweep.parameters.values()] if self.sweep.method == "grid" else []
+        points = prod(len(grid) for grid in grids if grid is not None)
+        total = min(number for number in (self.limit, points if grids else None) if number is not None)
+        runs = self.trials().values()
+        return max(0, total - sum(run.state.is_finished() and "interrupted" not in run.user_attrs for run in runs))
 
     def elsewhere(self) -> bool:
         """Return whether other processes run trials."""
-        return any(trial.state == TrialState.RUNNING for trial in self.study.get_trials(deepcopy=False))
+        return any(trial.state == TrialState.RUNNING for trial in self.trials().values())
 
-    def promising(self, work: Work, history: list[float]) -> bool:
-        """Tells the values that the trial has logged so far; False where it should be stopped."""
-        known = len(self.study._storage.get_trial(work.trial._trial_id).intermediate_values)
-        for count, value in enumerate(history[known:], start=known + 1):
-            work.trial.report(value, step=count)
-            if self.sweep.rungs is not None and work.trial.should_prune():
-                return False
-        return True
+    def trials(self) -> dict[int, FrozenTrial]:
+        """The latest trial of each run that has begun, by the run's number."""
+        return dict(sorted({_run(trial): trial for trial in self.study.trials if _claimed(trial)}.items()))
 
-    def conclude(self, work: Work, value: float | None, note: str = "", seconds: float = 0.0) -> None:
-        """Ends a trial: with its value, stopped early (neither value nor note), or failed, with a note why."""
-        work.trial.set_user_attr("seconds", work.trial.user_attrs.get("seconds", 0.0) + seconds)
-        if note:
-            work.trial.set_user_attr("note", note)
-            self.study.tell(work.trial, state=TrialState.FAIL)
-        elif value is None:
-            self.study.tell(work.trial, state=TrialState.PRUNED)
-        else:
-            self.study.tell(work.trial, value)
 
-    def trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, in the order of their numbers."""
-        found = self.study.get_trials(deepcopy=False)
-        return [trial for trial in found if trial.state != TrialState.WAITING and "values" in trial.user_attrs]
+def _claimed(trial: FrozenTrial) -> bool:
+    """Return whether a trial has, or resumes, a run."""
+    return "values" in trial.user_attrs
+
+
+def _run(trial: FrozenTrial) -> int:
+    """The number of a trial's run."""
+    return int(trial.user_attrs.get("run", trial.number))  # trials of earlier versions are runs of their own
 
 
 def _sampler(sweep: Sweep, seed: int) -> optuna.samplers.BaseSampler:

@@ -35,7 +35,8 @@ class TrialJob:
 
     def __call__(self) -> None:
         """Run one trial, if any is left."""
-        local.run(Sweep.read(self.file), self.folder, self.limit, 1, several_processes(self.gpus), self._started)
+        options = several_processes(self.gpus)
+        local.LocalSweep(Sweep.read(self.file), self.folder, self.limit, 1, options, self._started).run()
 
     def _started(self, trial: subprocess.Popen[bytes]) -> None:
         self._trial = trial
@@ -67,7 +68,7 @@ def submit(
     if allocation.nodes > 1:
         raise UserError(f"--nodes {allocation.nodes}: expected 1 for a sweep, whose trials are processes of one node")
     sweep = Sweep.read(file)
-    left = Search(sweep, folder).left(limit)
+    left = Search(sweep, folder, limit).left()
     if not left:
         return f"no trial is left; {folder / 'table.md'}"
     work = TrialJob(file.resolve(), folder.resolve(), limit, allocation.gpus)

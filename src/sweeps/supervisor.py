@@ -1,4 +1,4 @@
-"""A trial's command, ended when the sweep that started it is gone: `python -m src.sweeps.supervisor PARENT COMMAND…`.
+"""Run a trial's command, and end it with the sweep: `python -m src.sweeps.supervisor PARENT COMMAND…`.
 
 Without it a trial would outlive a killed sweep, and the next one would start it a second time in the same folder.
 """

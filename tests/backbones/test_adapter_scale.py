@@ -50,6 +50,27 @@ def test_zero_is_frozen_one_is_adapted_and_half_lies_between(
     assert 0.2 * whole < change < 0.9 * whole
 
 
+@everywhere
+@every_kind
+def test_a_fraction_that_is_saved_is_the_fraction_that_is_loaded(
+    family: str, kind: Adapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made, whole, half = tiny_backbone(monkeypatch, FAMILIES[family]), tmp_path / "a.safetensors", tmp_path / "b"
+    images = images_for(made)
+    made.install(kind)
+    move(made)
+    before = tokens(made, images)
+    if isinstance(kind, SLR):
+        with pytest.raises(UserError, match="cannot be saved at part of its strength; set strength to 1"):
+            made.save_adapter(half, 1, "teacher", strength=0.5)
+        return
+    made.save_adapter(whole, 1, "teacher")
+    made.save_adapter(half, 1, "teacher", strength=0.5)
+    assert torch.equal(tokens(made, images), before)
+    wanted = tokens(load_backbone(FAMILIES[family], "none", str(whole), adapter_scale=0.5), images)
+    torch.testing.assert_close(tokens(load_backbone(FAMILIES[family], "none", str(half)), images), wanted)
+
+
 @pytest.mark.parametrize("kind", [LoRA(rank=2), SLR(rank=2)], ids=str)
 def test_a_weaker_adapter_merges_as_it_is(kind: Adapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made, file = tiny_backbone(monkeypatch), tmp_path / "a.safetensors"

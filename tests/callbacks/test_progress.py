@@ -6,39 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.callbacks import progress
-from src.callbacks.progress import Ticker
 from src.cli import main as run
 from tests.command_line import pretraining, written
-
-
-class TestTicker:
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
-
-    def walk(self, ticker: Ticker, steps: range) -> None:
-        for step in steps:
-            self.now += 2.0
-            ticker.to(step)
-
-    def test_a_line_for_each_tenth(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.walk(Ticker("fit", 440), range(1, 441))
-        lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[1] for line in lines] == [f"{44 * tenth}/440" for tenth in range(1, 11)]
-
-    def test_time_left_follows_the_speed_so_far(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.walk(Ticker("fit", 100), range(1, 11))
-        assert capsys.readouterr().out == "fit 10/100 (10 %), 03:00 left\n"  # 90 steps of 2 s
-
-    def test_steps_of_an_earlier_part_do_not_count_as_speed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.walk(Ticker("fit", 100, start=50), range(51, 61))
-        assert capsys.readouterr().out == "fit 60/100 (60 %), 01:20 left\n"  # 40 steps of 2 s
-
-    def test_an_unknown_total_is_silent(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.walk(Ticker("fit", None), range(1, 50))
-        assert capsys.readouterr().out == ""
 
 
 def test_a_fit_shows_its_loss_once_for_each_tenth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from src.commands.doctor import main
 from src.pretraining import ContinualPretraining
 from src.pretraining.projection_head import ProjectionHead
 from tests.backbones.checkpoints import tiny_timm  # noqa: F401
-from tests.backbones.checkpoints.published_layouts import EVERY, dino_head, official
+from tests.backbones.checkpoints.every_layout import EVERY
+from tests.backbones.checkpoints.published_layouts import dino_head, official
 
 
 def examine(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict[str, Any]]:

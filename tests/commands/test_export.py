@@ -139,3 +139,45 @@ def test_a_run_without_a_card_is_not_pushed(run: Path, tmp_path: Path, capsys) -
     (tmp_path / "adapter.safetensors").write_bytes((run / "adapter.safetensors").read_bytes())
     assert main(["push", str(tmp_path), "org/fields"]) == 1
     assert "no README.md" in capsys.readouterr().err
+
+
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders that `push` would upload."""
+    folders: list[Path] = []
+    monkeypatch.setattr("src.commands.push.push_files", lambda folder, *_: folders.append(folder.resolve()))
+    return folders
+
+
+def pushable(folder: Path, run: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("adapter.safetensors", "README.md"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    return folder
+
+
+def test_push_finds_the_current_run_or_the_only_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uploaded: list[Path]
+) -> None:
+    mine = pushable(tmp_path / "runs" / "mine", run)
+    monkeypatch.chdir(tmp_path)
+    assert main(["push", "org/fields"]) == 0
+    monkeypatch.chdir(mine)
+    assert main(["push", "org/fields"]) == 0
+    assert uploaded == [mine, mine]
+
+
+def test_push_asks_which_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uploaded: list[Path], capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["push", "org/fields"]) == 2
+    assert "found none" in capsys.readouterr().err
+    for name in ("one", "two"):
+        pushable(tmp_path / "runs" / name, run)
+    assert main(["push", "org/fields"]) == 2
+    assert "found runs/one, runs/two" in capsys.readouterr().err
+    assert main(["push", "runs/one"]) == 2
+    assert "found the path runs/one" in capsys.readouterr().err
+    assert main(["push", "runs/one", "org/fields"]) == 0
+    assert uploaded == [tmp_path / "runs" / "one"]

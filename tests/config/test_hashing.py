@@ -32,6 +32,7 @@ OBJECTIVE = "model.init_args.objectives.local"
         {f"{OBJECTIVE}.init_args.weight": 1, f"{OBJECTIVE}.init_args.same_view": 0.5},
         {"model.class_path": "src.pretraining.module.ContinualPretraining"},
         {"guards.spike": 1.5, "monitor.images": 16},
+        {"model.init_args.backbone.init_args.trust": ["mylab"]},
     ],
 )
 def test_what_changes_no_number_changes_no_hash(changes: dict[str, Any]) -> None:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import pytest
 import yaml
-from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 
 from src.__main__ import main
 from src.config import yaml_reader
-from src.config.injection import COMMAND_LINE_ONLY, check_import, check_injected, guarded_imports
-from src.core.errors import CommandLineError
+from src.config.injection import COMMAND_LINE_ONLY, guarded_imports
 from src.studies.plan.cells import Cell, Store
 from src.studies.plan.study import Study
 from src.studies.run.execution import stage_config
-from tests.command_line import ROOT, pretraining, segmentation, written
+from tests.command_line import pretraining, segmentation, written
+from tests.config.hostile_values import HEAD, MODEL, PRETRAINING, SEGMENTATION, shell
 from tests.test_cli import set_key
-
-MODEL = "model.init_args"
-HEAD = f"{MODEL}.head"
 
 
 @pytest.fixture
@@ -50,97 +44,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in ("mylab", "writes_a_file", "writes_a_package", "writes_a_module"):
             del sys.modules[name]
-
-
-def shell(marker: str) -> dict[str, Any]:
-    return {"class_path": "os.system", "init_args": {"command": f"touch {marker}"}}
-
-
-def calls(path: str, /, **arguments: Any) -> Callable[[str], Any]:
-    """A class_path with arguments in which MARKER stands for the file."""
-    return lambda marker: {
-        "class_path": path,
-        "init_args": json.loads(json.dumps(arguments).replace("MARKER", marker)),
-    }
-
-
-def callback(hook: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda marker: [
-        {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"on_fit_start": hook(marker)}}
-    ]
-
-
-def named(path: str) -> Callable[[str], Any]:
-    return lambda marker: {"class_path": path}
-
-
-PRETRAINING: list[tuple[str, Callable[[str], Any]]] = [
-    ("model", shell),
-    ("data", shell),
-    (HEAD, shell),
-    (HEAD, lambda marker: "os.system"),
-    (HEAD, calls("subprocess.run", args=["touch", "MARKER"])),
-    (HEAD, calls("subprocess.Popen", args=["touch", "MARKER"])),
-    (HEAD, calls("builtins.exec", source="open('MARKER', 'w')")),
-    (HEAD, calls("builtins.eval", source="open('MARKER', 'w')")),
-    (HEAD, calls("builtins.open", file="MARKER", mode="w")),
-    (HEAD, calls("pathlib.Path.touch", self="MARKER")),
-    (HEAD, calls("functools.partial", func="os.system")),
-    (HEAD, calls("operator.methodcaller", name="touch")),
-    (HEAD, calls("importlib.import_module", name="writes_a_module")),
-    (HEAD, calls("runpy.run_path", path_name="MARKER")),
-    (HEAD, calls("src.cli.os.system", command="touch MARKER")),
-    (HEAD, calls("src.studies.run.execution.write_json", path="MARKER", content={})),
-    (HEAD, calls("torch.save", obj=1, f="MARKER")),
-    (HEAD, named("writes_a_module.run")),
-    (HEAD, named("writes_a_module.Plain")),
-    (HEAD, named("writes_a_package.inner.Plain")),
-    (HEAD, named("writes_a_package.inner.Odd")),
-    (HEAD, named("writes_a_package.nothing.Here")),
-    (HEAD, named("writes_a_file.inner.run")),
-    (HEAD, named("antigravity.webbrowser")),
-    (f"{HEAD}.init_args.hidden", shell),
-    (f"{MODEL}.backbone", shell),
-    (f"{MODEL}.backbone.init_args.weights", shell),
-    (f"{MODEL}.adapter", shell),
-    (f"{MODEL}.adapter", lambda marker: "writes_a_module.Plain"),
-    (f"{MODEL}.patch_augmentation", shell),
-    (f"{MODEL}.optimisation", shell),
-    (f"{MODEL}.objectives.local", shell),
-    (f"{MODEL}.objectives.local.init_args.targets", shell),
-    ("data.init_args.transforms", shell),
-    ("data.dict_kwargs", lambda marker: {"extra": shell(marker)}),
-    ("trainer.callbacks", lambda marker: [shell(marker)]),
-    ("trainer.callbacks", lambda marker: ["writes_a_module.run"]),
-    ("trainer.callbacks", callback(shell)),
-    ("trainer.callbacks", callback(lambda marker: "os.abort")),
-    ("trainer.callbacks", callback(calls("functools.partial", func="os.system"))),
-    ("trainer.logger", shell),
-    ("trainer.logger", lambda marker: [shell(marker)]),
-    ("trainer.logger", lambda marker: {"class_path": "TensorBoard", "dict_kwargs": {"comment": shell(marker)}}),
-    ("trainer.plugins", shell),
-    ("trainer.plugins", lambda marker: [shell(marker)]),
-    ("trainer.strategy", shell),
-    ("trainer.strategy", lambda marker: "writes_a_module.run"),
-    ("trainer.profiler", shell),
-    ("trainer.accelerator", shell),
-    ("checkpoint", shell),
-    ("monitor.every_n_steps", shell),
-    ("guards", shell),
-    ("seed_everything", shell),
-    ("weights_only", lambda marker: False),
-    ("weights_only", lambda marker: "no"),
-    ("ckpt_path", lambda marker: "last"),
-]
-SEGMENTATION: list[tuple[str, Callable[[str], Any]]] = [
-    (f"{MODEL}.decoder", shell),
-    (f"{MODEL}.decoder", lambda marker: "os.system"),
-    (f"{MODEL}.decoder", calls("functools.partial", func="os.system")),
-    (f"{MODEL}.decoder", calls("torch.nn.Linear", out_features=2)),
-    (f"{MODEL}.adapter", shell),
-    (f"{MODEL}.inference", shell),
-    (f"{MODEL}.class_names", shell),
-]
 
 
 def refused(arguments: list[str], marker: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -299,73 +202,6 @@ class TestStudiesAndSweeps:
         assert path in line
 
 
-class Takes:
-    """Arguments of every kind.
-
-    Args:
-        module: a class.
-        factory: something that makes one.
-        several: in containers.
-        anything: of no type.
-        function: of no class.
-    """
-
-    def __init__(
-        self,
-        module: LightningModule | str | None = None,
-        factory: Callable[..., LightningModule] = LightningModule,
-        several: dict[str, list[LightningModule]] | None = None,
-        anything: Any = None,
-        function: Callable = print,
-    ) -> None: ...
-
-
-class TestCheck:
-    """Without jsonargparse, whose own checks differ from version to version."""
-
-    GOOD = Namespace(class_path="lightning.pytorch.LightningModule", init_args=Namespace())
-    BAD = (
-        Namespace(class_path="functools.partial", init_args=Namespace(func="os.system")),
-        Namespace(class_path="os.system", init_args=Namespace(command="true")),
-        {"class_path": "torch.nn.Linear"},
-        print,
-        partial,
-        sys,
-    )
-
-    @staticmethod
-    def check(**arguments: Any) -> None:
-        check_injected(Namespace(group=Namespace(**arguments)), {}, {"group": Takes})
-
-    def test_a_subclass_passes_where_its_base_is_expected(self) -> None:
-        self.check(module=self.GOOD, factory=self.GOOD, several={"a": [self.GOOD]}, function=print)
-        self.check(module="a name", factory=LightningModule, anything={"a": [1, "b.c"]})
-
-    @pytest.mark.parametrize("bad", BAD, ids=str)
-    def test_nothing_else_passes_at_any_depth(self, bad: Any) -> None:
-        for arguments in (
-            {"module": bad},
-            {"factory": bad},
-            {"several": {"a": [TestCheck.GOOD, bad]}},
-            {"anything": bad},
-            {"anything": [{"a": bad}]},
-            {"module": Namespace(class_path="lightning.pytorch.LightningModule", dict_kwargs={"a": bad})},
-        ):
-            with pytest.raises(CommandLineError, match="group"):
-                self.check(**arguments)
-
-    def test_a_type_without_a_class_takes_none(self) -> None:
-        for name in ("anything", "function"):
-            with pytest.raises(CommandLineError, match="takes no class"):
-                self.check(**{name: self.GOOD})
-
-    def test_top_level_keys_have_their_own_bases(self) -> None:
-        check_injected(Namespace(model=self.GOOD), {"model": LightningModule}, {})
-        for config in (Namespace(model=self.GOOD), Namespace(trainer=Namespace(logger=self.GOOD))):
-            with pytest.raises(CommandLineError, match="LightningModule"):
-                check_injected(config, {"model": Trainer}, {"trainer": Trainer})
-
-
 def test_jsonargparse_imports_through_the_guard_alone(lab: Path) -> None:
     """Each of its ways to turn a text into an object, so that a new version cannot quietly open another."""
     kinds = (LightningModule, type[LightningModule], Callable[[], LightningModule], Callable, LightningModule | None)
@@ -376,22 +212,3 @@ def test_jsonargparse_imports_through_the_guard_alone(lab: Path) -> None:
             parser.parse_args(["--x=writes_a_module.Plain"])
         assert {path for path, _ in found} == {"writes_a_module.Plain"}
     assert "writes_a_module" not in sys.modules
-
-
-def test_a_module_is_not_imported_to_say_no() -> None:
-    with pytest.raises(ImportError, match="standard library"):
-        check_import("antigravity.webbrowser")
-    with pytest.raises(ModuleNotFoundError):
-        check_import("no_such_package.Thing")
-    check_import("src.segmentation.decoders.linear.LinearDecoder")
-
-
-def test_there_is_one_yaml_reader_and_it_is_a_safe_one() -> None:
-    found = []
-    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("yaml."):
-                found.append(ast.unparse(node))
-    reads = [call for call in found if "load" in call.partition("(")[0]]
-    assert reads == ["yaml.load(text, Loader)"]
-    assert issubclass(yaml_reader.Loader, yaml.SafeLoader)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
+import yaml
 
+from src.config import yaml_reader
 from src.config.yaml_reader import load, parse, quoted, read, write
+from tests.command_line import ROOT
 
 BILLION = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{above}'] * 10)}]\n" for above, name in zip("abcdef", "bcdefg", strict=True)
@@ -75,3 +79,14 @@ def test_texts_stay_texts_when_written(text: str, tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", content)
     assert read(tmp_path / "a.yaml") == content
     assert parse(quoted(content), "a.yaml") == content
+
+
+def test_there_is_one_yaml_reader_and_it_is_a_safe_one() -> None:
+    found = []
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("yaml."):
+                found.append(ast.unparse(node))
+    reads = [call for call in found if "load" in call.partition("(")[0]]
+    assert reads == ["yaml.load(text, Loader)"]
+    assert issubclass(yaml_reader.Loader, yaml.SafeLoader)

@@ -105,7 +105,7 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "list": (lambda path: torch.save([1], path), "holds a list"),
     "old format": (lambda path: torch.save({}, path, _use_new_zipfile_serialization=False), "not a checkpoint"),
     "another tool's": (of_another_tool, "expected a run's checkpoint .* found a file of 'model', 'epoch'"),
-    "code": (with_code, "its pickle wants to call pathlib"),
+    "code": (with_code, "its pickle calls pathlib"),
     "wrong archive": (wrong_archive, "is damaged or not a checkpoint"),
     "compressed": (compressed, "compressed or overlapping"),
 }

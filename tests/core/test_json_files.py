@@ -1,4 +1,4 @@
-"""Files that a later run trusts are whole, or named and treated as not there."""
+"""Files that a later run trusts are whole, or named and ignored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_damaged_mapping_is_named_and_not_there(
     for _ in range(2):
         assert read_json(path, {"a": (int, float)}) is None
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and f"{path}: " in told and "treated as not there" in told
+    assert told.count("\n") == 1 and f"{path}: " in told and "ignored" in told
 
 
 @pytest.mark.parametrize("fault", [*DAMAGED, "mapping", "list of others"])

@@ -42,7 +42,7 @@ def test_only_the_test_images_of_the_benchmark_are_a_submission(tmp_path: Path) 
 def test_half_a_copy_is_used_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = LoveDADataModule(miniatures.loveda(tmp_path, train=1, val=1, test=0), task="segment", cache=False)
     assert len(data.source("train")) == 1 and len(data.read_predict()) == 1
-    assert "only Urban is there, half of LoveDA's Train split" in caplog.text
+    assert "only Urban was found, half of LoveDA's Train split" in caplog.text
 
 
 def test_a_missing_folder_is_answered_with_the_layout(tmp_path: Path) -> None:

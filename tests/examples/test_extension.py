@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+import yaml
+from PIL import Image
 
 from src import load_backbone
 from src.__main__ import main
@@ -22,13 +27,18 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Options that put a tiny ViT in; the current folder is that of the extension, which nothing has imported yet."""
     monkeypatch.chdir(EXTENSION)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
-        monkeypatch.delitem(sys.modules, name)
+    forget(monkeypatch)
     torch.manual_seed(0)
     torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "vit.pth")
     arguments = "--model.init_args.backbone.init_args"
     small = ["--data.init_args.size=32", "--trainer.max_steps=3", "--trainer.accelerator=cpu", "--trainer.devices=1"]
     return [f"{arguments}.name=test_vit", f"{arguments}.weights={tmp_path / 'vit.pth'}", *small]
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process, nothing has imported the package."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_every_part_works_end_to_end(backbone: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +61,12 @@ def test_every_part_works_end_to_end(backbone: list[str], tmp_path: Path, capsys
     merged = load_backbone("test_vit", weights=str(tmp_path / "timm" / "model.safetensors"))
     assert torch.allclose(merged(images).patches, features, atol=1e-5)
 
+    image = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)).save(image)
+    pictures = ["inspect", str(image), "--adapter", adapter, "--weights", weights, "--out", str(tmp_path / "seen")]
+    assert main([*pictures, "--trust", "mylab"]) == 0
+    assert list((tmp_path / "seen").glob("*.png"))
+
     head = tmp_path / "head"
     given = [f"--model.init_args.backbone.init_args.adapter={adapter}", f"--trainer.default_root_dir={head}"]
     assert main(["fit", "--config", "segment.yaml", *backbone, *given]) == 0
@@ -64,11 +80,60 @@ def test_an_unlabelled_data_module_is_watched_without_labels(backbone: list[str]
     assert "monitor/rank/patches" in text and "monitor/knn" not in text
 
 
-def test_an_adapter_of_a_package_that_is_not_trusted_imports_nothing(backbone: list[str], tmp_path: Path) -> None:
+def test_an_adapter_of_a_package_that_is_not_trusted_imports_nothing(
+    backbone: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     assert main(["fit", "--config", "pretrain.yaml", *backbone, f"--trainer.default_root_dir={run}"]) == 0
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
-        del sys.modules[name]
+    forget(monkeypatch)
     with pytest.raises(UserError, match="mylab is not imported"):
         load_backbone("test_vit", weights=str(tmp_path / "vit.pth"), adapter=str(run / "adapter.safetensors"))
     assert "mylab" not in sys.modules
+
+
+LINEAR = {"class_path": "src.segmentation.decoders.linear.LinearDecoder", "init_args": {"batch_norm": False}}
+
+
+def test_a_built_in_head_takes_the_adapter_of_a_trusted_package_and_brings_it_along(
+    backbone: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, head = tmp_path / "run", tmp_path / "head"
+    assert main(["fit", "--config", "pretrain.yaml", *backbone, f"--trainer.default_root_dir={run}"]) == 0
+    config = yaml.safe_load(Path("segment.yaml").read_text())
+    config["model"]["init_args"]["decoder"] = LINEAR
+    (tmp_path / "linear.yaml").write_text(yaml.safe_dump(config))
+    arguments = "--model.init_args.backbone.init_args"
+    given = [f"{arguments}.adapter={run / 'adapter.safetensors'}", f"--trainer.default_root_dir={head}"]
+    words = ["fit", "--config", str(tmp_path / "linear.yaml"), *backbone, *given]
+    forget(monkeypatch)
+    assert main(words) == 1
+    assert "trust: [mylab]" in capsys.readouterr().err and "mylab" not in sys.modules
+    assert main([*words, f"{arguments}.trust=[mylab]"]) == 0
+
+    (run / "adapter.safetensors").unlink()  # the head's checkpoint holds its own
+    forget(monkeypatch)
+    assert main(["test", "--config", str(head / "config.yaml"), "--ckpt_path", "last"]) == 0
+    assert json.loads((head / "evaluation.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_compares_them(
+    backbone: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "extension"
+    shutil.copytree(EXTENSION, folder, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    small = {
+        "model.init_args.backbone.init_args": {"name": "test_vit", "weights": str(tmp_path / "vit.pth")},
+        "trainer.max_steps": 2,
+        "trainer.accelerator": "cpu",
+        "data.init_args.size": 32,
+    }
+    sizes = {"pretrain": {"set": small}, "evaluate": {"set": small}, "columns": {"neighbours": {"set": small}}}
+    study = {"extends": "study.yaml", **sizes}
+    (folder / "small.yaml").write_text(yaml.safe_dump(study))
+    monkeypatch.chdir(folder)
+    assert main(["study", "small.yaml", "--only", "frozen", "--only", "scale-shift"]) == 0, capfd.readouterr().out
+    table = (folder / "runs" / "mylab-study" / "table.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith("| Scale and shift")]
+    assert "…" not in row and row.count("|") == 4

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.explanation.drawing import COLOURS, GAP, TITLE, boxes, fitted, heat, joined, sheet
+from src.explanation.drawing import GAP, TITLE, boxes, fitted, heat, joined, sheet
+from src.explanation.palette import MARKS
 
 GREY = np.full((40, 60, 3), 120, dtype=np.uint8)
 
@@ -27,7 +28,7 @@ def test_heat_is_brightest_where_the_value_is_largest() -> None:
 
 def test_a_box_frames_its_patches() -> None:
     shown = np.asarray(boxes(GREY, [(1, 2, 3, 4)], patch=10))
-    assert tuple(shown[10, 20]) == tuple(shown[29, 39]) == COLOURS[0]
+    assert tuple(shown[10, 20]) == tuple(shown[29, 39]) == MARKS[0]
     assert tuple(shown[9, 20]) == tuple(shown[20, 30]) == (120, 120, 120)
 
 

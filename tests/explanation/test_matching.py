@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from src.backbones.features import Features
-from src.explanation.drawing import RIGHT, WRONG
 from src.explanation.matching import SHOWN, VIEW, match_lines, overlapping_views, similar_patches
+from src.explanation.palette import MATCH, MISMATCH
 from src.pretraining.correspondence import patch_centres
 
 GRID = (VIEW, VIEW)
@@ -41,7 +41,7 @@ def test_features_that_know_their_ground_always_find_it() -> None:
     lines, share = match_lines(views, features_of_ground(views, 0), features_of_ground(views, 1), GRID)
     assert share == 1.0
     assert len(lines) == SHOWN
-    assert all(colour == RIGHT for *_, colour in lines)
+    assert all(colour == MATCH for *_, colour in lines)
     for start, end, _ in lines:  # the second view is mirrored: x runs against x
         y, x = start / 224 * 0.8
         assert abs(float(0.2 + end[0] / 224 * 0.8 - y)) < 0.08
@@ -54,7 +54,7 @@ def test_features_that_know_nothing_rarely_find_it() -> None:
     first, second = torch.randn(2, VIEW * VIEW, 32, generator=generator)
     lines, share = match_lines(views, first, second, GRID)
     assert share < 0.15  # chance: about 7 of 256 places are near enough
-    assert any(colour == WRONG for *_, colour in lines)
+    assert any(colour == MISMATCH for *_, colour in lines)
 
 
 def features(patches: torch.Tensor, grid: tuple[int, int]) -> Features:

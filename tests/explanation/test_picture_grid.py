@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.explanation.picture_grid import (
-    COLUMNS,
-    GAP,
-    IGNORED,
-    LINE,
-    MARGIN,
-    OPACITY,
-    RIGHT,
-    TILE,
-    WRONG,
-    Segmented,
-    distinct_colours,
-    legend,
-    picture_grid,
-    tiles,
-)
+from src.core.colours import distinct_colours
+from src.explanation.palette import IGNORED, OPACITY, RIGHT, WRONG
+from src.explanation.picture_grid import COLUMNS, GAP, LINE, MARGIN, TILE, Segmented, legend, picture_grid, tiles
 
 PALETTE = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
 NAMES = ["road", "tree", "sky"]

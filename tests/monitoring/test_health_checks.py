@@ -7,7 +7,7 @@ import math
 import pytest
 
 from src.monitoring.feature_metrics import MetricPair
-from src.monitoring.health_checks import collapsed, harmed, not_finite, spiked
+from src.monitoring.health_checks import collapsed, harmed, narrowed, not_finite, spiked
 
 HEALTHY = {
     "rank/cls": MetricPair(10.0, 12.0),
@@ -38,6 +38,30 @@ HEALTHY = {
 )
 def test_collapse_is_few_directions_or_targets_that_say_nothing_anywhere(changes, said) -> None:
     found = collapsed(HEALTHY | changes, rank_share=0.25, uniform=0.9995)
+    assert found is None if said is None else said in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("signs", "said"),
+    [
+        ({"kl_mean/local": MetricPair(1.5, 2.8), "usage/local": MetricPair(8.0, 41.0)}, "narrowed to 8.0 prototypes"),
+        ({"kl_mean/local": MetricPair(1.5, 2.8), "usage/local": MetricPair(8.3, 41.0)}, None),
+        # a head that started at random: its frozen targets say nothing, and sharpen as it learns
+        ({"kl_mean/local": MetricPair(1.5, 0.1), "usage/local": MetricPair(8.0, 900.0)}, None),
+        (
+            {
+                "kl_mean/local": MetricPair(1.5, 2.8),
+                "usage/local": MetricPair(8.0, 41.0),
+                "kl_mean/regional": MetricPair(2.0, 2.8),
+                "usage/regional": MetricPair(20.0, 41.0),
+            },
+            None,
+        ),
+        ({}, None),
+    ],
+)
+def test_targets_have_narrowed_when_every_informed_level_uses_a_fifth_of_its_prototypes(signs, said) -> None:
+    found = narrowed(signs, 0.2)
     assert found is None if said is None else said in (found or "")
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from datamodules.folder.class_folders import ClassFolders
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 from src.probes.classification import Classification, LinearClassifier, NearestImages, TokenClassifier
 
 
@@ -45,10 +46,43 @@ def test_accuracy_is_that_of_images(root: Path, tmp_path: Path, classifier: Toke
     )
     trainer.test(module, datamodule=data, verbose=False)
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
-    with np.load(tmp_path / "confusion.npz") as file:
-        matrices = file["matrices"]
-    assert matrices.sum(axis=(1, 2)).tolist() == [1] * 8  # an image counts once, whatever its size
-    assert evaluation["accuracy"] == np.trace(matrices.sum(0)) / 8 == 1.0
+    assert evaluation["images"] == 8  # each counts once, whatever its size
+    assert evaluation["accuracy"] == evaluation["mean_accuracy"] == 1.0
+    assert evaluation["class_accuracy"] == {"bright": 1.0, "dark": 1.0}
+
+
+class Constant(TokenClassifier):
+    """Says the first class of every image."""
+
+    def fit(self, tokens: torch.Tensor, one_hot: torch.Tensor) -> None:
+        self.classes, self.labels = one_hot.shape[1], one_hot.argmax(1).tolist()
+
+    def scores(self, tokens: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(torch.zeros(len(tokens), dtype=torch.int64), self.classes).float()
+
+
+def test_scores_by_value(root: Path, tmp_path: Path) -> None:
+    (root / "val" / "dark" / "0.png").unlink()
+    data = ClassFolders(root, task="segment", size=32, batch_size=4, num_workers=0)
+    classifier = Constant()
+    module = Classification(Backbone("test_vit", "none"), 2, classifier, class_names=data.class_names)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    trainer.validate(module, datamodule=data, verbose=False)
+    assert classifier.labels == [0] * 6 + [1] * 6  # each training image once
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["accuracy"] == pytest.approx(4 / 7)
+    assert evaluation["mean_accuracy"] == 0.5
+    assert evaluation["dice"] == {"bright": pytest.approx(8 / 11), "dark": 0.0}  # F1
+    assert trainer.callback_metrics["val/accuracy"] == pytest.approx(4 / 7)
+    (predicted, *_) = trainer.predict(module, datamodule=data)
+    assert predicted.tolist() == [0] * 4
+
+
+def test_masks_of_native_size_are_no_classes(root: Path) -> None:
+    data = ClassFolders(root, task="segment", size=32, batch_size=4, num_workers=0, evaluation="native")
+    data.setup("test")
+    with pytest.raises(UserError, match="whole images are classified resized"):
+        data.test_dataloader()
 
 
 def test_the_nearest_images_vote() -> None:

@@ -15,7 +15,7 @@ from tests.tiny import FAMILIES, TINY, tiny_backbone
 
 
 def small_head() -> SemanticFPN:
-    return SemanticFPN(32, 3, (0, 1), (2.0, 1.0), channels=8, head_channels=8)
+    return SemanticFPN(32, 3, blocks=(0, 1), scales=(2.0, 1.0), channels=8, head_channels=8)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

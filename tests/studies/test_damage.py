@@ -1,4 +1,4 @@
-"""Every file of a study, damaged in every way: named, treated as not there, no traceback."""
+"""Every file of a study, damaged in every way: named, ignored, no traceback."""
 
 from __future__ import annotations
 

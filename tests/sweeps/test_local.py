@@ -54,7 +54,10 @@ def test_the_table_has_the_last_value_of_each_trial_best_first(tmp_path: Path) -
     text = (tmp_path / "out" / "table.md").read_text()
     assert "3 done. loss: lower is better." in text
     assert "| 1 | 0.5 | 0.001 |" in text
-    assert "<title>trial 1: 0.5</title>" in (tmp_path / "out" / "parallel.svg").read_text()
+    chart = (tmp_path / "out" / "parallel.svg").read_text()
+    assert "<dc:title>3 trials of sweep over lr, loss</dc:title>" in chart
+    drawn = [chart.index(f'<g id="trial-{number}">') for number in (0, 2, 1)]
+    assert drawn == sorted(drawn)  # the best is drawn last, over the others
 
 
 def test_failed_trials_are_reported_and_the_others_run(tmp_path: Path) -> None:

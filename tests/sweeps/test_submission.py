@@ -54,7 +54,7 @@ def test_a_preempted_trial_is_requeued_and_resumes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, 3), (2, 2), (0, 0)])
 def test_what_is_left_of_a_grid(tmp_path: Path, limit: int | None, expected: int) -> None:
-    assert Search(sweep(tmp_path, {"lr": {"values": [1, 2, 3]}}), tmp_path / "out").left(limit) == expected
+    assert Search(sweep(tmp_path, {"lr": {"values": [1, 2, 3]}}), tmp_path / "out", limit).left() == expected
 
 
 def test_a_trial_has_one_node(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Adapters: the few parameters that learn while the backbone stays as it is (docs/method.md, section 1).
+"""Adapters: the few trainable parameters of a frozen backbone (docs/method.md, section 1).
 
 UniAdapter and AdaptFormer wrap each block; LoRA and SLR reparametrise weights and can therefore be merged into them;
 BitFit, LastBlocks and Full mark parameters that are already there. All answer `Adapter`, which takes a trunk (a timm

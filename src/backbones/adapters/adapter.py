@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from torch import Tensor
 
 from src.core.errors import UserError
 
@@ -97,6 +100,19 @@ class Adapter(ABC):
         """
         raise UserError(f"{self} has no attenuate(trunk, factor); load it with adapter_scale=1")
 
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        """Tensors that make the adapter a fraction of what was learnt, as `attenuate` does, once they are loaded.
+
+        Args:
+            trunk: With the adapter in.
+            tensors: Of the adapter, by their names in the trunk.
+            factor: 0 (frozen) to 1 (adapted).
+
+        Raises:
+            UserError: If no tensors of this kind do that.
+        """
+        raise UserError(f"{self} cannot be saved at part of its strength; set strength to 1")
+
     def merge(self, trunk: Any) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model.
 
@@ -111,6 +127,19 @@ class Adapter(ABC):
         return ValueError(f"{self}: expected {expected} in the trunk, found none; call backbone.install() first")
 
     _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"
+
+
+@contextmanager
+def switched_off(modules: Sequence[Any]) -> Iterator[None]:
+    """Within this context `enabled` is False for all of these modules; afterwards it is what it was for each."""
+    before = [module.enabled for module in modules]
+    for module in modules:
+        module.enabled = False
+    try:
+        yield
+    finally:
+        for module, enabled in zip(modules, before, strict=True):
+            module.enabled = enabled
 
 
 def _mismatch(value: object, hint: Any) -> str | None:

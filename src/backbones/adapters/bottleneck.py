@@ -6,8 +6,8 @@ Shapes: D width · r rank · tokens `[B, T, D]`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from src.backbones.adapters.adapter import Adapter
+from src.backbones.adapters.adapter import Adapter, switched_off
 from src.core.errors import UserError
 from src.core.numbers import check_number
 
@@ -127,21 +127,15 @@ class _Wrapping(Adapter):
         for depth, block in enumerate(trunk.blocks):
             trunk.blocks[depth] = inner_block(block)
 
-    @contextmanager
-    def disabled(self, trunk: Any) -> Iterator[None]:
-        blocks = self._adapted(trunk)
-        before = [block.enabled for block in blocks]
-        for block in blocks:
-            block.enabled = False
-        try:
-            yield
-        finally:
-            for block, enabled in zip(blocks, before, strict=True):
-                block.enabled = enabled
+    def disabled(self, trunk: Any) -> AbstractContextManager[None]:
+        return switched_off(self._adapted(trunk))
 
     def attenuate(self, trunk: Any, factor: float) -> None:
         for block in self._adapted(trunk):
             block.bottleneck.scale *= factor
+
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
 
     def _adapted(self, trunk: Any) -> list[AdaptedBlock]:
         blocks = [block for block in trunk.blocks if isinstance(block, AdaptedBlock)]

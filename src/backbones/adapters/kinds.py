@@ -97,7 +97,8 @@ def _foreign(path: str, trust: Sequence[str]) -> type[Adapter]:
         if not named and package not in sys.modules:
             raise UserError(
                 f"adapter kind {path} is not of this project, and {package} is not imported: import {package} first, "
-                f'or name it, load_backbone(…, trust=("{package}",)), if you trust its code'
+                f'or name it if you trust its code: load_backbone(…, trust=("{package}",)), --trust {package}, or '
+                f"trust: [{package}] of the backbone in a yaml"
             )
         if states_subclass(path):  # a class with a base of torch or this project; nothing else is imported
             found = _import(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from src.backbones.adapters.adapter import Adapter
+from src.backbones.adapters.adapter import Adapter, switched_off
 from src.core.errors import UserError
 from src.core.numbers import check_number
 
@@ -137,6 +137,11 @@ class _Reparametrising(Adapter):
         for update in self._updates(trunk):
             update.strength *= factor
 
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        if self._scaling:  # W and its scales are multiplied: half of a product is no product of halves
+            return super().weakened(trunk, tensors, factor)
+        return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
+
     def _fold(self, trunk: Any, keep: bool) -> None:
         """Put plain weights back, updated or as they were.
 
@@ -155,17 +160,8 @@ class _Reparametrising(Adapter):
             del layer.parametrizations
             layer.weight = weight.requires_grad_(False)
 
-    @contextmanager
-    def disabled(self, trunk: Any) -> Iterator[None]:
-        updates = self._updates(trunk)
-        before = [update.enabled for update in updates]
-        for update in updates:
-            update.enabled = False
-        try:
-            yield
-        finally:
-            for update, enabled in zip(updates, before, strict=True):
-                update.enabled = enabled
+    def disabled(self, trunk: Any) -> AbstractContextManager[None]:
+        return switched_off(self._updates(trunk))
 
     def _updates(self, trunk: Any) -> list[LowRankUpdate]:
         updates = [module for module in trunk.modules() if isinstance(module, LowRankUpdate)]

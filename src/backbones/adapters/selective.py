@@ -1,4 +1,4 @@
-"""BitFit, last blocks, full fine-tuning: some of the trunk's own parameters train, and their frozen values are kept."""
+"""BitFit, last blocks and full fine-tuning: train some of the trunk's own parameters, keeping their frozen values."""
 
 from __future__ import annotations
 
@@ -83,6 +83,10 @@ class _Marking(Adapter):
         for name, value in self._frozen(trunk).items():
             parameter = trunk.get_parameter(name)
             parameter.data.copy_(torch.lerp(value, parameter.data, factor))
+
+    def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+        frozen = dict(self._frozen(trunk).items())
+        return {name: torch.lerp(frozen[name], tensor, factor) for name, tensor in tensors.items()}
 
     def _frozen(self, trunk: Any) -> FrozenValues:
         frozen = getattr(trunk, "frozen_values", None)

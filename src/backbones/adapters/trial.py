@@ -1,4 +1,4 @@
-"""An adapter tried on a trunk without data: names and shapes of its parameters, at no cost in memory."""
+"""Shapes of an adapter's parameters on a trunk without data, at no cost in memory."""
 
 from __future__ import annotations
 

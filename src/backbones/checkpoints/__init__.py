@@ -1,4 +1,4 @@
-"""Every known checkpoint of a ViT → weights of a timm model, exactly, or a message that says why not.
+"""Load every known ViT checkpoint into a timm model, exactly, or explain why not.
 
 `reading` (any file format → named tensors) → `layouts` (where the ViT is; plain names) → `families` (whose it is) →
 `geometry` (its shape, and the named model's) → `fitting` (strict state dict) → `trunk` (the model).

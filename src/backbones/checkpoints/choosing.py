@@ -1,4 +1,4 @@
-"""The ViT to take out of a file that may hold several: teacher, student, or the one under a stated prefix."""
+"""Choose the ViT in a checkpoint of several: teacher, student, or a given prefix."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _no_vit(source: Source) -> str:
         )
     if HASH in source.metadata or any(map(_OWN.search, source.tensors)):
         return (
-            f"{source.path} is a resume checkpoint of this project, which leaves the frozen weights out on purpose: go "
-            "on from it with --ckpt_path; a pre-training run keeps its adapter in adapter.safetensors, given as "
+            f"{source.path} is a resume checkpoint of this project, which leaves the frozen weights out on purpose: "
+            "resume from it with --ckpt_path; a pre-training run keeps its adapter in adapter.safetensors, given as "
             "adapter:"
         )
     foreign = foreign_names(str(source.path), list(source.tensors))

@@ -1,4 +1,4 @@
-"""Describe a checkpoint in full, whether it loads or not: the examination behind `python -m src doctor`."""
+"""Describe a checkpoint in full, for `python -m src doctor`."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def diagnose(
 def _what_it_is(source: Source, place: Place) -> tuple[str, Geometry]:
     """Family and geometry on a copy of the names (the tensors are shared, and only looked at)."""
     plain = to_plain(copy.copy(source.tensors), place)
-    read_geometry(plain.state)  # says at once if there is no RGB patch embedding
+    read_geometry(plain.state)  # raises if there is no RGB patch embedding
     family = recognise(source, place, plain, list(source.tensors))
     return family.name, read_geometry(plain.state, family.rotary, family.heads)
 

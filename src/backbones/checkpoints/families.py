@@ -1,4 +1,4 @@
-"""Which self-supervised method a file comes from, and what follows from that which tensors do not show."""
+"""Recognise the self-supervised method of a checkpoint, and settings that its tensors do not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain tensors → the state dict of one timm model: strict in names, shapes, types and values.
+"""Fit plain tensors to one timm model, strict in names, shapes, types and values.
 
 Shapes: D width · N patches of the position table · C class tokens · R registers.
 """

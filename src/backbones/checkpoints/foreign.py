@@ -1,4 +1,4 @@
-"""Formats of other tools that hold no plain weights: each told by its name, with the line that converts it."""
+"""Recognise other tools' formats and suggest the conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Geometry of a ViT, read from its tensors: the file's and the named model's are compared."""
+"""Infer a ViT's geometry from its tensors, and compare it with the named model's."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def weight_hash(state: Mapping[str, Tensor]) -> str:
-    """32 hex digits over names, shapes and fp32 values, in name order (architecture, "Files on disk").
+    """32 hex digits over names, shapes and fp32 values, in name order.
 
     BLAKE2b rather than SHA-256 (ours): equally safe, and fast on processors without SHA instructions too (ViT-S, 88 MB:
     below 0.1 s).

@@ -1,4 +1,4 @@
-"""A published projection head under the names of this project's `ProjectionHead`."""
+"""Rename a published projection head's tensors to those of `ProjectionHead`."""
 
 from __future__ import annotations
 

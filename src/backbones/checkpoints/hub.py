@@ -1,4 +1,4 @@
-"""Weights over the network, and what to say where there is none."""
+"""Download weights, with advice where there is no network."""
 
 from __future__ import annotations
 

@@ -199,12 +199,12 @@ def _join_attention(state: dict[str, Tensor], names: dict[str, str]) -> None:
             if f"{block}up.{kind}" in state:
                 state[f"{block}{target}.{kind}"] = state.pop(f"{block}up.{kind}")
                 names[f"{block}{target}.{kind}"] = names.pop(f"{block}up.{kind}")
-    for parts in (("query", "key", "value"), ("q_proj", "k_proj", "v_proj")):
+    for parts, keyless in ((("query", "key", "value"), False), (("q_proj", "k_proj", "v_proj"), True)):
         for name in [name for name in state if name.endswith(f".attn.{parts[0]}.weight")]:
             block = name.removesuffix(f"{parts[0]}.weight")
             _join(state, names, [f"{block}{part}.weight" for part in parts], f"{block}qkv.weight")
             biases = [f"{block}{part}.bias" for part in parts]
-            _join(state, names, biases, f"{block}qkv.bias", keyless=parts[1] == "k_proj")
+            _join(state, names, biases, f"{block}qkv.bias", keyless=keyless)
     for name in [name for name in state if name.endswith(".attn.q_bias")]:  # timm's Eva
         block = name.removesuffix("q_bias")
         _join(state, names, [f"{block}{letter}_bias" for letter in "qkv"], f"{block}qkv.bias", keyless=True)

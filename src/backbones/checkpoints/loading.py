@@ -1,4 +1,4 @@
-"""`weights:` of a yaml → weights that fit the named model, with a report of what was found and left out."""
+"""Load the weights that a yaml names into a model, and report what was ignored."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def fit_source(
     aside = {name: tensors.pop(name) for name in everything if name.startswith(tuple(inner))}  # a ViT below this one
     try:
         plain = to_plain(tensors, place)
-        read_geometry(plain.state)  # says at once if there is no RGB patch embedding
+        read_geometry(plain.state)  # raises if there is no RGB patch embedding
         width = plain.state["patch_embed.proj.weight"].shape[0]
         for token in ("cls_token", "reg_token", "pos_embed"):
             shape = tuple(plain.state[token].shape) if token in plain.state else (1, 1, width)
@@ -249,7 +249,7 @@ def _from_timm(weights: str, model_name: str) -> LoadedWeights:
         state = hub_state(model_name)
     else:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # whatever the run's seed: an adapter can be loaded again, and its hash agrees
+            torch.manual_seed(0)  # independent of the seed, so that a loaded adapter's hash agrees
             state = dict(timm.create_model(model_name, num_classes=0, dynamic_img_size=True).state_dict())
     return LoadedWeights(
         model_name=model_name,

@@ -1,4 +1,4 @@
-"""PyTorch's pickled checkpoints, read without running anything that they ask for."""
+"""Read PyTorch's pickled checkpoints without running code."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _stand_ins(path: Path) -> list[tuple[type, str]]:
-    """For each class of a file that holds whole modules beside its state dict (LightlyTrain), an empty one of its name.
+    """For each class of a file that holds whole modules and a state dict (LightlyTrain), an empty one of its name.
 
-    No code of the modules' packages runs, or is even imported; whoever wants anything else is refused as before.
+    No code of the modules' packages runs, or is even imported; anything else is refused as before.
     """
     if not zipfile.is_zipfile(path):
         return []
@@ -127,7 +127,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _convert(path: Path, wanted: str) -> str:
     return (
-        f"{path} was not loaded: its pickle wants to call {wanted}, and a checkpoint that calls code can "
+        f"{path} was not loaded: its pickle calls {wanted}, and a checkpoint that calls code can "
         "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
         f"converted file:\n{_CONVERT}"
     )

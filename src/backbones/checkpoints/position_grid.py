@@ -1,7 +1,7 @@
-"""Rows and columns of a position table, which the number of its rows does not tell: 9×16 and 12×12 are both 144.
+"""Rows and columns of a position table, which its length alone leaves open (9×16 and 12×12 are both 144).
 
 A grid that was stated counts; a fixed sine-cosine table shows its own; else a square is taken, unless the model, the
-configuration beside the file or the table's values speak against it.
+configuration next to the file or the table's values speak against it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def settle_grid(
         geometry: Of the file.
         stated: `position_grid` of the configuration.
         model: The grid that the named model is built for.
-        config: `config.json` beside the file, or empty.
+        config: `config.json` next to the file, or empty.
 
     Raises:
         UserError: If the stated grid does not fit, or the grid has to be stated.

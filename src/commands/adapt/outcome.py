@@ -129,7 +129,7 @@ def verdict_sentence(verdict: FairVerdict) -> str:
     text = verdict.sentence()
     if verdict.word == "harmed":
         return f"{text} The adapter is worse than the frozen model: use the frozen model."
-    return text if verdict.word == "helped" else f"{text} Use the frozen model until more labelled images say more."
+    return text if verdict.word == "helped" else f"{text} Use the frozen model unless more labelled images show a gain."
 
 
 @torch.no_grad()

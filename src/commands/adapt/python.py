@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,20 +67,21 @@ def adapt(
     request = Request(
         source, folder, max_steps, seed, backbone, weights, on_error, method, None if masks is None else Path(masks)
     )
-    with _levels(logging.WARNING if quiet else None):
+    with _hushed() if quiet else nullcontext():
         return adapt_folder(request, Log(folder, quiet)).backbone
 
 
 @contextmanager
-def _levels(level: int | None) -> Iterator[None]:
-    """Within this context Lightning logs nothing below a level."""
+def _hushed() -> Iterator[None]:
+    """Within this context Lightning logs warnings alone, and gives no hints on how else it could be started."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     before = [logger.level for logger in loggers]
     try:
-        if level is not None:
-            for logger in loggers:
-                logger.setLevel(level)
-        yield
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+            yield
     finally:
         for logger, each in zip(loggers, before, strict=True):
             logger.setLevel(each)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import jinja2
@@ -15,11 +14,12 @@ from src.commands.adapt.outcome import ROWS, SCORES, Outcome
 from src.core.atomic_files import write_text
 from src.studies.report.charts import Bar, Levels, axis_chart, colour, interval_chart, svg
 from src.studies.report.pictures import file_uri
+from src.studies.report.style import style
 
 TONES = {"helped": "up", "harmed": "down", "broken": "down"}
 WORDS = {
     "helped": "It helped.",
-    "harmed": "It did harm: use the frozen model.",
+    "harmed": "It made results worse: use the frozen model.",
     "mixed": "Mixed: better by one measure, worse by another.",
     "inconclusive": "Inconclusive.",
     "broken": "Broken: use the frozen model.",
@@ -77,14 +77,13 @@ def html(page: Page) -> str:
     template_file = Path(__file__).with_name("report.html.j2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(template_file.read_text(encoding="utf-8"))
-    style = files("src.studies.report").joinpath("report.css").read_text(encoding="utf-8")
     outcome = page.outcome
     return template.render(
         page=page,
         word=WORDS[outcome.word],
         tone=TONES.get(outcome.word, "flat"),
         advice=advice(outcome, page.kinds),
-        style=Markup(style),
+        style=style(),
         pictures=[file_uri(path) for path in page.pictures],
         masks=[file_uri(path) for path in page.masks],
         charts=Markup("".join(charts(outcome))),

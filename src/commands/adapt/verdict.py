@@ -38,7 +38,7 @@ def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
 
 def table(signs: Mapping[str, MetricPair], step: int) -> Iterator[str]:
     """The numbers that compare across runs; those of targets are of the head, which is thrown away."""
-    yield f"step {step}, on a fixed sample of your images (docs/monitoring.md says what each number means):"
+    yield f"step {step}, on a fixed sample of your images (docs/monitoring.md explains each number):"
     yield f"  {'features':46}  frozen  adapted"
     for name, words in WORDS.items():
         if name in signs:

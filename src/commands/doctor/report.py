@@ -15,7 +15,7 @@ from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they all say the same (ours)
+_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they count as alike (our choice)
 
 
 def report(
@@ -169,7 +169,7 @@ def _as_text(found: Diagnosis, features: dict[str, Any]) -> str:
 def _features(features: dict[str, Any]) -> str:
     if not features["finite"]:
         return "NOT FINITE: these weights cannot be used"
-    state = "COLLAPSED: all patches say the same" if features["collapsed"] else "not collapsed"
+    state = "COLLAPSED: all patches are alike" if features["collapsed"] else "not collapsed"
     return (
         f"finite, {state} (mean cosine {features['mean_cosine']}), "
         f"effective rank {features['effective_rank']} of {features['of']}"

@@ -1,4 +1,4 @@
-"""Batch norm over the global batch, on any device: a head does not depend on how many processes share its batch.
+"""Batch norm over the global batch, so that a head does not depend on the number of processes.
 
 Shapes: B images of one process · C channels · H×W cells.
 """

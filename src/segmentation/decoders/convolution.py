@@ -1,4 +1,4 @@
-"""The convolution that larger heads are built of."""
+"""Convolution, norm and ReLU: the building block of larger heads."""
 
 from __future__ import annotations
 

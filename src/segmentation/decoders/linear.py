@@ -1,4 +1,4 @@
-"""The linear head: what the features hold with nothing learnt on top but one matrix."""
+"""Linear head: one matrix on the features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pyramid of resolutions out of a ViT's maps, which all have the same one.
+"""Feature pyramid from a ViT's maps of one resolution.
 
 Shapes: B images · D width · h×w patches; level l of a pyramid has about 2^e_l · (h×w) cells, finest first.
 """

@@ -1,65 +1,44 @@
-"""Semantic FPN: the head of the recipe that UDI's own evaluation uses (targets, "Protocols")."""
+"""Semantic FPN, the head of UDI's own evaluation."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
-from src.segmentation.decoders.decoder import Decoder
-from src.segmentation.decoders.pyramid import Pyramid, check_blocks, level_size, top_down
+from src.segmentation.decoders.pyramid import level_size, top_down
+from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 
 
-class SemanticFPN(Decoder):
+class SemanticFPN(PyramidDecoder):
     """The semantic branch of Panoptic Feature Pyramid Networks (arXiv 1901.02446, section 3.1) on a ViT.
 
     Maps of several blocks become a pyramid; an FPN hands the coarse levels down to the fine ones; each level goes up
     to the finest one's size by 3×3 convolutions and bilinear steps of two; their sum is classified, cell by cell.
-    Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
 
     Args:
         width: Channels of one feature map, D.
         classes: C.
-        blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
-        scales: Resolution of each level relative to the patch grid, finest first; powers of two.
-        channels: Channels of the pyramid.
         head_channels: Channels of what is summed; 128 as in the paper.
-        norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
-            inner blocks are.
-        dropout: Share of the summed channels that is left out in training; 0.1 as in the field's recipes.
+        pyramid: See `PyramidDecoder`.
 
     Raises:
         UserError: If scales and blocks do not fit each other.
     """
 
-    def __init__(
-        self,
-        width: int,
-        classes: int,
-        blocks: tuple[int, ...] = (2, 5, 8, 11),
-        scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5),
-        channels: int = 256,
-        head_channels: int = 128,
-        norm: Norm = "batch",
-        standardise: bool = True,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        check_blocks(blocks, scales)
-        self.blocks = blocks
-        self.pyramid = Pyramid(width, scales, norm, standardise)
+    def __init__(self, width: int, classes: int, head_channels: int = 128, **pyramid: Any) -> None:
+        super().__init__(width, classes, **pyramid)
+        channels, norm = self.channels, self.norm
         exponents = self.pyramid.exponents
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for _ in exponents)
         self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in exponents)
         self.ascents = nn.ModuleList(
             Ascent(channels, head_channels, exponent, exponents[0], norm) for exponent in exponents
         )
-        self.dropout = nn.Dropout2d(dropout)
-        self.linear = nn.Conv2d(head_channels, classes, kernel_size=1)
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+        self.linear = self.classifier(head_channels)
 
     def classify(self, maps: list[Tensor]) -> Tensor:
         """Logits at the finest level's size, `[B, C, h', w']`."""

@@ -1,6 +1,8 @@
-"""UPerNet: pyramid pooling on top of a feature pyramid, the other head of published evaluations."""
+"""UPerNet: pyramid pooling on top of a feature pyramid."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,58 +11,36 @@ from torch.nn import functional as F
 from src.core.distributed import ranks
 from src.core.errors import UserError
 from src.segmentation.decoders.convolution import Norm, conv_norm_relu
-from src.segmentation.decoders.decoder import Decoder
-from src.segmentation.decoders.pyramid import Pyramid, check_blocks, top_down
+from src.segmentation.decoders.pyramid import top_down
+from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 
 
-class UPerNet(Decoder):
+class UPerNet(PyramidDecoder):
     """Unified Perceptual Parsing's segmentation head (arXiv 1807.10221, section 3.1) on a ViT.
 
     Maps of several blocks become a pyramid; the coarsest level is pooled in bins of several sizes, so that it knows of
     the whole image; an FPN hands it down to the finer ones; all, at the finest one's size, are fused and classified.
-    Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
+    The paper takes 512 channels.
 
     Args:
         width: Channels of one feature map, D.
         classes: C.
-        blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
-        scales: Resolution of each level relative to the patch grid, finest first; powers of two.
-        channels: Channels of the pyramid and of the fusion; the paper takes 512.
         bins: The coarsest level is averaged over 1×1, 2×2, … parts of the image; as in the paper.
-        norm: `batch`, or `group` for batches of one or two images.
-        standardise: Standardise each channel of each map first; our choice, for features of any scale, as those of
-            inner blocks are.
-        dropout: Share of the fused channels that is left out in training; 0.1 as in the field's recipes.
+        pyramid: See `PyramidDecoder`; its `channels` are those of the fusion as well.
 
     Raises:
         UserError: If scales and blocks do not fit each other.
     """
 
-    def __init__(
-        self,
-        width: int,
-        classes: int,
-        blocks: tuple[int, ...] = (2, 5, 8, 11),
-        scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5),
-        channels: int = 256,
-        bins: tuple[int, ...] = (1, 2, 3, 6),
-        norm: Norm = "batch",
-        standardise: bool = True,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        check_blocks(blocks, scales)
-        self.blocks = blocks
-        self.pyramid = Pyramid(width, scales, norm, standardise)
-        finer = range(len(blocks) - 1)
+    def __init__(self, width: int, classes: int, bins: tuple[int, ...] = (1, 2, 3, 6), **pyramid: Any) -> None:
+        super().__init__(width, classes, **pyramid)
+        channels, norm = self.channels, self.norm
+        finer = range(len(self.blocks) - 1)
         self.laterals = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in finer)
         self.pooling = PyramidPooling(width, channels, bins, norm)
         self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in finer)
-        self.fuse = conv_norm_relu(len(blocks) * channels, channels, 3, norm)
-        self.dropout = nn.Dropout2d(dropout)
-        self.linear = nn.Conv2d(channels, classes, kernel_size=1)
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
+        self.fuse = conv_norm_relu(len(self.blocks) * channels, channels, 3, norm)
+        self.linear = self.classifier(channels)
 
     def classify(self, maps: list[Tensor]) -> Tensor:
         """Logits at the finest level's size, `[B, C, h', w']`."""

@@ -1,4 +1,4 @@
-"""Cells: single stages of a study, found on disk by a hash of all that decides their result.
+"""Cells: single stages of a study, stored under a hash of everything that decides their result.
 
 runs/cells/<hash>/
   metrics.json       numbers and hash, the same bytes for the same cell; its presence says that the cell is done

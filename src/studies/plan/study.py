@@ -1,4 +1,4 @@
-"""A study file: what its rows, columns and seeds mean, and the cells they make.
+"""Study files: rows, columns and seeds, and the cells they define.
 
     name: camvid                                  # the folder under runs/
     title: Frozen against adapted on CamVid

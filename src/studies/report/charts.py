@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.evaluation.significance import Interval, signed
-from src.studies.report.palette import LIGHT, SERIES
+from src.explanation.palette import LIGHT, SERIES
 from src.studies.results.curves import Curve
 
 WIDTH, HEIGHT = 360, 210  # points; about the width of a telephone's screen, so that text is not scaled down there
@@ -151,5 +151,5 @@ def colour(number: int) -> str:
 
 
 def shortened(label: str, limit: int = 19) -> str:
-    """A label that fits beside its bar."""
+    """A label short enough for its bar."""
     return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"

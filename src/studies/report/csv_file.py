@@ -1,4 +1,4 @@
-"""A study's numbers as CSV, one line for each place of the table, for other programs."""
+"""A study's numbers as CSV, one line for each cell of the table."""
 
 import csv
 import io

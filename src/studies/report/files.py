@@ -1,4 +1,4 @@
-"""The files of a study's results, each whole or not there."""
+"""Write the files of a study's results atomically."""
 
 from pathlib import Path
 

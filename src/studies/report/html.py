@@ -6,14 +6,13 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.study import Row
 from src.studies.report.differences import over_axis, with_intervals
 from src.studies.report.gallery import galleries
-from src.studies.report.palette import DARK, LIGHT
+from src.studies.report.style import style
 from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
@@ -24,9 +23,9 @@ FOLDER = Path(__file__).parent
 TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
-    "harmed": "It did harm.",
+    "harmed": "It made results worse.",
     "inconclusive": "Inconclusive.",
-    "one seed": "One seed proves nothing yet.",
+    "one seed": "One seed is not enough.",
 }
 
 
@@ -35,9 +34,7 @@ def html(results: Results) -> str:
     study = results.study
     return template().render(
         study=study,
-        light=LIGHT,
-        dark=DARK,
-        style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         verdict=verdict(results),
         places={(row, column): place(results, row, column) for row in study.rows for column in study.columns},
         caption=caption(results),
@@ -67,19 +64,27 @@ def template() -> Any:
 def verdict(results: Results) -> dict[str, Any]:
     """One word for the first row and column, its sentence, and a line for each other."""
     if not results.study.judged:
-        said = "This size checks the plumbing: its numbers say nothing about the method."
+        said = "This scale is a smoke test: its numbers say nothing about the method."
         return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": []}
     if not results.verdicts:
-        said = f"{results.study.rows[results.study.baseline].label} and another row must both be there."
+        baseline = results.study.rows[results.study.baseline].label
+        said = f"{baseline} and another row need results first; run the study to compute them."
         return {"tone": "flat", "word": "No verdict yet.", "sentence": said, "classes": "", "others": []}
     (first, main), *others = results.verdicts.items()
     return {
         "tone": TONES[main.word],
-        "word": WORDS[main.word],
+        "word": word(main),
         "sentence": sentence(results, first, main),
         "classes": main.class_sentence(),
         "others": [sentence(results, key, item) for key, item in others],
     }
+
+
+def word(item: Verdict) -> str:
+    """The verdict in one line; of a single seed, what is seen on its images."""
+    if item.seeds > 1 or not item.miou.certain:
+        return WORDS[item.word]
+    return f"{'Better' if item.miou.difference > 0 else 'Worse'} on these images; one seed is no proof."
 
 
 def sentence(results: Results, key: tuple[str, str], item: Verdict) -> str:

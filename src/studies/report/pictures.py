@@ -1,4 +1,4 @@
-"""Pictures of a report: overlays of what is segmented, and feature maps before and after in one common basis."""
+"""Pictures of a report: segmentation overlays, and feature maps before and after."""
 
 import base64
 from io import BytesIO
@@ -10,25 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.core.json_files import damaged
-from src.evaluation.pca import pca_colours
+from src.explanation.before_after import Pixels, map_colours
+from src.explanation.palette import IGNORED
+from src.explanation.picture_grid import over
 from src.studies.results.samples import Sample, Samples
 
 LONGEST = 640  # pixels of a picture's longer side in a report (our choice)
 SHEET = 1400  # pixels of a sheet of pictures (our choice)
-OPACITY = 0.55  # of the classes over the image (our choice)
-IGNORED = (40, 40, 40)  # colour of pixels that no class covers
-
-Pixels = NDArray[np.uint8]
 
 
 def feature_colours(before: Samples, after: Samples) -> list[tuple[Pixels, Pixels]]:
     """Feature maps of each image as colours [h', w', 3], before and after, equal colours meaning equal features."""
-    sets = [torch.from_numpy(np.stack([image.features for image in samples.images])) for samples in (before, after)]
-    old, new = (
-        (255 * colours.permute(0, 2, 3, 1)).round().to(torch.uint8).numpy()
-        for colours in pca_colours([features.float() for features in sets])
-    )
-    return list(zip(old, new, strict=True))
+    old, new = ([torch.from_numpy(image.features) for image in samples.images] for samples in (before, after))
+    return map_colours(old, new)
 
 
 def photo(sample: Sample) -> Pixels:
@@ -40,9 +34,9 @@ def photo(sample: Sample) -> Pixels:
 def overlay(image: Pixels, classes: NDArray[np.int64], samples: Samples) -> Pixels:
     """Classes [h, w] in their colours over the image [h, w, 3]; what belongs to no class is darkened."""
     known = (classes >= 0) & (classes < len(samples.palette))
-    colours = np.full((*classes.shape, 3), IGNORED, dtype=np.float64)
+    colours = np.full((*classes.shape, 3), IGNORED, dtype=np.uint8)
     colours[known] = samples.palette[classes[known]]
-    return (OPACITY * colours + (1 - OPACITY) * image).round().astype(np.uint8)
+    return over(image, colours)
 
 
 def classes_shown(samples: list[Samples]) -> list[tuple[str, tuple[int, int, int]]]:

@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from src.core.atomic_files import replacing
-from src.studies.report.palette import SERIES
+from src.explanation.palette import SERIES
 from src.studies.report.table import footer
 from src.studies.results.quantity import quantity
 from src.studies.results.results import Results

@@ -111,13 +111,11 @@ def caption(results: Results) -> str:
     named = " and ".join(units) if len(units) < 3 else ", ".join(units)
     text = f"{named}, mean ± standard deviation (seeds), difference to {study.rows[study.baseline].label}"
     if not study.judged:
-        text += "; a check of the plumbing at toy sizes, so there is no verdict and no published value beside it."
+        text += "; a smoke test at toy sizes, without verdicts or published values."
     else:
-        text += (
-            "; a difference in bold: its 95 % interval leaves out zero; a value in bold: so do those to all other rows."
-        )
+        text += "; a difference in bold has a 95 % interval that excludes zero, a value in bold one to each other row."
     if study.left_out:
-        text += f" Left out, because their data are not here: {', '.join(study.left_out)}."
+        text += f" Left out for lack of data: {', '.join(study.left_out)}."
     return text
 
 

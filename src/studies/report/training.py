@@ -1,4 +1,4 @@
-"""The part of a report about the pre-trainings: losses, monitors against the frozen backbone, and explanations."""
+"""Training section of a report: losses, monitors and explanations."""
 
 import re
 from pathlib import Path

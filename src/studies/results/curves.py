@@ -1,10 +1,11 @@
-"""Curves out of a run's metrics.csv."""
+"""Curves of metrics over steps, from metrics.csv."""
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from src.core.json_files import damaged
+from src.core.metrics_table import read_table
 
 Curve = list[tuple[int, float]]  # (step, value), by step
 
@@ -18,10 +19,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
         Nothing where there is no file, or one that is no text.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+        rows = read_table(path).rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         damaged(path, f"expected a table of metrics, found a damaged file ({error})")
         return {}

@@ -1,4 +1,4 @@
-"""Is every number in the documents what the published files say? (docs/results.md has the marks.)
+"""Check numbers in documents against the published files (docs/results.md describes the marks).
 
 A mark names the file, below the folder of the document root, and the key:
 

@@ -20,7 +20,7 @@ class Entry:
     """One place of the table: a value per seed, in the unit of its column."""
 
     values: list[float]
-    missing: int  # seeds that have no value yet
+    missing: int  # seeds without a value
     moved_by_seed: bool  # whether anything in it is drawn at random
     digits: int = 1  # after the point
     applies: bool = True  # False where there is nothing to measure: what no pre-training costs

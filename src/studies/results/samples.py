@@ -1,4 +1,4 @@
-"""A few evaluated images with what the features and the head make of them: the raw material of a report's pictures."""
+"""Sample predictions and features of evaluation images, for a report's pictures."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Samples(NamedTuple):
     class_names: list[str]
     palette: NDArray[np.uint8]  # [C, 3]
     ignore_index: int
-    restored: bool | None  # adapters off, the features were the frozen ones to the bit; None where nobody looked
+    restored: bool | None  # adapters off, the features were the frozen ones to the bit; None where it was not checked
 
 
 def read_samples(path: Path) -> Samples | None:

@@ -1,4 +1,4 @@
-"""Verdicts out of a results folder alone: `table.json`, and the confusion matrices of its cells."""
+"""Verdicts from a results folder: `table.json` and the confusion matrices of its cells."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Starting one cell as a process, and seeing how it ends."""
+"""Start a cell in a process, and collect its outcome."""
 
 import os
 import shutil
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.config.composition import Config, lookup, override
-from src.config.defaults import defaults
+from src.config.defaults import OURS, defaults
+from src.config.hashing import class_of
 from src.config.yaml_reader import write
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
@@ -55,12 +56,21 @@ def stage_config(cell: Cell, store: Store, processes: int = 1, nodes: int = 1) -
     if cell.needs is not None:
         adapter = store.folder(cell.needs) / "adapter.safetensors"
         changes["model.init_args.backbone.init_args.adapter"] = str(adapter)
+        if trusted := own_packages(cell.needs.config):
+            changes["model.init_args.backbone.init_args.trust"] = trusted
     if processes > 1 or nodes > 1:
         plugins = lookup(cell.config, "trainer.plugins") or []
         changes["trainer.plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), ENVIRONMENT]
         changes["trainer.devices"] = processes if processes > 1 else lookup(cell.config, "trainer.devices", 1)
         changes["trainer.num_nodes"] = nodes
     return override(cell.config, changes)
+
+
+def own_packages(config: Config) -> list[str]:
+    """Return the package of a pre-training's adapter if it is not of this project: the study names it, so trusts it."""
+    kind = class_of(lookup(config, "model.init_args.adapter"))
+    package = str(kind or "").partition(".")[0]
+    return [package] if package and package not in OURS else []
 
 
 @dataclass

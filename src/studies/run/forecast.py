@@ -1,4 +1,4 @@
-"""The cells of a study before it runs: their states, what they lack, and what they will cost."""
+"""Forecast of a study: state, prerequisites and cost of each cell."""
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Hardware, versions and commit, for the record of a cell."""
+"""Hardware, versions and commit, for a cell's provenance."""
 
 import os
 import platform

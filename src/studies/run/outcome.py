@@ -1,4 +1,4 @@
-"""Files of a finished stage: provenance first, and the numbers last, whose presence marks completion."""
+"""Write a finished stage's files: provenance first, metrics last, which marks completion."""
 
 import json
 import resource
@@ -11,7 +11,7 @@ from statistics import fmean
 from src.config.composition import Config
 from src.core.errors import MissingFile
 from src.core.json_files import read_json, write_json
-from src.core.safetensors_header import count_values
+from src.core.safetensors_header import count_values, parse_header
 from src.studies.results.curves import read_curves
 from src.studies.run.machine import machine
 
@@ -92,6 +92,5 @@ def speed(folder: Path) -> Config:
 def tensors_hash(path: Path) -> str:
     """A hash of a safetensors file that does not depend on the order in which its metadata happened to be written."""
     content = path.read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True)
-    return sha256(header.encode() + content[8 + size :]).hexdigest()
+    header, size = parse_header(content, len(content), str(path))
+    return sha256(json.dumps(header, sort_keys=True).encode() + content[size:]).hexdigest()

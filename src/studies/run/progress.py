@@ -1,4 +1,4 @@
-"""Progress of a stage, passed on by its process through a small file in its run folder."""
+"""Progress file of a stage, read by the runner."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Running the cells of a study that are not there yet: each after what it needs, several at a time, none twice."""
+"""Run missing cells in dependency order, in parallel."""
 
 import math
 import os
@@ -9,14 +9,15 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from src.core.process_lock import EXPIRY, Held, clear_abandoned, locked
+from src.core.ticker import Ticker
 from src.studies.plan.cells import Cell, Store
-from src.studies.run.estimate import Measured, first_step, rest, running
+from src.studies.run.estimate import Measured, clock, first_step, rest, running
 from src.studies.run.execution import Running
 from src.studies.run.machine import accelerators
-from src.studies.run.ticker import Ticker
 
 POLL = 0.2  # seconds between two looks at the running cells
 RETRY = 3.0  # seconds between two looks at a cell that another process runs
+NEWS = 60.0  # seconds between two lines of progress where there is no terminal
 PATIENCE = 60.0  # seconds that an interrupted cell has for writing its checkpoint
 
 
@@ -101,7 +102,7 @@ class Runner:
         self.waiting = [cell for cell in self.cells if not store.done(cell)]
         self.failed: list[Cell] = []
         self.elsewhere: dict[str, float] = {}  # cells that another process runs, and when to look again
-        self.ticker = Ticker()
+        self.ticker = Ticker("study", len(self.cells), len(self.cells) - len(self.waiting), every=NEWS)
         self.started: Callable[[], None] = lambda: None  # called when a cell's folder is ready and its process runs
         self.seconds = seconds
         self.out_of_time = False
@@ -131,7 +132,7 @@ class Runner:
                 time.sleep(POLL)
         finally:
             self.stop()
-            self.ticker.clear()
+            self.ticker.close()
         return self.failed
 
     def _clear_locks(self) -> None:
@@ -155,12 +156,11 @@ class Runner:
             spent = time.time() - work.started
             if work.conclude():
                 self.measured.add(work.cell, spent)
-                self.ticker.say(f"{self._place(work.cell)} {work.cell.title}: done", spent)
+                self.ticker.say(f"{self._place(work.cell)} {work.cell.title}: done ({clock(spent)})")
             else:
                 self.failed.append(work.cell)
-                self.ticker.say(
-                    f"{self._place(work.cell)} {work.cell.title}: FAILED, see {work.folder / 'log.txt'}", spent
-                )
+                place, log = self._place(work.cell), work.folder / "log.txt"
+                self.ticker.say(f"{place} {work.cell.title}: FAILED, see {log} ({clock(spent)})")
             slot.clear()
         while slot.work is None and (cell := self._next()) is not None:
             try:
@@ -193,6 +193,11 @@ class Runner:
         return f"[{self.cells.index(cell) + 1}/{len(self.cells)}]"
 
     def _show(self) -> None:
+        working = [slot.work for slot in self.slots if slot.work is not None]
+        self.ticker.to(len(self.cells) - len(self.waiting) - len(working) - len(self.failed), self._note)
+
+    def _note(self) -> str:
+        """The running cells and how far they are, and the time left."""
         shares, seconds = [], []
         for work in (slot.work for slot in self.slots if slot.work is not None):
             share, left = running(work.folder, work.started, self.measured.seconds(work.cell))
@@ -201,7 +206,8 @@ class Runner:
             )
             seconds.append(left)
         left = rest(self.measured, self.waiting, seconds)
-        self.ticker.show(", ".join(shares), None if left is None else left / len(self.slots))
+        known = "measuring the time left" if left is None else f"about {clock(left / len(self.slots))} left"
+        return f"{', '.join(shares)} · {known}"
 
     def stop(self) -> None:
         """Ends what still runs, with a checkpoint, and frees its locks."""

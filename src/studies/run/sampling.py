@@ -1,4 +1,4 @@
-"""Predicting a few evaluation images for a report, in the process that has just evaluated them."""
+"""Predict a few evaluation images for a report."""
 
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,6 @@ def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataMod
     for number, index in enumerate(indices):
         batch = move_data_to_device(loader.collate_fn([loader.dataset[index]]), module.device)
         truth = batch.masks[0]
-        if truth.numel() == 1:  # the class of a whole image: nothing to lay over it
-            return
         content[f"image{number}"] = batch.images[0].permute(1, 2, 0).cpu().numpy()
         content[f"truth{number}"] = truth.cpu().numpy().astype(np.int16)
         (prediction,) = module.predict_step(batch, 0)

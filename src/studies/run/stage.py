@@ -21,6 +21,7 @@ from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
 from src.core.interruption import interrupt_on_notice
+from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.studies.run.outcome import write_outcome
 from src.studies.run.sampling import write_samples
 
@@ -43,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
                 command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
         if not command.trainer.is_global_zero:
             return outcome.code
-        if stage == "evaluate":
+        if stage == "evaluate" and isinstance(command.model, ScoredSegmentation):
             write_samples(folder / "samples.npz", command.model, command.datamodule)
         write_outcome(folder, time.time() - began, resumed)
     return outcome.code
 
 
 def resumable(checkpoint: Path) -> bool:
-    """Return True if the stage can resume from a checkpoint; damaged ones are named and treated as not there."""
+    """Return True if the stage can resume from a checkpoint; damaged ones are named and ignored."""
     if not checkpoint_exists(checkpoint):
         return False
     faults = {path: damage(path) for path in (checkpoint, previous_of(checkpoint))}
@@ -61,7 +62,7 @@ def resumable(checkpoint: Path) -> bool:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process when the one that started it is gone: nobody would collect its result or free its lock."""
+    """Ends this process when the one that started it is gone: its result would not be collected, nor its lock freed."""
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)

@@ -13,8 +13,8 @@ from src.backbones.checkpoints import build_trunk, load_weights, projection_head
 from src.pretraining import ContinualPretraining
 from src.pretraining.projection_head import ProjectionHead
 from tests.backbones.checkpoints import published_layouts, tiny_timm  # noqa: F401
+from tests.backbones.checkpoints.every_layout import EVERY
 from tests.backbones.checkpoints.published_layouts import (
-    EVERY,
     Published,
     dino_head,
     official,

@@ -16,7 +16,7 @@ from torch import Tensor
 import src.backbones.checkpoints as checkpoints
 from src.backbones.checkpoints import build_trunk, load_weights
 from tests.backbones.checkpoints import tiny_timm  # noqa: F401
-from tests.backbones.checkpoints.published_layouts import EVERY
+from tests.backbones.checkpoints.every_layout import EVERY
 
 FAMILIES = ["DINO", "UDI full", "DINOv2", "DINOv2, Hugging Face", "DINOv2 registers", "DINOv3", "DINOv3, Hugging Face",
             "DINOv3, timm", "MAE", "MoCo v3", "ViT, Hugging Face"]  # fmt: skip

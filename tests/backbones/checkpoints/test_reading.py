@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from src.backbones.checkpoints import load_weights, read_weights
 from tests.backbones.checkpoints import tiny_timm  # noqa: F401
-from tests.backbones.checkpoints.published_layouts import EVERY, official
+from tests.backbones.checkpoints.every_layout import EVERY
+from tests.backbones.checkpoints.published_layouts import official
 
 
 class Caller:
@@ -85,7 +86,7 @@ def test_heads_and_activation_of_a_hugging_face_configuration_count(tmp_path: Pa
 @pytest.mark.parametrize("old", [False, True])
 def test_pickle_that_wants_to_call_code_is_refused_by_name_and_runs_nothing(old: bool, tmp_path: Path) -> None:
     torch.save(official(1) | {"x": Caller()}, tmp_path / "a.pth", _use_new_zipfile_serialization=not old)
-    with pytest.raises(ValueError, match=rf"wants to call {os.system.__module__}\.system(.|\n)*weights_only=False"):
+    with pytest.raises(ValueError, match=rf"its pickle calls {os.system.__module__}\.system(.|\n)*weights_only=False"):
         load_weights(str(tmp_path / "a.pth"), "tiny_vit")
     assert not Path("SHOULD_NOT_EXIST").exists()
 

@@ -128,7 +128,8 @@ def test_an_adapter_that_is_worse_is_written_named_so_and_the_frozen_model_recom
     assert (found["word"], found["recommended"]) == ("harmed", "frozen")
     assert "worse than the frozen model: use the frozen model" in found["sentence"]
     assert "MB), which is worse than the frozen model" in text
-    assert "It did harm" in (folder / "out" / "report.html").read_text()
+    assert "It made results worse" in (folder / "out" / "report.html").read_text()
+    assert found["sentence"] in (folder / "out" / "README.md").read_text()
 
 
 def test_masks_that_are_missing_or_too_few_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

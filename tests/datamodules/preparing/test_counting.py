@@ -100,7 +100,7 @@ class TestSurplus:
     ) -> None:
         save(root / "images" / "train" / "own.png", gradient(24, 32))
         (root / "images" / "val" / "000.png").unlink()
-        message = r"train: expected 4 images images/train/\*, found 5; remove what is no part of the data set$"
+        message = r"train: expected 4 images images/train/\*, found 5; remove files that do not belong to the data set$"
         with pytest.raises(ImageError, match=message):
             prepare("camvid", root, verify_only)
         assert server.asked == []

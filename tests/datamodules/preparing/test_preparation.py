@@ -50,7 +50,7 @@ def test_camvid_from_the_network_to_its_manifest(
     before, server.asked = (root / MANIFEST).read_bytes(), []
     assert main(["prepare", "camvid", "--root", str(root)]) == 0
     assert server.asked == [] and (root / MANIFEST).read_bytes() == before  # nothing is fetched twice
-    assert "every byte is as the manifest says" in prepare("camvid", root, verify_only=True)
+    assert "every byte matches the manifest" in prepare("camvid", root, verify_only=True)
     save(root / "images" / "val" / "1.png", gradient(6, 8) + 1)
     assert main(["prepare", "camvid", "--root", str(root), "--verify-only"]) == 1
     assert "expected the files that it was written for, found others in val" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from src.evaluation.significance import Interval
+from src.explanation.palette import DARK, LIGHT
 from src.studies.report.charts import Bar, Levels, Series, axis_chart, colour, interval_chart, line_chart, svg
-from src.studies.report.palette import DARK, LIGHT
 
 
 def test_curves_are_drawn_seed_by_seed_and_further_seeds_are_faint() -> None:

@@ -142,7 +142,7 @@ def test_a_study_that_has_not_run_yet_has_a_page_too(tmp_path: Path) -> None:
     assert Page(text).open == []
 
 
-def test_a_check_of_the_plumbing_says_that_it_has_no_verdict(tmp_path: Path) -> None:
+def test_a_smoke_test_says_that_it_has_no_verdict(tmp_path: Path) -> None:
     study, store = Study.read(study_file(tmp_path, judged=False)), Store(tmp_path / "cells")
     fill(study, store)
     text = html(Results(study, store))
@@ -160,7 +160,7 @@ def test_failures_are_shown_as_text(results: Results) -> None:
     assert "<script" not in text
 
 
-@pytest.mark.parametrize(("gain", "word"), [(-8, "It did harm."), (0, "Inconclusive.")])
+@pytest.mark.parametrize(("gain", "word"), [(-8, "It made results worse."), (0, "Inconclusive.")])
 def test_the_page_says_what_the_verdict_says(tmp_path: Path, gain: int, word: str) -> None:
     study, store = Study.read(study_file(tmp_path)), Store(tmp_path / "cells")
     fill(study, store, gain=gain)

@@ -13,13 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.core.json_files import write_json
 from src.core.process_lock import locked
-from src.core.safetensors_header import count_values
 from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.run import execution
-from src.studies.run.outcome import speed, tensors_hash, write_outcome
 from src.studies.run.runner import Runner, visible_accelerators
 from tests.studies.cells_on_disk import read_json, study_file
 
@@ -104,36 +101,6 @@ def test_a_changed_key_runs_exactly_what_it_touches(study: Study, tmp_path: Path
     new = set(changed.cells) - set(study.cells)
     assert {changed.cells[name].label for name in new} == {"Frozen, 30-NN", "GLARE, 30-NN"}
     assert {cell.identity for cell in Runner(store, changed.cells.values(), 1).waiting} == new
-
-
-def test_an_evaluation_without_scores_is_an_error(tmp_path: Path) -> None:
-    write_json(tmp_path / "cell.json", {"stage": "evaluate", "title": "x", "cell": "x", "config": "x", "seed": 0})
-    with pytest.raises(FileNotFoundError, match=r"evaluation\.json"):
-        write_outcome(tmp_path, 1.0, resumed=False)
-    write_json(tmp_path / "cell.json", {"stage": "pretrain", "title": "x", "cell": "x", "config": "x", "seed": 0})
-    with pytest.raises(FileNotFoundError, match=r"adapter\.safetensors"):
-        write_outcome(tmp_path, 1.0, resumed=False)
-    assert not (tmp_path / "metrics.json").exists()
-
-
-def test_an_adapter_counts_by_its_tensors_and_the_content_of_its_metadata(tmp_path: Path) -> None:
-    hashes = []
-    for header, data in (('{"a":1,"b":2}', b"x"), ('{"b":2,"a":1}', b"x"), ('{"a":1,"b":2}', b"y")):
-        (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
-        hashes.append(tensors_hash(tmp_path / "f"))
-    assert hashes[0] == hashes[1] != hashes[2]
-
-
-def test_the_parameters_are_counted_from_the_adapter_s_header(tmp_path: Path) -> None:
-    header = b'{"__metadata__":{"step":"3"},"a":{"shape":[2,3]},"b":{"shape":[5]},"c":{"shape":[]}}'
-    (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
-    assert count_values(tmp_path / "f") == 2 * 3 + 5 + 1
-
-
-def test_the_speed_is_the_mean_of_what_was_logged(tmp_path: Path) -> None:
-    assert "images_per_second" not in speed(tmp_path)
-    (tmp_path / "metrics.csv").write_text("step,train/images_per_second\n4,10.0\n8,\n9,20.0\n")
-    assert speed(tmp_path)["images_per_second"] == 15.0
 
 
 def test_the_configuration_of_a_stage_has_its_seed_its_folder_and_its_adapter(study: Study, tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Parts of a configuration in files of their own: always read by the one YAML reader.
+
+jsonargparse would read such a file by other rules: without `extends` or old names, and with duplicate keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.config.argument_types import Bases, argument_types, injectable
+from src.config.composition import EXTENDS, Config
+from src.config.suggestions import find
+from src.config.yaml_reader import quoted, read
+from src.core.errors import CommandLineError
+
+PARTS = ("model", "data", "trainer", "checkpoint", "monitor", "guards", "predictions")
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def inlined(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which the files of ``--model part.yaml`` and the like are replaced by their content.
+
+    Args:
+        arguments: The command's name and its options.
+
+    Raises:
+        UserError: If such a file is not valid YAML, or no mapping.
+    """
+    result: list[str] = []
+    flag = ""  # that the next word is the value of
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if flag and Path(word).is_file():
+            word = quoted(read(Path(word)))
+        elif equals and _takes_a_part(name) and Path(value).is_file():
+            word = f"{name}={quoted(read(Path(value)))}"
+        flag = word if _takes_a_part(word) else ""
+        result.append(word)
+    return result
+
+
+def _takes_a_part(flag: str) -> bool:
+    """Return True for ``--model`` and for ``--trainer.logger``: deeper keys are never read from files."""
+    names = flag.removeprefix("--").split(".")
+    return flag.startswith("--") and len(names) <= 2 and names[0] in PARTS
+
+
+def check_part_files(file: Path, config: Config, expected: Mapping[str, type], groups: Mapping[str, type]) -> None:
+    """Refuse a configuration that names another file where an object is expected; `extends` does that.
+
+    Args:
+        file: Its file.
+        config: Its content.
+        expected: Base class of each top-level key that takes a class, such as ``model``.
+        groups: Class of each top-level key that holds the arguments of one class, such as ``trainer``.
+
+    Raises:
+        CommandLineError: Naming the key and the line to write instead.
+    """
+    for key, value in config.items():
+        if key in groups and isinstance(value, dict):
+            places = _arguments(value, groups[key], key)
+        else:
+            places = _files(value, tuple(filter(None, [expected.get(key, groups.get(key))])), key)
+        for place, name in places:
+            if name.endswith(_SUFFIXES) or (file.parent / name).is_file():
+                raise CommandLineError(
+                    f"{file}: {place}: expected a mapping, found the file {name}; "
+                    f"write {place.rpartition('.')[2]}: {{{EXTENDS}: {name}}}"
+                )
+
+
+def _files(value: Any, bases: Bases, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of each value that stands for an object."""
+    if isinstance(value, str):
+        if injectable(bases):
+            yield key, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _files(item, bases, f"{key}.{index}")
+    elif isinstance(value, dict):
+        owner = _class(value.get("class_path"))
+        if owner is not None and isinstance(value.get("init_args"), dict):
+            yield from _arguments(value["init_args"], owner, f"{key}.init_args")
+        elif "class_path" not in value:
+            for name, item in value.items():
+                yield from _files(item, bases, f"{key}.{name}")
+
+
+def _arguments(values: Config, owner: type, key: str) -> Iterator[tuple[str, str]]:
+    hints = dict(argument_types(owner))
+    for name, value in values.items():
+        yield from _files(value, hints.get(name, ()), f"{key}.{name}")
+
+
+def _class(path: Any) -> type | None:
+    if not isinstance(path, str) or "." not in path:
+        return None
+    try:
+        found = find(path)
+    except LookupError:
+        return None
+    return found if isinstance(found, type) else None
