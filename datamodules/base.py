@@ -26,6 +26,7 @@ from datamodules.batches import (
 )
 from datamodules.known_classes import KnownClasses
 from datamodules.reading.checking import usable
+from datamodules.reading.fingerprint import fingerprint
 from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
@@ -103,6 +104,10 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
             self._list(split)
         for split in splits:
             self.source(split)
+
+    def fingerprint(self) -> str:
+        """Describe the images of this run: processes that train together have to see the same."""
+        return fingerprint(list(self._sources.values()))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resumed where they were left."""

@@ -4,6 +4,10 @@
 
 Chunks are litdata's (extra `streaming`); an image's file is kept byte for byte. The order is shuffled by chunk
 and within chunks, which is what makes streaming fast; views depend on (seed, epoch, image) alone, as everywhere.
+
+Credentials and the endpoint of an object store are those that its client finds in the environment or in its own files
+(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ~/.aws): they are no arguments, so that no yaml, log or
+checkpoint can hold them. Lost connections are retried by the client.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ import argparse
 import itertools
 import math
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -36,8 +42,23 @@ from src.core.errors import MissingFile, UserError
 
 try:
     import litdata
+    from litdata.streaming import downloader
 except ImportError as error:
     raise ImportError("datamodules.streaming needs litdata: pip install -e '.[streaming]'") from error
+
+
+def allow_plain_http() -> None:
+    """Let litdata's faster client speak to a store without TLS, where AWS_ENDPOINT_URL names one.
+
+    Its usual client does so by itself; for the faster one litdata has no option. Releases without it need none.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    options = getattr(downloader, "_OBSTORE_CLIENT_OPTIONS", None)
+    if endpoint.startswith("http://") and isinstance(options, dict):
+        options["allow_http"] = True
+
+
+allow_plain_http()  # in processes that litdata starts as well
 
 _BLANK = np.zeros((8, 8, 3), np.uint8)  # its views are as large as those of any image
 
@@ -58,6 +79,9 @@ class StreamingDataModule(LightningDataModule):
         seed: Seed of order and views.
         cache_folder: Where chunks from an address are kept; None: litdata's default.
         cache_bytes: Most that are kept there; the oldest go first.
+
+    Raises:
+        UserError: If the address holds credentials.
     """
 
     def __init__(
@@ -73,6 +97,8 @@ class StreamingDataModule(LightningDataModule):
         cache_bytes: str = "25GB",
     ) -> None:
         super().__init__()
+        check_address(chunks)
+        allow_plain_http()
         self.chunks = chunks
         self.batch_size = batch_size
         self.crop = MultiViewCrop(size, local_views, local_size, seed)
@@ -141,6 +167,28 @@ class StreamedViews(litdata.StreamingDataset):
         image = _decoded(item["name"], item["file"])
         return ViewSample(*self.crop(image, epoch, item["index"]), sample=item["index"], epoch=epoch)
 
+    def _validate_state_dict(self) -> None:
+        """Resume also where chunks of the same address are kept in another folder, as on another machine."""
+        state = self._state_dict
+        if state is not None and state["input_dir_url"] and state["input_dir_url"] == self.input_dir.url:
+            state |= {"input_dir_path": self.input_dir.path, "cache_dir_path": self.cache_dir.path}
+        super()._validate_state_dict()
+
+
+def check_address(chunks: str) -> None:
+    """Refuse an address that holds credentials: it would stand in every configuration and log.
+
+    Raises:
+        UserError: Without repeating them.
+    """
+    address = urlsplit(chunks)
+    # a bucket has neither sign in its name; a secret may hold a slash, which then ends what counts as the bucket
+    if address.scheme and (set(":@") & set(address.netloc) or address.query):
+        raise UserError(
+            f"{address.scheme}://…: expected an address without credentials, found some; put them into the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or into ~/.aws/credentials"
+        )
+
 
 def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_workers: int = 1) -> int:
     """Packs the images of a folder, found recursively, into chunks.
@@ -157,8 +205,10 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     Raises:
         MissingFile: If there is no such folder.
         ImageError: If it holds no image.
-        UserError: If the target holds chunks already.
+        UserError: If the target holds chunks already, or credentials.
     """
+    check_address(target)
+    allow_plain_http()
     files = list_images(folder)
     if Path(target, "index.json").exists():
         raise UserError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")

@@ -11,6 +11,7 @@ from src.config.nearest import nearest
 from src.core import standard_output
 from src.core.errors import CommandLineError, one_message
 from src.core.import_path import add_current_folder
+from src.core.interruption import interrupt_on_notice
 
 # name → (module, one line of help). Each module has `main(arguments)`; src.cli serves four, so it gets the name too.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,10 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``python -m src``; those of this process by default.
 
     Returns:
-        The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted,
-        141 the reader of the output, such as ``head``, has stopped.
+        The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted (by
+        Ctrl-C, SIGTERM or SIGUSR1), 141 the reader of the output, such as ``head``, has stopped.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a program of its own: signals belong to the whole process
+        interrupt_on_notice()
     with one_message() as outcome:
         outcome.code = _run(words)
     standard_output.flush()

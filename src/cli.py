@@ -17,12 +17,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from src.callbacks.checkpoint import RunCheckpoint
 from src.callbacks.checkpoint_io import with_atomic_files
 from src.callbacks.explanations import Explanations
+from src.callbacks.launcher import failing_together, started_by_another, watch
 from src.callbacks.loggers import MetricsFile, RunLogger, TensorBoard
 from src.callbacks.pictures import SegmentationPictures
 from src.callbacks.predictions import PredictionWriter
 from src.callbacks.progress import Progress
 from src.callbacks.recipe import Recipe
 from src.callbacks.run_folder import RunFolder
+from src.callbacks.shared_files import SharedFiles
 from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
@@ -50,10 +52,12 @@ LOGGERS = (TensorBoard, Wandb)
 LINKS = ("num_classes", "ignore_index", "class_names")
 
 # Expected warnings: Lightning's use of torch, a frozen backbone in evaluation mode, no validation, epochs
-# that are shorter than the logging interval (rows count steps, over all epochs), tuples that yaml has as lists.
+# that are shorter than the logging interval (rows count steps, over all epochs), tuples that yaml has as lists,
+# and a machine of a cluster on which something runs without SLURM.
 NOISE = (
     ".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*",
     ".*is smaller than the logging interval.*", r"\s*Dump of a value that does not round-trip: a tuple",
+    ".*`srun` command is available.*",
 )  # fmt: skip
 
 USAGE = """python -m src {command} --config X.yaml [--key value ...]
@@ -236,12 +240,19 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        return super()._instantiate_trainer(config, [*callbacks, DivergenceGuard(), Recipe(), Throughput()])
+        trainer = super()._instantiate_trainer(
+            config, [*callbacks, DivergenceGuard(), Recipe(), SharedFiles(), Throughput()]
+        )
+        watch(trainer)
+        return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with failing_together(self.trainer):
+                super()._run_subcommand(subcommand)
         except (SystemExit, RuntimeError) as error:
+            if isinstance(error, SystemExit) and started_by_another():
+                raise
             # Lightning exits with 1 after Ctrl-C; a DataLoader whose workers got the same Ctrl-C raises RuntimeError
             stopped = any(getattr(callback, "interrupted", False) for callback in self.trainer.checkpoint_callbacks)
             if isinstance(error, SystemExit) or stopped:

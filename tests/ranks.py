@@ -1,4 +1,9 @@
-"""Run by test_ranks.py in processes of its own: a short fit whose losses, centres and parameters go to a file."""
+"""Run by test_ranks.py in processes of its own: a short fit whose losses, centres and parameters go to a file.
+
+    python -m tests.ranks FILE PROCESSES TARGETS [CHECKPOINT]
+
+A checkpoint of step 2 is left beside the file, from which another one, of any number of processes, may resume.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import Tensor, distributed
 
 from datamodules.scenes import ScenesDataModule
@@ -38,7 +43,18 @@ class Recorded(ContinualPretraining):
         self.logged.append(float(self.trainer.callback_metrics["train/target_entropy/local"]))
 
 
-def main(target: Path, devices: int, kind: str) -> None:
+class SaveAt(Callback):
+    """Writes a checkpoint after two steps."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(self.file)
+
+
+def main(target: Path, devices: int, kind: str, resume: Path | None = None) -> None:
     """Fit three steps of 8 images, whatever the number of processes, in float64."""
     torch.set_num_threads(1)
     seed_everything(0)
@@ -70,8 +86,9 @@ def main(target: Path, devices: int, kind: str) -> None:
         max_steps=3, log_every_n_steps=1,
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", precision="64-true",
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[] if resume else [SaveAt(target.with_suffix(".ckpt"))],
     )  # fmt: skip
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     if trainer.is_global_zero:
         state = {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
         lists = {"losses": module.losses, "logged": module.logged}
@@ -81,4 +98,4 @@ def main(target: Path, devices: int, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]) if len(sys.argv) > 4 else None)

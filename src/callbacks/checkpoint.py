@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ from src.callbacks.model_card import ModelCard, card_of
 from src.core.atomic_files import replacing, write_text
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.errors import Diverged, UserError
+from src.core.interruption import NOTICES
 
 
 @runtime_checkable
@@ -32,7 +34,8 @@ class RunCheckpoint(Checkpoint):
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
     fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit
-    after the running step, a second one at once; both leave a checkpoint.
+    after the running step, a second one at once; both leave a checkpoint. SIGTERM and SIGUSR1, by which schedulers
+    announce the end of a job, are as the first Ctrl-C, however often they come, unless they are ignored.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints (our choice).
@@ -51,7 +54,8 @@ class RunCheckpoint(Checkpoint):
         self.interrupted = False
         self._saved_step = -1
         self._saved_time = 0.0
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}  # handlers, by signal
+        self._pressed = False
         self._card = ModelCard()
 
     @staticmethod
@@ -60,18 +64,23 @@ class RunCheckpoint(Checkpoint):
         return Path(run_folder) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.interrupted = False
+        self.interrupted = self._pressed = False
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         self._card = ModelCard(first_step=trainer.global_step)
         if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
-            self._previous = signal.signal(signal.SIGINT, lambda number, frame: self._on_signal(trainer, number, frame))
+            for number in (signal.SIGINT, *NOTICES):
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, partial(self._on_signal, trainer))
 
     def _on_signal(self, trainer: Trainer, number: int, frame: FrameType | None) -> None:
-        if self.interrupted or not trainer.training:
+        again = number == signal.SIGINT and self._pressed
+        self._pressed = self._pressed or number == signal.SIGINT
+        if again or not trainer.training:
             raise KeyboardInterrupt
+        if not self.interrupted and trainer.is_global_zero:
+            why = "press Ctrl-C again to stop at once" if self._pressed else f"got {signal.Signals(number).name}"
+            print(f"\nstopping after this step; {why}", file=sys.stderr, flush=True)
         self.interrupted = True
-        if trainer.is_global_zero:
-            print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._stop_if_asked()
@@ -117,9 +126,8 @@ class RunCheckpoint(Checkpoint):
             )
 
     def _release(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def _save_if_due(self, trainer: Trainer) -> None:
         due = time.monotonic() - self._saved_time >= self.min_seconds

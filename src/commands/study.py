@@ -10,8 +10,9 @@ from src.core.errors import CommandLineError
 from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
 from src.studies.results.results import Results
+from src.studies.run.allocation import add_options, allocation
 from src.studies.run.forecast import check_complete, chosen, listing, plan
-from src.studies.run.runner import Runner, default_jobs
+from src.studies.run.runner import Runner, default_jobs, visible_accelerators
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
     result.add_argument("--max-hours", type=float, default=math.inf, help="stop then; the same command resumes")
-    result.add_argument("--jobs", type=int, help="cells at a time (one per GPU, or 1 on the CPU)")
+    result.add_argument("--jobs", type=int, help="cells at a time (as many as there are GPUs for, or 1 on the CPU)")
+    add_options(result, "cell")
     modes = result.add_mutually_exclusive_group()
     modes.add_argument(
         "--dry-run",
@@ -54,8 +56,11 @@ def main(arguments: Sequence[str]) -> None:
     options = parser().parse_args(list(arguments))
     if options.jobs is not None and options.jobs < 1:
         raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
+    if options.launcher == "submitit" and options.max_hours != math.inf:
+        raise CommandLineError("--max-hours is of the local launcher; give --time, the limit of a job")
     if not options.max_hours > 0:
         raise CommandLineError(f"--max-hours should be more than 0, found {options.max_hours}")
+    resources = allocation(options, len(visible_accelerators()))
     study = Study.read(options.file, options.scale)
     for label in study.left_out:
         print(f"column {label} is left out: its data set was not found in DATA_ROOT")
@@ -67,7 +72,14 @@ def main(arguments: Sequence[str]) -> None:
     if options.cell is not None:
         cells = [chosen(store, cells, options.cell)]
     check_complete(store, cells)
-    runner = Runner(store, cells, options.jobs or default_jobs(), 3600 * options.max_hours)
+    if options.launcher == "submitit":
+        from src.studies.run.submission import submit, summary  # comes with an extra, which nothing else needs
+
+        print(summary(submit(store, cells, resources, study.name, options.jobs), len(cells)))
+        print(f"when they are done, this writes the table: {study.command} --runs {options.runs}")
+        return
+    jobs = options.jobs or default_jobs(resources.gpus)
+    runner = Runner(store, cells, jobs, 3600 * options.max_hours, gpus=resources.gpus)
     try:
         failed = runner.run()
     except KeyboardInterrupt:

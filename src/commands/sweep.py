@@ -11,7 +11,9 @@ from src.config.injection import COMMAND_LINE_ONLY
 from src.config.yaml_reader import read
 from src.core.errors import CommandLineError, UserError
 from src.core.names import path_part
-from src.sweeps.definition import Sweep
+from src.studies.run.allocation import add_options, allocation
+from src.studies.run.runner import visible_accelerators
+from src.sweeps.definition import Sweep, several_processes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
         "--local", action="store_true", help="no server: Optuna, trials in --out; resumes if interrupted"
     )
     result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
+    result.add_argument("--jobs", type=int, default=8, help="trials at a time with --launcher submitit (8)")
     result.add_argument("--trials", type=int, help="total number of trials (the file's run_cap; a grid is finite)")
+    add_options(result, "trial")
     return result
 
 
@@ -41,16 +45,26 @@ def main(arguments: Sequence[str]) -> None:
     options = parser().parse_args(list(arguments))
     if options.trials is not None and options.trials < 1:
         raise CommandLineError(f"--trials should be at least 1, found {options.trials}")
+    if options.jobs < 1:
+        raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
+    resources = allocation(options, len(visible_accelerators()))
+    if options.launcher == "submitit" and not options.local:
+        raise CommandLineError("--launcher submitit: only with --local; jobs that run `wandb agent` need no launcher")
     sweep = Sweep.read(options.file)
     check_command(sweep)
     limit = options.trials or sweep.run_cap
     if options.local:
         if limit is None and sweep.method != "grid":
             raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
-        from src.sweeps.local import run  # Optuna comes with an extra, and only this needs it
-
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
-        failed = run(sweep, folder, limit)
+        if options.launcher == "submitit":
+            from src.sweeps.submission import submit  # Optuna and submitit come with extras, which only this needs
+
+            print(submit(options.file, folder, limit, resources, options.jobs))
+            return
+        from src.sweeps.local import run
+
+        failed = run(sweep, folder, limit, options=several_processes(resources.gpus))
         print(f"{folder / 'table.md'}  (table.csv and parallel.svg in the same folder)")
         if failed:
             print(f"{failed} trials failed; see the table")

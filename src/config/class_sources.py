@@ -46,7 +46,12 @@ def locate(module: str) -> ModuleSpec | None:
 
 def _ask(finder: Any, name: str, search: Any) -> ModuleSpec | None:
     find_spec = getattr(finder, "find_spec", None)
-    found = None if find_spec is None else find_spec(name, search)
+    try:
+        found = None if find_spec is None else find_spec(name, search)
+    except KeyError:  # a folder without __init__.py: Python would look at the package above, which is not imported
+        found = ModuleSpec(name, None, is_package=True)
+        folders = [str(folder) for entry in search or () if (folder := Path(entry, name.rpartition(".")[2])).is_dir()]
+        found.submodule_search_locations = folders
     return found if isinstance(found, ModuleSpec) else None
 
 

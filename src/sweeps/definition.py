@@ -81,6 +81,11 @@ class Sweep:
         return words
 
 
+def several_processes(gpus: int) -> list[str]:
+    """Options of a fit for a process on each GPU; none for a single one, where the file's own count."""
+    return [f"--trainer.devices={gpus}"] if gpus > 1 else []
+
+
 def _checked(file: Path, content: dict[str, Any]) -> Sweep:
     for key in sorted(content.keys() - _KEYS):
         raise UserError(f"no key {key!r}{nearest(key, _KEYS)}")

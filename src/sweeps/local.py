@@ -1,6 +1,7 @@
 """A sweep on this machine by Optuna's loop; several processes with the same folder share the work."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -22,15 +23,30 @@ class LocalSweep:
         sweep: The search.
         folder: Folder of its runs and results; runs that are there count.
         limit: Runs in all, of all processes; a grid ends by itself.
+        own: Runs of this process at most; None for all that are left.
+        options: Further options of each run's command.
+        started: Called with the process of each run.
 
     Raises:
         UserError: If the folder holds another sweep.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, limit: int | None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Path,
+        limit: int | None,
+        own: int | None = None,
+        options: Sequence[str] = (),
+        started: process.Started = lambda trial: None,
+    ) -> None:
         self.sweep = sweep
         self.folder = folder
         self.search = Search(sweep, folder, limit)
+        self.own = own
+        self.ran = 0
+        self.options = options
+        self.started = started
 
     def run(self) -> int:
         """Run what is missing, and write the results after each run.
@@ -44,7 +60,9 @@ class LocalSweep:
         while True:
             if self.search.take_turn():
                 self.search.study.optimize(self.value, catch=process.Failed, callbacks=[self.ended])
-            elif self.search.elsewhere():
+                if self.ran == self.own:
+                    return self.write_results()
+            elif self.own is None and self.search.elsewhere():
                 time.sleep(RETRY)
             else:
                 return self.write_results()
@@ -61,7 +79,7 @@ class LocalSweep:
             print(f"trial {run.number}: {drawn}", flush=True)
             before, began = trial.user_attrs.get("seconds", 0.0), time.monotonic()
             try:
-                return process.run(self.sweep, run, trial)
+                return process.run(self.sweep, run, trial, self.options, self.started)
             except process.Failed as error:
                 trial.set_user_attr("note", str(error))
                 raise
@@ -73,8 +91,9 @@ class LocalSweep:
 
     def ended(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         """Write the results after a trial, and end Optuna's loop after the last one."""
+        self.ran += 1
         self.write_results()
-        if not self.search.take_turn():
+        if self.ran == self.own or not self.search.take_turn():
             study.stop()
 
     def write_results(self) -> int:
@@ -91,6 +110,6 @@ class LocalSweep:
         return sum(row.state == "failed" for row in found)
 
 
-def run(sweep: Sweep, folder: Path, limit: int | None) -> int:
+def run(sweep: Sweep, folder: Path, limit: int | None, options: Sequence[str] = ()) -> int:
     """Run a sweep in its folder; see `LocalSweep`."""
-    return LocalSweep(sweep, folder, limit).run()
+    return LocalSweep(sweep, folder, limit, options=options).run()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,7 @@ from src.core.errors import UserError
 from src.core.import_path import for_children
 from src.core.metrics_table import read_columns
 from src.studies.results.curves import read_curves
+from src.studies.run.execution import BEHIND_USER_SIGNALS
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Run
 from src.sweeps.supervisor import PATIENCE
@@ -27,13 +29,18 @@ class Failed(UserError):
     """A run ended without a value of the metric; says why."""
 
 
-def run(sweep: Sweep, run: Run, trial: optuna.Trial) -> float:
+Started = Callable[["subprocess.Popen[bytes]"], None]
+
+
+def run(sweep: Sweep, run: Run, trial: optuna.Trial, options: Sequence[str], started: Started) -> float:
     """Return the metric's last value in a run, which resumes from its checkpoint if there is one.
 
     Args:
         sweep: The search.
         run: The run.
         trial: Told the values that are logged.
+        options: Further options of the run's command.
+        started: Called with the run's process.
 
     Raises:
         Failed: If there is no value.
@@ -44,7 +51,7 @@ def run(sweep: Sweep, run: Run, trial: optuna.Trial) -> float:
     with (run.folder / "log.txt").open("ab") as log:
         # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
         process = subprocess.Popen(
-            [*SUPERVISED, str(os.getpid()), *command(sweep, run)],
+            [*BEHIND_USER_SIGNALS, *SUPERVISED, str(os.getpid()), *command(sweep, run), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -52,6 +59,7 @@ def run(sweep: Sweep, run: Run, trial: optuna.Trial) -> float:
             start_new_session=True,
         )
     run.lock.add(process.pid)
+    started(process)
     # a resumed run logs again what it has reported before
     reported = max(trial.study.trials[trial.number].intermediate_values, default=0)
     try:
@@ -61,7 +69,7 @@ def run(sweep: Sweep, run: Run, trial: optuna.Trial) -> float:
             promising = report(sweep, trial, history, reported)
             reported = max(reported, len(history))
     finally:
-        _stop(process)
+        stop(process)
     if not promising:
         raise optuna.TrialPruned
     return outcome(sweep, run.folder, process.returncode)
@@ -113,8 +121,8 @@ def outcome(sweep: Sweep, folder: Path, code: int) -> float:
     return values[-1]
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """As Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a run as Ctrl-C does, so that a checkpoint is written; by force where that takes too long."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGINT)

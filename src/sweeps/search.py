@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,14 @@ class Search:
                 return True
         except Held:
             return False
+
+    def left(self) -> int:
+        """Return the number of runs that have not ended, running ones included."""
+        grids = [found.grid() for found in self.sweep.parameters.values()] if self.sweep.method == "grid" else []
+        points = prod(len(grid) for grid in grids if grid is not None)
+        total = min(number for number in (self.limit, points if grids else None) if number is not None)
+        runs = self.trials().values()
+        return max(0, total - sum(run.state.is_finished() and "interrupted" not in run.user_attrs for run in runs))
 
     def elsewhere(self) -> bool:
         """Return whether other processes run trials."""

@@ -1,4 +1,4 @@
-"""Two processes with batch n are one process with batch 2n (docs/method.md, statement 6)."""
+"""Several processes with a share of the batch each are one process with all of it (docs/method.md, statement 6)."""
 
 import os
 import subprocess
@@ -8,23 +8,39 @@ import pytest
 import torch
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("targets", ["centring", "sinkhorn"])
-def test_two_ranks_with_batch_n_equal_one_process_with_batch_2n(targets, tmp_path):
-    results = []
-    for devices in (1, 2):
-        file = tmp_path / f"{devices}.pt"
-        command = [sys.executable, "-m", "tests.ranks", str(file), str(devices), targets]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        results.append(torch.load(file))
-    one, two = results
-    assert one.keys() == two.keys() and len(one["losses"]) == 3
-    assert torch.allclose(one["logged"][::2], one["losses"], rtol=0, atol=1e-6)  # Lightning keeps them in float32
-    for name in one:
-        assert torch.allclose(one[name], two[name], rtol=0, atol=1e-5 if name == "logged" else 1e-10), (
+def fit(file, devices, targets, *resume):
+    """The losses and the state of a fit on this many processes."""
+    command = [sys.executable, "-m", "tests.ranks", str(file), str(devices), targets, *map(str, resume)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(file)
+
+
+def compare(one, other, names):
+    for name in names:
+        tolerance = 1e-5 if name == "logged" else 1e-10
+        assert torch.allclose(one[name], other[name], rtol=0, atol=tolerance), (
             name,
-            (one[name] - two[name]).abs().max(),
+            (one[name] - other[name]).abs().max(),
         )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("targets", "most"), [("centring", 4), ("sinkhorn", 2)])
+def test_any_number_of_processes_trains_as_one_and_resumes_what_another_number_began(targets, most, tmp_path):
+    counts = [1, 2, 4][: most.bit_length()]
+    results = {devices: fit(tmp_path / f"{devices}.pt", devices, targets) for devices in counts}
+    one = results[1]
+    assert len(one["losses"]) == 3
+    assert torch.allclose(one["logged"][::2], one["losses"], rtol=0, atol=1e-6)  # Lightning keeps them in float32
+    for other in results.values():
+        assert one.keys() == other.keys()
+        compare(one, other, one)
+    for devices in counts:  # 1 goes on with what 4 began, 2 with what 1 began, 4 with what 2 began
+        began = counts[counts.index(devices) - 1]
+        resumed = fit(tmp_path / f"resumed-{devices}.pt", devices, targets, tmp_path / f"{began}.ckpt")
+        assert len(resumed["losses"]) == 1
+        compare(one, resumed, one.keys() - {"losses", "logged"})
+        assert torch.allclose(one["losses"][2:], resumed["losses"], rtol=0, atol=1e-10)

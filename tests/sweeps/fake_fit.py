@@ -1,4 +1,4 @@
-"""A fit as a sweep sees it: options in, rows in metrics.csv one after another, a checkpoint on Ctrl-C, an exit code.
+"""A fit as a sweep sees it: options in, rows in metrics.csv one after another, a checkpoint at the end and on Ctrl-C.
 
 The loss at step n of `steps` is the distance of `lr` from 1e-3 in decades, plus 1/n.
 """
@@ -34,3 +34,5 @@ for step in range(step + 1, int(options.get("steps", 2)) + 1):  # noqa: B020 (wh
     with (folder / "metrics.csv").open("a") as file:
         file.write(f"{step},{loss}\n")
     time.sleep(float(options.get("sleep", 0)))
+checkpoint.parent.mkdir(exist_ok=True)
+checkpoint.write_text(str(step))

@@ -20,6 +20,8 @@ from src.core.process_lock import Lock
 from src.studies.plan.cells import Cell, Store, finished, hashed_content
 
 STAGE = (sys.executable, "-m", "src.studies.run.stage")
+# SLURM warns every process of a job by a signal; only the runner, which then interrupts the stage, should hear it.
+BEHIND_USER_SIGNALS = ("/bin/sh", "-c", 'trap "" USR1 USR2; exec "$@"', "sh") if os.name == "posix" else ()
 LOG_LINES = 12  # of a failed cell that a table's footer shows
 RESULTS = (
     "metrics.csv", "checkpoints", "adapter.safetensors", "adapter-best.safetensors", "guards.json",
@@ -27,8 +29,19 @@ RESULTS = (
 )  # fmt: skip
 
 
-def stage_config(cell: Cell, store: Store) -> Config:
-    """The configuration that a cell's process gets: the study's, its seed, its run folder, and the adapter it needs."""
+# The environment of a stage decides on no process group: SLURM's own would want one task for each process.
+ENVIRONMENT = {"class_path": "lightning.pytorch.plugins.environments.LightningEnvironment"}
+
+
+def stage_config(cell: Cell, store: Store, processes: int = 1, nodes: int = 1) -> Config:
+    """The configuration that a cell's process gets: the study's, its seed, its run folder, and the adapter it needs.
+
+    Args:
+        cell: The cell.
+        store: Where it is.
+        processes: Processes on each node that train together (DDP), where there are several; what the study says for 1.
+        nodes: Nodes.
+    """
     callbacks = lookup(cell.config, "trainer.callbacks") or []
     changes: Config = {
         "seed_everything": cell.seed,
@@ -45,6 +58,11 @@ def stage_config(cell: Cell, store: Store) -> Config:
         changes["model.init_args.backbone.init_args.adapter"] = str(adapter)
         if trusted := own_packages(cell.needs.config):
             changes["model.init_args.backbone.init_args.trust"] = trusted
+    if processes > 1 or nodes > 1:
+        plugins = lookup(cell.config, "trainer.plugins") or []
+        changes["trainer.plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), ENVIRONMENT]
+        changes["trainer.devices"] = processes if processes > 1 else lookup(cell.config, "trainer.devices", 1)
+        changes["trainer.num_nodes"] = nodes
     return override(cell.config, changes)
 
 
@@ -67,13 +85,30 @@ class Running:
     started: float = field(default_factory=time.time)
 
     @classmethod
-    def start(cls, cell: Cell, store: Store, lock: Lock, environment: Mapping[str, str]) -> "Running":
-        """Starts the cell's process, from its last checkpoint where an earlier process left one."""
+    def start(
+        cls,
+        cell: Cell,
+        store: Store,
+        lock: Lock,
+        environment: Mapping[str, str],
+        processes: int = 1,
+        nodes: int = 1,
+    ) -> "Running":
+        """Starts the cell's process, from its last checkpoint where an earlier process left one.
+
+        Args:
+            cell: The cell.
+            store: Where it is.
+            lock: The lock under which the process works.
+            environment: Of the process.
+            processes: Processes on each node that train together.
+            nodes: Nodes; on each of the others, `src.studies.run.job` starts the processes.
+        """
         folder = store.folder(cell)
         resumed = checkpoint_exists(folder / "checkpoints" / "last.ckpt")
         for left in ("metrics.json", "failure.json", "progress.json", *(() if resumed else RESULTS)):
             remove(folder / left)
-        write(folder / "stage.yaml", stage_config(cell, store))
+        write(folder / "stage.yaml", stage_config(cell, store, processes, nodes))
         write_json(
             folder / "cell.json",
             {
@@ -83,17 +118,7 @@ class Running:
                 "hashed": hashed_content(cell.config),
             },
         )
-        command = [*STAGE, str(folder), cell.stage, str(os.getpid())]
-        with (folder / "log.txt").open("ab") as log:
-            # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=for_children(environment),
-                start_new_session=True,
-            )
+        process = stage_process(folder, cell.stage, environment)
         lock.add(process.pid)
         return cls(cell, folder, process, resumed)
 
@@ -112,6 +137,21 @@ class Running:
         reason = f"exit code {self.process.returncode}"
         write_json(self.folder / "failure.json", {"title": self.cell.title, "reason": reason, "log": lines})
         return False
+
+
+def stage_process(folder: Path, stage: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Starts the process of a cell whose folder is ready; it writes to `log.txt`."""
+    command = [*BEHIND_USER_SIGNALS, *STAGE, str(folder), stage, str(os.getpid())]
+    with (folder / "log.txt").open("ab") as log:
+        # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=for_children(environment),
+            start_new_session=True,
+        )
 
 
 def remove(path: Path) -> None:

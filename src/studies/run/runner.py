@@ -4,7 +4,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -21,9 +21,9 @@ NEWS = 60.0  # seconds between two lines of progress where there is no terminal
 PATIENCE = 60.0  # seconds that an interrupted cell has for writing its checkpoint
 
 
-def default_jobs() -> int:
-    """One cell for each GPU, or one on the CPU, whose cores a single cell uses all."""
-    return max(1, len(visible_accelerators()))
+def default_jobs(gpus: int = 1) -> int:
+    """As many cells as there are GPUs for, `gpus` each, or one on the CPU, whose cores a single cell uses all."""
+    return max(1, len(visible_accelerators()) // max(1, gpus))
 
 
 def visible_accelerators() -> list[str]:
@@ -36,9 +36,11 @@ def visible_accelerators() -> list[str]:
 
 @dataclass
 class Slot:
-    """A place for one cell at a time, with a GPU of its own where there is one."""
+    """A place for one cell at a time, with GPUs of its own where there are some."""
 
     environment: dict[str, str]
+    processes: int = 1
+    nodes: int = 1
     work: Running | None = None
     held: ExitStack = field(default_factory=ExitStack)
 
@@ -52,7 +54,7 @@ class Slot:
             lock = stack.enter_context(locked(store.folder(cell) / "lock"))
             if store.done(cell):
                 return False
-            self.work = Running.start(cell, store, lock, self.environment)
+            self.work = Running.start(cell, store, lock, self.environment, self.processes, self.nodes)
             self.held = stack.pop_all()
         return True
 
@@ -70,19 +72,38 @@ class Runner:
         cells: all cells of the study, each after the one it needs.
         jobs: how many at a time.
         seconds: after which the running cells write their checkpoints and end, and no other begins.
+        gpus: GPUs of each cell; several run DDP. With 1, what the study says of devices stays.
+        nodes: nodes of each cell; more than 1 only within a job that has them.
+        environment: of the cells' processes; this one's by default.
     """
 
-    def __init__(self, store: Store, cells: Iterable[Cell], jobs: int, seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cells: Iterable[Cell],
+        jobs: int,
+        seconds: float = math.inf,
+        gpus: int = 1,
+        nodes: int = 1,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.store = store
         self.cells = list(cells)
-        devices = visible_accelerators()
-        gpus = [{"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {} for slot in range(jobs)]
-        self.slots = [Slot({**os.environ, **gpu}) for gpu in gpus]
+        devices = visible_accelerators() if gpus else []
+        places = [
+            ",".join(devices[(slot * gpus + gpu) % len(devices)] for gpu in range(gpus)) if devices else ""
+            for slot in range(jobs)
+        ]
+        own = os.environ if environment is None else environment
+        self.slots = [
+            Slot({**own, **({"CUDA_VISIBLE_DEVICES": ids} if ids else {})}, gpus or 1, nodes) for ids in places
+        ]
         self.measured = Measured.of(store, self.cells)
         self.waiting = [cell for cell in self.cells if not store.done(cell)]
         self.failed: list[Cell] = []
         self.elsewhere: dict[str, float] = {}  # cells that another process runs, and when to look again
         self.ticker = Ticker("study", len(self.cells), len(self.cells) - len(self.waiting), every=NEWS)
+        self.started: Callable[[], None] = lambda: None  # called when a cell's folder is ready and its process runs
         self.seconds = seconds
         self.out_of_time = False
 
@@ -110,7 +131,7 @@ class Runner:
                 self._show()
                 time.sleep(POLL)
         finally:
-            self._stop()
+            self.stop()
             self.ticker.close()
         return self.failed
 
@@ -151,6 +172,7 @@ class Runner:
                 continue
             self.waiting.remove(cell)
             if started and slot.work is not None:
+                self.started()
                 how = "reading its checkpoint" if slot.work.resumed else "started"
                 self.ticker.say(f"{self._place(cell)} {cell.title}: {how}")
 
@@ -187,8 +209,8 @@ class Runner:
         known = "measuring the time left" if left is None else f"about {clock(left / len(self.slots))} left"
         return f"{', '.join(shares)} · {known}"
 
-    def _stop(self) -> None:
-        """Ends what still runs, and frees its locks: after Ctrl-C or a mistake of ours."""
+    def stop(self) -> None:
+        """Ends what still runs, with a checkpoint, and frees its locks."""
         running_now = [slot for slot in self.slots if slot.work is not None]
         for slot in running_now:
             assert slot.work is not None

@@ -1,5 +1,7 @@
 """One cell in a process of its own: `python -m src.studies.run.stage FOLDER STAGE PARENT`.
 
+With several devices, Lightning starts this command once more for each further one; these compute and write nothing.
+
 The same as `python -m src fit --config FOLDER/stage.yaml` and, for an evaluation, `test` on what was just trained: in
 one process, because each costs seconds of imports and of reading weights.
 """
@@ -12,11 +14,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.callbacks.launcher import failing_together
 from src.cli import main as run
 from src.core.checkpoint_files import damage
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
 from src.core.errors import one_message
 from src.core.import_path import add_current_folder
+from src.core.interruption import interrupt_on_notice
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.studies.run.outcome import write_outcome
 from src.studies.run.sampling import write_samples
@@ -27,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     began = time.time()
     add_current_folder()
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        parent = os.getppid()  # the process of rank 0
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     with one_message() as outcome:
         checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -34,9 +40,12 @@ def main(arguments: Sequence[str]) -> int:
         resume = ["--ckpt_path", str(checkpoint)] if resumed else []
         command = run(["fit", "--config", str(folder / "stage.yaml"), *resume])
         if stage == "evaluate":
-            command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
-            if isinstance(command.model, ScoredSegmentation):
-                write_samples(folder / "samples.npz", command.model, command.datamodule)
+            with failing_together(command.trainer):
+                command.trainer.test(command.model, datamodule=command.datamodule, verbose=False)
+        if not command.trainer.is_global_zero:
+            return outcome.code
+        if stage == "evaluate" and isinstance(command.model, ScoredSegmentation):
+            write_samples(folder / "samples.npz", command.model, command.datamodule)
         write_outcome(folder, time.time() - began, resumed)
     return outcome.code
 
@@ -63,4 +72,5 @@ if __name__ == "__main__":
     # a study that was started in the background of a script ignores Ctrl-C, and so would what it starts: but the runner
     # asks its stages to stop by that signal
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt_on_notice()
     sys.exit(main(sys.argv[1:]))

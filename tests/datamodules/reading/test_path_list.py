@@ -35,6 +35,20 @@ def test_a_hundred_thousand_files_cost_at_most_120_bytes_each() -> None:
     assert source.name(42) == files[42].relative_to(BASE).as_posix()
 
 
+@pytest.mark.parametrize("name", ["n{0:08d}/n{0:08d}_{1}.JPEG", "shard_{0:05d}/{1:08d}.jpg", "{1:012d}.png"])
+def test_files_in_folders_cost_at_most_30_bytes_each(name: str) -> None:
+    files = [BASE / name.format(i // 1300, i) for i in range(200_000)]
+    listing = Listing(BASE, files)
+    assert listing.nbytes / len(files) <= 30
+    assert [listing[i] for i in (0, 63, 64, 1299, 1300, -1)] == [files[i] for i in (0, 63, 64, 1299, 1300, -1)]
+
+
+def test_files_of_folders_that_alternate_come_back(tmp_path: Path) -> None:
+    files = [BASE / f"{'ab'[i % 2]}/{i}.png" for i in range(300)]
+    listing = Listing(BASE, [Path("/x.png"), BASE / "y.png", *files])
+    assert list(listing) == [Path("/x.png"), BASE / "y.png", *files]
+
+
 def test_processes_share_one_copy() -> None:
     listing = Listing(BASE, [BASE / "a.jpg", BASE / "b.jpg"])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from src.studies.plan.stated_cost import StatedCost, stated_cost
+from src.studies.plan.study import Study
 from tests.command_line import ROOT
 
 
@@ -35,3 +37,19 @@ def test_twice_the_steps_take_twice_the_time() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "segment").glob("*/linear.yaml")), ids=str)
 def test_our_own_configurations_state_theirs(file: Path) -> None:
     assert 60 <= (stated_cost(file).seconds or 0) <= 86400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_tables_of_the_paper_say_how_many_gpu_hours_they_take(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = re.search(r"paper: about ([\d,]+) GPU hours for (\d+) cells", file.read_text())
+    if "\nscales:" not in file.read_text():
+        assert stated is None
+        return
+    for name in ("DATA_ROOT", "WEIGHTS_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(ROOT)
+    costs = [cell.stated.seconds for cell in Study.read(file, "paper").cells.values()]
+    assert stated is not None and None not in costs
+    assert int(stated[2]) == len(costs)
+    assert int(stated[1].replace(",", "")) == round(sum(cost for cost in costs if cost is not None) / 3600)
