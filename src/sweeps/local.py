@@ -43,7 +43,10 @@ class LocalSweep:
         """
         while True:
             if self.search.take_turn():
-                self.search.study.optimize(self.value, catch=process.Failed, callbacks=[self.ended])
+                try:
+                    self.search.study.optimize(self.value, catch=process.Failed, callbacks=[self.ended])
+                finally:
+                    self.search.release()
             elif self.search.elsewhere():
                 time.sleep(RETRY)
             else:
