@@ -117,10 +117,10 @@ def test_bayes_learns_where_the_loss_is_low(tmp_path: Path) -> None:
 
 def test_a_running_trial_is_nobody_elses(tmp_path: Path) -> None:
     searched = sweep(tmp_path, LR, method="random")
-    mine, other = (Search(searched, tmp_path / "out", 2) for _ in range(2))
+    mine, other, third = (Search(searched, tmp_path / "out", 2) for _ in range(3))
     with running(mine) as (_, first), running(other) as (_, second):
         assert (first.number, second.number) == (0, 1)
-        assert not mine.take_turn() and mine.elsewhere()
+        assert not third.take_turn() and third.elsewhere()
 
 
 def test_a_run_that_has_just_ended_is_not_taken_over(tmp_path: Path) -> None:
