@@ -146,7 +146,9 @@ class SemanticSegmentation(ScoredSegmentation):
 
     def class_scores(self, images: Tensor) -> Tensor:
         """Logits on the head's own grid, `[B, C, h', w']`."""
-        return self.decoder.classify(self.backbone.feature_maps(images, self.decoder.blocks))
+        return self.decoder.classify(
+            self.backbone.feature_maps(images, self.decoder.blocks, self.decoder.prefix_tokens)
+        )
 
     def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
         """Logits of each image at its size; those of cached features are the whole image's."""
@@ -162,7 +164,7 @@ class SemanticSegmentation(ScoredSegmentation):
         if isinstance(batch, FeatureBatch):
             return batch.maps
         with torch.set_grad_enabled(self.trains != "head" and torch.is_grad_enabled()):
-            return self.backbone.feature_maps(batch.images, self.decoder.blocks)
+            return self.backbone.feature_maps(batch.images, self.decoder.blocks, self.decoder.prefix_tokens)
 
     def label_counts(self, batch: Any, logits: Tensor) -> Tensor:
         """Labelled pixels per class and cell of the logits' grid, `[B, C, h', w']`."""
@@ -182,7 +184,7 @@ class SemanticSegmentation(ScoredSegmentation):
                 "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
                 "(backbone.init_args.adapter), or the model an adapter to start from the identity"
             )
-        freeze_unreached(self.backbone, self.decoder.blocks)
+        freeze_unreached(self.backbone, self.decoder.blocks, self.decoder.prefix_tokens)
 
     def adapter_installed(self) -> None:
         """Train what `train` says, the adapter of a checkpoint included."""
