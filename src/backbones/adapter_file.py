@@ -1,8 +1,9 @@
 """Adapter files: a few MB of tensors, tied to the weights they were trained on by a hash.
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
-backbone name, hash of the frozen weights, class path and settings of the adapter kind, optimiser step, whose weights
-(teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give equal bytes.
+backbone name, hash of the frozen weights and how they are read, class path and settings of the adapter kind, optimiser
+step, whose weights (teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give equal
+bytes.
 """
 
 from __future__ import annotations
