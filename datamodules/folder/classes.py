@@ -121,6 +121,11 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
             f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
             f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
         )
+    if len(classes) == 1:
+        raise ImageError(
+            f"{root}: expected masks of two classes or more, found the id {classes[0]} alone, with which every score "
+            f"is perfect; if others are rare, name all classes in {root / 'classes.yaml'}"
+        )
     check_count(f"{root}: masks", len(classes))
     return classes
 

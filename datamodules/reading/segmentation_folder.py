@@ -108,7 +108,8 @@ def pair_masks(
 
     Raises:
         MissingFile: If there is no folder of masks.
-        ImageError: Naming an image without a mask, or with several, unless these are skipped.
+        ImageError: Naming an image without a mask, or with several, unless these are skipped; or two images that would
+            share one.
     """
     if not mask_folder.is_dir():
         raise MissingFile(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
@@ -117,10 +118,16 @@ def pair_masks(
         stem = _stem(path, mask_folder)
         if stem.endswith(mask_ending):
             by_stem.setdefault(stem.removesuffix(mask_ending), []).append(path)
-    masks = []
+    masks: list[Path] = []
+    owners: dict[str, Path] = {}
     for image in images:
         stem = _stem(image, image_folder).removesuffix(image_ending)
         found = by_stem.get(stem, [])
+        if (other := owners.setdefault(stem, image)) != image:
+            raise ImageError(
+                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs by the suffix "
+                "alone; remove or rename one of the two"
+            )
         expected = mask_folder / f"{stem}{mask_ending}.png"
         if len(found) != 1 and on_error == "raise":
             names = ", ".join(path.name for path in found) or "none"
