@@ -83,11 +83,12 @@ class DataArguments:
             raise UserError(f"size and local_size: expected pixels, found {self.size} and {self.local_size}")
         if self.batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, found {self.batch_size}")
-        if self.local_views < 0 or not 0 <= self.num_workers <= MOST_WORKERS:
+        if min(self.num_workers, self.local_views) < 0:
             raise UserError(
-                f"num_workers and local_views: expected 0 or more, and at most {MOST_WORKERS} workers, found "
-                f"{self.num_workers} and {self.local_views}"
+                f"num_workers and local_views: expected 0 or more, found {self.num_workers} and {self.local_views}"
             )
+        if self.num_workers > MOST_WORKERS:
+            raise UserError(f"num_workers: expected at most {MOST_WORKERS} processes, found {self.num_workers}")
         if not 0 < self.label_fraction <= 1:
             raise UserError(f"label_fraction: expected a share in (0, 1], found {self.label_fraction}")
         if self.max_images is not None and self.max_images < 1:

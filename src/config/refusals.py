@@ -1,4 +1,4 @@
-"""Values of a configuration that a library refuses while it builds what they are for: one line instead of its traceback."""
+"""Values of a configuration that a library refuses while it builds what they are for: one line, no traceback."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
         children = {name.split(".")[1] for name in known if name.startswith(f"{key}.")}
         if key not in top:
             yield f"no key {key!r}{nearest(str(key), top)}"
-        elif children and value is not None and not isinstance(value, dict | str):
-            yield f"{key}: expected a mapping of its arguments, found {value!r:.60}"
+        elif children and not isinstance(value, dict | str):
+            yield f"{key}: expected a mapping of its arguments, found {'null' if value is None else f'{value!r:.60}'}"
         elif children and isinstance(value, dict):
             for child in value.keys() - children:
                 yield f"no key '{key}.{child}'{nearest(str(child), children)}"
@@ -107,6 +107,8 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
             yield f"no key '{where}.init_args.{key}'{nearest(str(key), valid or ())}"
         for name, value in arguments.items():
             fields = _fields(node["class_path"], name)
+            if fields and not isinstance(value, dict | str | None):
+                yield f"{where}.init_args.{name}: expected a mapping of its arguments, found {value!r:.60}"
             if fields and isinstance(value, dict) and "class_path" not in value:
                 for key in value.keys() - fields - set(_SUBCLASS_KEYS):
                     yield f"no key '{where}.init_args.{name}.{key}'{nearest(str(key), fields)}"

@@ -72,7 +72,7 @@ def load_checkpoint(
             if path.suffix != ".ckpt" and not previous.exists():  # never ours: nothing to delete
                 raise UserError(
                     f"{path}: expected a run's checkpoint, such as checkpoints/last.ckpt in its run folder, found what "
-                    f"{fault}; weights and adapters belong in model.init_args.backbone.init_args, as weights and adapter"
+                    f"{fault}; weights and adapters belong in model.init_args.backbone.init_args"
                 ) from None
             raise UserError(
                 f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
