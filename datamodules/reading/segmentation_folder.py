@@ -119,21 +119,31 @@ def pair_masks(
         if stem.endswith(mask_ending):
             by_stem.setdefault(stem.removesuffix(mask_ending), []).append(path)
     masks: list[Path] = []
-    owners: dict[str, Path] = {}
+    check_stems(images, image_folder)
     for image in images:
         stem = _stem(image, image_folder).removesuffix(image_ending)
         found = by_stem.get(stem, [])
-        if (other := owners.setdefault(stem, image)) != image:
-            raise ImageError(
-                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs by the suffix "
-                "alone; remove or rename one of the two"
-            )
         expected = mask_folder / f"{stem}{mask_ending}.png"
         if len(found) != 1 and on_error == "raise":
             names = ", ".join(path.name for path in found) or "none"
             raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
         masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
     return masks
+
+
+def check_stems(images: list[Path], image_folder: Path) -> None:
+    """Check that no two images have names that differ by the suffix alone, and so one mask.
+
+    Raises:
+        ImageError: Naming two that do.
+    """
+    owners: dict[str, Path] = {}
+    for image in images:
+        if (other := owners.setdefault(_stem(image, image_folder), image)) != image:
+            raise ImageError(
+                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs by the suffix "
+                "alone; remove or rename one of the two"
+            )
 
 
 def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_ending: str = "") -> list[Path]:

@@ -47,7 +47,7 @@ def test_the_same_images_are_no_news() -> None:
         (BEFORE[:3], "4 images, and 3 are here"),
         ([*BEFORE, "e.png"], "4 images, and 5 are here"),
         ([*BEFORE[:3], "e.png"], "4 images, and as many with other names are here"),
-        (["a.pngä b", ".png", "c.png", "d.png"], "as many with other names"),
+        (["a.pngä b", ".png", "c.png", "d.png"], "as many with other names are here"),
     ],
 )
 def test_other_images_are_refused_with_both_numbers(now: list[str], found: str) -> None:
