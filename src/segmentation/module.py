@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from datamodules.batches import SegmentationBatch
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.backbones.identity import adapter_record
@@ -27,7 +28,7 @@ from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
 from src.segmentation.decoders.decoder import Decoder
 from src.segmentation.decoders.linear import LinearDecoder
-from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
+from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.feature_cache import CachedFeatures, FeatureBatch
 from src.segmentation.inference import Inference, Size, Tile, Whole
 from src.segmentation.param_groups import freeze_unreached, install_drop_path, parameter_groups
@@ -209,7 +210,7 @@ class SemanticSegmentation(ScoredSegmentation):
         """Largest learning rate of the head; it does not depend on the batch size."""
         return self.lr
 
-    def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: SegmentationBatch | FeatureBatch, batch_idx: int) -> None:
         """Set this step's learning rate.
 
         Raises:
