@@ -30,7 +30,7 @@ from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
-from src.config.flags import check_config_given, config_first, underscored
+from src.config.flags import USAGE, check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.part_files import check_part_files, inlined
 from src.config.prerequisites import check_files, check_sizes, check_writable
@@ -60,15 +60,6 @@ NOISE = (
     ".*is smaller than the logging interval.*", r"\s*Dump of a value that does not round-trip: a tuple",
     ".*`srun` command is available.*",
 )  # fmt: skip
-
-USAGE = """python -m src {command} --config X.yaml [--key value ...]
-
-  python -m src {command} --config X.yaml --trainer.max_steps 100 --trainer.default_root_dir runs/mine
-  python -m src {command} --config X.yaml --model.init_args.objectives.local.init_args.weight 0
-  python -m src {command} --model.help src.pretraining.ContinualPretraining
-  python -m src {command} --config X.yaml --trainer.logger Wandb    (or TensorBoard; metrics.csv is always written)
-"""
-
 
 # Base class of what `--model` and `--data` inject.
 STEPS = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}

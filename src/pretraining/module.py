@@ -6,9 +6,9 @@ Equations, defaults and their sources: docs/method.md, sections 2 to 9.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -29,7 +29,7 @@ from src.core.keyed_random import KeyedRandom
 from src.core.numbers import check_number
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.calibrated_head import CalibratedHead
-from src.pretraining.calibration import IMAGES, Calibration, calibration
+from src.pretraining.calibration import IMAGES, Calibration, GivesCleanViews, calibration
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, LossOutput, Objective, RegionalConsistency
 from src.pretraining.head import Head
 from src.pretraining.network import Network
@@ -38,14 +38,6 @@ from src.pretraining.patch_augmentation import Blur, PatchAugmentation
 from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.regions import RegionalAttention
 from src.pretraining.teacher import Teacher
-
-
-@runtime_checkable
-class GivesCleanViews(Protocol):
-    """A data module that shows its training images without colour changes (`datamodules.base.DomainDataModule`)."""
-
-    def clean_views(self, images: int) -> Iterable[Crops]:
-        """Two views of each of about `images` training images, the same on every rank."""
 
 
 class ContinualPretraining(LightningModule):
