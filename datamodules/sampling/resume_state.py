@@ -39,7 +39,7 @@ class ResumeState:
         self._expected: Mapping[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: samples consumed, and which images they are of."""
+        """Content of a checkpoint: samples consumed, and which images they are of."""
         return {"samples": self.consumed(), **self._images}
 
     def consumed(self) -> int:

@@ -89,7 +89,7 @@ class Adaptable(nn.Module):
         self.weight_hash = weight_hash(self.trunk.state_dict())
 
     def reading(self) -> dict[str, str]:
-        """How the weights are read, which their hash does not tell: an adapter made on them depends on it.
+        """The reading of the weights, which their hash does not cover and an adapter made on them depends on.
 
         The grid of the position table (9×16 and 12×12 have the same rows), how it is resampled, and the normalisation.
         """

@@ -14,7 +14,7 @@ from src.core.errors import UserError
 
 
 class Seen(NamedTuple):
-    """What one process sees."""
+    """View of one process."""
 
     rank: int
     host: str
