@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.reading.checking import OnError
 from datamodules.reading.stretching import Stretch
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.errors import UserError
+
+MOST_WORKERS = 512  # loader processes: a mistyped number would start processes until the machine stops
 
 
 @dataclass(eq=False, repr=False)
@@ -64,6 +68,12 @@ class DataArguments:
     percentiles: tuple[float, float] | None = None
     range: tuple[float, float] | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make types of a subclass's annotations: jsonargparse leaves them as text beside a dataclass's, unchecked."""
+        super().__init_subclass__(**options)
+        if inspect.isfunction(own := vars(cls).get("__init__")):
+            own.__annotations__ = typing.get_type_hints(own)
+
     def __post_init__(self) -> None:
         super().__init__()  # Lightning's data module, which comes after this class in the order of bases
         if self.task == "pretrain" and not isinstance(self.size, int):
@@ -77,6 +87,8 @@ class DataArguments:
             raise UserError(
                 f"num_workers and local_views: expected 0 or more, found {self.num_workers} and {self.local_views}"
             )
+        if self.num_workers > MOST_WORKERS:
+            raise UserError(f"num_workers: expected at most {MOST_WORKERS} processes, found {self.num_workers}")
         if not 0 < self.label_fraction <= 1:
             raise UserError(f"label_fraction: expected a share in (0, 1], found {self.label_fraction}")
         if self.max_images is not None and self.max_images < 1:

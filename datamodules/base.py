@@ -126,7 +126,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         else:
             pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
             loader = self._loader(pairs, batch, sampler, collate_training)
-        self._resume_state.follow(self.trainer, sampler, batch)
+        self._resume_state.follow(self.trainer, sampler, batch, source)
         return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -191,11 +191,11 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """State from which a resumed fit continues with the next sample, in the middle of an epoch if need be."""
-        return {"samples": self._resume_state.consumed()}
+        return self._resume_state.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after that many samples; the trainer calls this before it asks for the loader."""
-        self._resume_state.restore(int(state_dict["samples"]))
+        self._resume_state.restore(state_dict)
 
     @property
     def _share(self) -> int:

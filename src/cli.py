@@ -30,10 +30,11 @@ from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
 from src.config.experiment_files import located_arguments
-from src.config.flags import check_config_given, config_first, underscored
+from src.config.flags import USAGE, check_config_given, config_first, underscored
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
 from src.config.part_files import check_part_files, inlined
 from src.config.prerequisites import check_files, check_sizes, check_writable
+from src.config.refusals import refused as values_refused
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
@@ -59,15 +60,6 @@ NOISE = (
     ".*is smaller than the logging interval.*", r"\s*Dump of a value that does not round-trip: a tuple",
     ".*`srun` command is available.*",
 )  # fmt: skip
-
-USAGE = """python -m src {command} --config X.yaml [--key value ...]
-
-  python -m src {command} --config X.yaml --trainer.max_steps 100 --trainer.default_root_dir runs/mine
-  python -m src {command} --config X.yaml --model.init_args.objectives.local.init_args.weight 0
-  python -m src {command} --model.help src.pretraining.ContinualPretraining
-  python -m src {command} --config X.yaml --trainer.logger Wandb    (or TensorBoard; metrics.csv is always written)
-"""
-
 
 # Base class of what `--model` and `--data` inject.
 STEPS = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}
@@ -96,6 +88,16 @@ class Parser(LightningArgumentParser):
             check_part_files(Path(path), config, INJECTED, self.groups_of_classes)
             content = quoted(config)
         return super().parse_string(content, path, *args, **options)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **options: Any) -> Namespace:
+        """Parse a configuration file, which has to be text."""
+        try:
+            return super().parse_path(cfg_path, *args, **options)
+        except UnicodeDecodeError as error:
+            raise CommandLineError(
+                f"--config {cfg_path}: expected a configuration as UTF-8 text, found the byte "
+                f"0x{error.object[error.start]:02x}"
+            ) from error
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise CommandLineError(message) from ex
@@ -166,6 +168,15 @@ class CLI(LightningCLI):
         # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
         if wrong := misspelt(rest, keys):
             raise CommandLineError(wrong)
+
+    def _set_seed(self) -> None:
+        with values_refused("seed_everything"):
+            super()._set_seed()
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer."""
+        with values_refused("model or data", "Does not validate against any of the Union subtypes"):
+            super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would lay the checkpoint's hyper-parameters over the yaml here; ours stays the authority."""
@@ -240,9 +251,10 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        trainer = super()._instantiate_trainer(
-            config, [*callbacks, DivergenceGuard(), Recipe(), SharedFiles(), Throughput()]
-        )
+        with values_refused("trainer"):
+            trainer = super()._instantiate_trainer(
+                config, [*callbacks, DivergenceGuard(), Recipe(), SharedFiles(), Throughput()]
+            )
         watch(trainer)
         return trainer
 

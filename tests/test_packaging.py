@@ -40,7 +40,7 @@ TEST_TOOLS = {
 }
 TEST_TOOLS = {
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "scikit-learn", "ruff", "mypy", "setuptools", "moto",
-    "nbclient", "ipykernel", "playwright", "build", "twine",
+    "nbclient", "ipykernel", "build", "twine",
 }  # fmt: skip
 
 

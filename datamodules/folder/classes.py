@@ -11,6 +11,7 @@ Ids in `ignored_ids` (255) need no entry.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,6 +121,12 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
             f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
             f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
             f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
+        )
+    if len(classes) == 1:
+        warnings.warn(
+            f"{root}: the masks hold the id {classes[0]} alone, with which every score is perfect; if others are "
+            f"rare, name all of them in {root / 'classes.yaml'}",
+            stacklevel=1,
         )
     check_count(f"{root}: masks", len(classes))
     return classes

@@ -9,7 +9,7 @@ from datamodules.base import Split
 from datamodules.folder.split_lists import listed
 from datamodules.reading.errors import ImageError, is_file, is_folder
 from datamodules.reading.listing import IMAGE_SUFFIXES, list_images
-from datamodules.reading.segmentation_folder import with_masks
+from datamodules.reading.segmentation_folder import check_stems, with_masks
 from datamodules.sampling.splits import holdout
 from src.core.errors import MissingFile
 
@@ -129,6 +129,7 @@ class FolderLayout:
 
     def _labelled(self, split: Split, ending: str) -> list[Path]:
         images, masks = self.all_images(split), self.mask_folder(split)
+        check_stems(images, self.image_folder(split))  # before some go to validation
         if self.masks is None:
             return images
         found = self._with_masks(split, ending)

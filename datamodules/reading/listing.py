@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from datamodules.reading import heif
@@ -13,11 +13,15 @@ from src.core.errors import MissingFile
 from src.core.printable import printable
 
 _ALWAYS = {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".gif", ".jp2"}
+_OF_A_RUN = frozenset({"adapter.safetensors", "adapt.yaml", "cell.json", "evaluation.json", "confusion.npz"})
+_OF_A_STUDY = frozenset({"table.json", "report.html"})
 IMAGE_SUFFIXES = frozenset(_ALWAYS | (heif.HEIF_SUFFIXES if heif.is_installed() else set()))
 
 
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
-    """All image files below a folder, sorted; hidden ones are left out; linked folders are not entered, but warned of.
+    """All image files below a folder, sorted; hidden ones are left out.
+
+    Linked folders and the run folders of this project, whose pictures are results, are not entered, but warned of.
 
     Args:
         folder: Where to look.
@@ -25,16 +29,34 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 
     Raises:
         MissingFile: If the folder does not exist.
-        ImageError: If it holds no image, or it or a folder above or below may not be read.
+        ImageError: If it is a run folder, holds no image, or it or a folder above or below may not be read.
     """
     if not is_folder(folder):
         raise MissingFile(f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}")
     found: list[Path] = []
     links: list[Path] = []
+    runs: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=refuse_folder):
+        if is_run(files):
+            runs.append(Path(place))
+            folders.clear()
+            continue
         folders[:] = [f for f in folders if not f.startswith(".") and not (Path(place) == folder and f in exclude)]
         found += [Path(place, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES]
         links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
+    if folder in runs:
+        raise ImageError(
+            f"{folder}: expected a folder of images, found the folder of a run, whose pictures are its results; name "
+            "the folder of your images"
+        )
+    if runs:
+        warnings.warn(
+            printable(
+                f"{folder}: folders of runs are not entered, since their pictures are results; found {len(runs)}, "
+                f"{min(runs).relative_to(folder)} first"
+            ),
+            stacklevel=1,
+        )
     if links:
         warnings.warn(
             printable(
@@ -47,6 +69,11 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise ImageError(f"{folder}: expected images ({kinds}) in it or its subfolders, found none")
     return sorted(found)
+
+
+def is_run(files: Collection[str]) -> bool:
+    """Return whether a folder with these files is that of a run, a study or one of its cells."""
+    return not _OF_A_RUN.isdisjoint(files) or _OF_A_STUDY.issubset(files)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -108,7 +108,8 @@ def pair_masks(
 
     Raises:
         MissingFile: If there is no folder of masks.
-        ImageError: Naming an image without a mask, or with several, unless these are skipped.
+        ImageError: Naming an image without a mask, or with several, unless these are skipped; or two images that would
+            share one.
     """
     if not mask_folder.is_dir():
         raise MissingFile(f"{mask_folder}: expected the folder of masks for {image_folder}, found nothing")
@@ -117,7 +118,8 @@ def pair_masks(
         stem = _stem(path, mask_folder)
         if stem.endswith(mask_ending):
             by_stem.setdefault(stem.removesuffix(mask_ending), []).append(path)
-    masks = []
+    masks: list[Path] = []
+    check_stems(images, image_folder)
     for image in images:
         stem = _stem(image, image_folder).removesuffix(image_ending)
         found = by_stem.get(stem, [])
@@ -127,6 +129,21 @@ def pair_masks(
             raise ImageError(f"{image}: expected one mask {expected}, found {names}; add it or remove the image")
         masks.append(found[0] if len(found) == 1 else expected.with_suffix(".*" if found else ".png"))
     return masks
+
+
+def check_stems(images: list[Path], image_folder: Path) -> None:
+    """Check that no two images have names that differ by the suffix alone, and so one mask.
+
+    Raises:
+        ImageError: Naming two that do.
+    """
+    owners: dict[str, Path] = {}
+    for image in images:
+        if (other := owners.setdefault(_stem(image, image_folder), image)) != image:
+            raise ImageError(
+                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs by the suffix "
+                "alone; remove or rename one of the two"
+            )
 
 
 def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_ending: str = "") -> list[Path]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
 
 from datamodules.sampling.samplers import EpochSampler
+from src.core.errors import UserError
+
+
+class Named(Protocol):
+    """A list of images with names."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Name of an image, unique, and the same in every run."""
+        ...
 
 
 class ResumeState:
@@ -21,24 +35,44 @@ class ResumeState:
         self._batch_samples = 0  # of all processes together
         self._origin = (0, 0)  # (batches the trainer had counted, samples consumed) when this fit began
         self._restored: int | None = None
+        self._images: dict[str, Any] = {}  # number and hash of the names of the images that are trained on
+        self._expected: Mapping[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: samples consumed, and which images they are of."""
+        return {"samples": self.consumed(), **self._images}
 
     def consumed(self) -> int:
         """Samples up to now."""
         batches, samples = self._origin
         return samples + (self._batches - batches) * self._batch_samples
 
-    def restore(self, samples: int) -> None:
-        """The next loader continues after that many samples."""
-        self._restored = samples
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The next loader continues where a checkpoint's state says, with the same images."""
+        self._restored, self._expected = int(state["samples"]), state
 
-    def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int) -> None:
+    def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int, images: Named) -> None:
         """Count what a new loader gives.
 
         Args:
             trainer: Whose progress counts; without one nothing does.
             sampler: Sampler of the loader; learns how many samples the trainer takes of an epoch.
             batch_size: Samples per batch and process.
+            images: What the loader reads.
+
+        Raises:
+            UserError: If a resumed run was trained on other images.
         """
+        self._images = identity_of(images)
+        changed = [key for key, value in self._images.items() if self._expected.get(key, value) != value]
+        if changed:
+            before, now = self._expected["images"], self._images["images"]
+            raise UserError(
+                f"the run to resume was trained on {before} images, and "
+                f"{f'{now} are here' if now != before else 'as many with other names are here'}; bring back the same "
+                "images, or start a new run in another folder, without --ckpt_path"
+            )
+        self._expected = {}
         self._trainer, self._batch_samples = trainer, batch_size * sampler.num_replicas
         if trainer is None:
             return
@@ -58,3 +92,11 @@ class ResumeState:
         total = self._trainer.fit_loop.epoch_loop.batch_progress.total
         assert isinstance(total, _ProcessedTracker)
         return total.processed
+
+
+def identity_of(images: Named) -> dict[str, Any]:
+    """Number of images, and a hash of their names in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for index in range(len(images)):
+        digest.update(images.name(index).encode("utf-8", "surrogateescape") + b"\0")
+    return {"images": len(images), "names": digest.hexdigest()}

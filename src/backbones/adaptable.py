@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ class Adaptable(nn.Module):
         name: Name of the trunk, for messages and files.
         weights: Source of its frozen weights.
         weight_hash: Weight hash of the trunk's frozen weights.
+        positions: How position embeddings are resampled.
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.
@@ -39,6 +41,7 @@ class Adaptable(nn.Module):
     name: str
     weights: str
     weight_hash: str
+    positions: str
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +88,19 @@ class Adaptable(nn.Module):
         self._forget_adapter()
         self.weight_hash = weight_hash(self.trunk.state_dict())
 
+    def reading(self) -> dict[str, str]:
+        """How the weights are read, which their hash does not tell: an adapter made on them depends on it.
+
+        The grid of the position table (9×16 and 12×12 have the same rows), how it is resampled, and the normalisation.
+        """
+        config, grid = self.trunk.pretrained_cfg, self.trunk.patch_embed.grid_size
+        return {
+            "position_grid": f"{grid[0]}×{grid[1]}" if getattr(self.trunk, "pos_embed", None) is not None else "",
+            "positions": self.positions,
+            "mean": json.dumps([float(value) for value in config["mean"]]),
+            "std": json.dumps([float(value) for value in config["std"]]),
+        }
+
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Within this context the features are those of the frozen model, bit for bit."""
@@ -120,6 +136,7 @@ class Adaptable(nn.Module):
             "backbone": self.name,
             "weights": shareable(self.weights),
             "weight_hash": self.weight_hash,
+            **self.reading(),
             "adapter": class_path(self.adapter),
             "sizes": settings_text(self.adapter),
             "step": str(step),
@@ -218,6 +235,12 @@ class Adaptable(nn.Module):
                 f"{path} was made on {metadata['backbone']!r} with weights {metadata['weight_hash']!r}, but this "
                 f"backbone is {self.name} with weights {self.weight_hash!r}; load the same weights as in pre-training"
             )
+        for key, here in self.reading().items():
+            if metadata.get(key, here) != here:  # files of earlier versions do not say
+                raise UserError(
+                    f"{path} was made on {metadata['backbone']!r} with {key} {metadata[key]}, but this backbone has "
+                    f"{here}; read the weights as in pre-training (config.yaml in its run folder)"
+                )
 
     def save_peft(self, folder: str | Path) -> None:
         """Write a LoRA as a folder that `peft.PeftModel.from_pretrained` puts into the plain timm model.

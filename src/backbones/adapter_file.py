@@ -1,8 +1,9 @@
 """Adapter files: a few MB of tensors, tied to the weights they were trained on by a hash.
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
-backbone name, hash of the frozen weights, class path and settings of the adapter kind, optimiser step, whose weights
-(teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give equal bytes.
+backbone name, hash of the frozen weights and how they are read, class path and settings of the adapter kind, optimiser
+step, whose weights (teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give
+equal bytes.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ def _opened(path: str | Path) -> safetensors.safe_open:
     """The file, whose header safetensors has checked against its size."""
     if not Path(path).is_file():
         found = "a folder" if Path(path).is_dir() else "nothing"
+        if (Path(path) / "adapter.safetensors").is_file():
+            raise MissingFile(f"adapter file {path} not found: it is a run folder; name {path}/adapter.safetensors")
         raise MissingFile(
             f"adapter file {path} not found: {found} is there; `fit` and `adapt` write an adapter.safetensors into "
             "their run folder"

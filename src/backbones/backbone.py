@@ -141,25 +141,30 @@ class Backbone(Adaptable):
         tokens = self.trunk.norm(tokens)
         return Features(tokens[:, 0], tokens[:, 1 : self.prefix], tokens[:, self.prefix :], attended, grid)
 
-    def feature_maps(self, images: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
+    def feature_maps(
+        self, images: Tensor, blocks: Sequence[int] | None = None, prefix_tokens: bool = True
+    ) -> list[Tensor]:
         """Patch features as maps.
 
         Args:
             images: As in `forward`.
             blocks: Block indices (0 is the first), each block's output as it stands; None for the last one's after
                 the final norm.
+            prefix_tokens: False: class tokens and registers are left out before the first block.
 
         Returns:
             One `[B, D, h, w]` per block.
 
         Raises:
-            UserError: If a block index is outside the depth.
+            UserError: If a block index is outside the depth, or prefix tokens cannot be left out.
         """
+        if blocks is not None and (not blocks or min(blocks) < 0 or max(blocks) >= self.depth):
+            raise UserError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
+        if not prefix_tokens:
+            return self._patch_maps(images, blocks)
         if blocks is None:
             features = self(images)
             return [features.patches.transpose(1, 2).unflatten(2, features.grid)]
-        if not blocks or min(blocks) < 0 or max(blocks) >= self.depth:
-            raise UserError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
         self._check(images)
         maps = self.trunk.forward_intermediates(
             self.normalise(images), sorted(set(blocks)), output_fmt="NLC", stop_early=True, intermediates_only=True
@@ -210,6 +215,17 @@ class Backbone(Adaptable):
         """
         (maps,) = self.feature_maps(self.transform(size)(image)[None].to(self.mean.device))
         return maps[0]
+
+    def _patch_maps(self, images: Tensor, blocks: Sequence[int] | None) -> list[Tensor]:
+        """Maps as in `feature_maps` of blocks that see the patches alone."""
+        tokens, rope, grid = self._embed(images)
+        if rope is not None:
+            raise UserError(f"prefix_tokens is false, but {self.name}'s rotary blocks count on them; set it to true")
+        tokens, outputs = tokens[:, self.prefix :], {}
+        for depth, block in enumerate(self.trunk.blocks[: None if blocks is None else max(blocks) + 1]):
+            outputs[depth] = tokens = self._run(block, tokens, None)
+        wanted = [self.trunk.norm(tokens)] if blocks is None else [outputs[block] for block in blocks]
+        return [output.transpose(1, 2).unflatten(2, grid) for output in wanted]
 
     def _check(self, images: Tensor) -> None:
         check_batch(images, self.patch_size, self.name)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from src.callbacks.model_card import ModelCard, card_of
 from src.core.atomic_files import replacing, write_text
 from src.core.checkpoint_paths import checkpoint_exists
-from src.core.errors import Diverged, UserError
+from src.core.errors import Diverged, MissingFile, UserError
 from src.core.interruption import NOTICES
 
 
@@ -56,6 +56,7 @@ class RunCheckpoint(Checkpoint):
         self._saved_time = 0.0
         self._previous: dict[int, Any] = {}  # handlers, by signal
         self._pressed = False
+        self._folder: tuple[int, int] | None = None  # device and inode of the run folder, if it was there at the start
         self._card = ModelCard()
 
     @staticmethod
@@ -67,6 +68,7 @@ class RunCheckpoint(Checkpoint):
         self.interrupted = self._pressed = False
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         self._card = ModelCard(first_step=trainer.global_step)
+        self._folder = _identity(Path(trainer.default_root_dir))
         if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
             for number in (signal.SIGINT, *NOTICES):
                 if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -114,7 +116,8 @@ class RunCheckpoint(Checkpoint):
         if trainer.state.fn != "fit" or trainer.global_step == 0:
             return
         # a single rank that failed cannot save: saving waits for all of them
-        if trainer.world_size == 1 and not trainer.sanity_checking and not isinstance(exception, Diverged):
+        lost = isinstance(exception, Diverged) or self._deleted(trainer)
+        if trainer.world_size == 1 and not trainer.sanity_checking and not lost:
             self.save(trainer)
         self._release()
         folder = Path(trainer.default_root_dir)
@@ -124,6 +127,10 @@ class RunCheckpoint(Checkpoint):
                 f"stopped at step {trainer.global_step}; to resume from step {self._saved_step}:\n  {resume}",
                 file=sys.stderr,
             )
+
+    def _deleted(self, trainer: Trainer) -> bool:
+        """Return True if the run folder is no longer the one of the start; a new one of the same name is another."""
+        return self._folder is not None and _identity(Path(trainer.default_root_dir)) != self._folder
 
     def _release(self) -> None:
         while self._previous:
@@ -137,9 +144,18 @@ class RunCheckpoint(Checkpoint):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the files, unless those of this step exist; each replaces the old one in one move."""
+        """Writes the files, unless those of this step exist; each replaces the old one in one move.
+
+        Raises:
+            MissingFile: if the run folder was deleted.
+        """
         if trainer.global_step == self._saved_step or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if self._deleted(trainer):
+            raise MissingFile(
+                f"{trainer.default_root_dir}: the run folder was deleted during the run, with what was written before; "
+                "start the run again"
+            )
         trainer.save_checkpoint(self.file(trainer.default_root_dir), weights_only=False)  # with the optimiser
         if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):
             with replacing(Path(trainer.default_root_dir) / "adapter.safetensors") as partial:
@@ -147,3 +163,12 @@ class RunCheckpoint(Checkpoint):
             if (text := card_of(trainer.lightning_module, trainer, self._card)) is not None:
                 write_text(Path(trainer.default_root_dir) / "README.md", text)
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and inode of a folder, or None where there is none."""
+    try:
+        state = folder.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino

@@ -60,7 +60,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
     def kill(self, signum: int) -> None:
         """Send a signal to the processes; what they do then is no failure."""
         self.over.set()
-        super().kill(signum)  # type: ignore[arg-type]
+        super().kill(signum)
 
     def dead(self) -> str | None:
         """Describe the first process that has failed; None while there is none."""

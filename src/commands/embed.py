@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> None:
             features.append({key: found[key] for key in KEYS})
         parts.write(number, {key: np.stack([each[key] for each in features]) for key in KEYS})
         print(f"{min(len(names), (number + 1) * CHUNK)} of {len(names)} images", flush=True)
-    for path in write_tables(options.out, names, parts.joined(), options.to):
+    dense = [options.out / "dense"] if options.dense else []
+    for path in [*write_tables(options.out, names, parts.joined(), options.to), *dense]:
         print(path)
 
 

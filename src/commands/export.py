@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,9 +59,13 @@ def timm(backbone: Backbone, folder: Path, size: int | None) -> str:
 def hugging_face(backbone: Backbone, folder: Path, size: int | None) -> str:
     """Write a Hugging Face folder; returns how to use it."""
     path = to_hugging_face(backbone, folder, size)
+    configuration = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    plain = ", add_pooling_layer=False" if configuration["model_type"] == "vit" else ""  # which was never trained
+    side = configuration["image_size"]
     return (
         f"{path}. To use it:\n\n    from transformers import AutoModel\n"
-        f"    model = AutoModel.from_pretrained({str(path)!r})"
+        f"    model = AutoModel.from_pretrained({str(path)!r}{plain})\n\n"
+        f"Features are equal at {side}×{side} px; at others transformers resamples positions in its own way (--size)"
     )
 
 

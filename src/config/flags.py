@@ -11,6 +11,14 @@ from src.core.errors import CommandLineError
 CONFIG = ("--config", "-c")
 _FLAG = re.compile(r"^--([^\W\d][\w.-]*\+?)(?==|$)")
 
+USAGE = """python -m src {command} --config X.yaml [--key value ...]
+
+  python -m src {command} --config X.yaml --trainer.max_steps 100 --trainer.default_root_dir runs/mine
+  python -m src {command} --config X.yaml --model.init_args.objectives.local.init_args.weight 0
+  python -m src {command} --model.help src.pretraining.ContinualPretraining
+  python -m src {command} --config X.yaml --trainer.logger Wandb    (or TensorBoard; metrics.csv is always written)
+"""
+
 
 def flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Yield the name of each flag, without dashes, and the value that is given for it or the word after it."""

@@ -26,19 +26,30 @@ def inlined(arguments: Sequence[str]) -> list[str]:
         arguments: The command's name and its options.
 
     Raises:
-        UserError: If such a file is not valid YAML, or no mapping.
+        CommandLineError: If such a file is a whole configuration.
+        UserError: If it is not valid YAML, or no mapping.
     """
     result: list[str] = []
     flag = ""  # that the next word is the value of
     for word in arguments:
         name, equals, value = word.partition("=")
         if flag and Path(word).is_file():
-            word = quoted(read(Path(word)))
+            word = _content(flag, Path(word))
         elif equals and _takes_a_part(name) and Path(value).is_file():
-            word = f"{name}={quoted(read(Path(value)))}"
+            word = f"{name}={_content(name, Path(value))}"
         flag = word if _takes_a_part(word) else ""
         result.append(word)
     return result
+
+
+def _content(flag: str, file: Path) -> str:
+    content = read(file)
+    if (part := flag.removeprefix("--")) in content:
+        raise CommandLineError(
+            f"{flag} {file}: expected what stands below {part}, found a configuration with the key {part}; give it as "
+            "--config"
+        )
+    return quoted(content)
 
 
 def _takes_a_part(flag: str) -> bool:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.config.argument_types import dataclass_keys
+from src.config.argument_types import dataclass_keys, initialisers
 from src.config.class_sources import loaded, locate
 from src.config.composition import laid_over
 from src.config.flags import config_files, flags
@@ -76,6 +76,8 @@ def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
         children = {name.split(".")[1] for name in known if name.startswith(f"{key}.")}
         if key not in top:
             yield f"no key {key!r}{nearest(str(key), top)}"
+        elif children and not isinstance(value, dict | str):
+            yield f"{key}: expected a mapping of its arguments, found {'null' if value is None else f'{value!r:.60}'}"
         elif children and isinstance(value, dict):
             for child in value.keys() - children:
                 yield f"no key '{key}.{child}'{nearest(str(child), children)}"
@@ -94,11 +96,19 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
             yield f"no key '{where}.{key}'{nearest(str(key), _SUBCLASS_KEYS)}"
         if not _exists(node["class_path"]):
             yield f"{where}.class_path: no class {node['class_path']!r}{nearest(node['class_path'], _class_paths())}"
-        valid = accepted_arguments(node["class_path"])
-        for key in (node.get("init_args") or {}).keys() - valid if valid is not None else ():
+        valid, arguments = accepted_arguments(node["class_path"]), node.get("init_args") or {}
+        if not isinstance(arguments, dict):
+            yield f"{where}.init_args: expected a mapping of arguments, found {arguments!r:.60}"
+            return
+        for key in arguments:
+            if arguments[key] is None and _needs_value(node["class_path"], key):
+                yield f"{where}.init_args.{key}: expected a value, found null; leave the key out for its default"
+        for key in arguments.keys() - valid if valid is not None else ():
             yield f"no key '{where}.init_args.{key}'{nearest(str(key), valid or ())}"
-        for name, value in (node.get("init_args") or {}).items():
+        for name, value in arguments.items():
             fields = _fields(node["class_path"], name)
+            if fields and not isinstance(value, dict | str | None):
+                yield f"{where}.init_args.{name}: expected a mapping of its arguments, found {value!r:.60}"
             if fields and isinstance(value, dict) and "class_path" not in value:
                 for key in value.keys() - fields - set(_SUBCLASS_KEYS):
                     yield f"no key '{where}.init_args.{name}.{key}'{nearest(str(key), fields)}"
@@ -202,6 +212,16 @@ def _fields(class_path: Any, argument: str) -> set[str] | None:
     """Fields of the dataclass that an argument of a class takes as a mapping, or None."""
     found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
     return dataclass_keys(found, argument) if isinstance(found, type) else None
+
+
+def _needs_value(class_path: Any, argument: str) -> bool:
+    """Return whether an argument has a default, and neither it nor the type of the argument is None."""
+    found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
+    for function in initialisers(found) if isinstance(found, type) else ():
+        parameter = inspect.signature(function).parameters.get(argument) if inspect.isfunction(function) else None
+        if parameter is not None and parameter.default not in (None, parameter.empty):
+            return not any(word in str(parameter.annotation) for word in ("None", "Optional", "Any"))
+    return False
 
 
 def _class_paths() -> list[str]:

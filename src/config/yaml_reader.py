@@ -100,7 +100,8 @@ def load(path: Path) -> Any:
         UserError: If it is not UTF-8 text or not YAML.
     """
     if not path.is_file():
-        raise MissingFile(f"{path}: no such file. Configurations are in experiments/; python -m src list shows them")
+        found = "a folder, expected a YAML file" if path.is_dir() else "no such file"
+        raise MissingFile(f"{path}: {found}. Configurations are in experiments/; python -m src list shows them")
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from src.core.errors import Unwritable, UserError
+from src.core.errors import MissingFile, Unwritable, UserError
 
 _PREFIX = ".part-"
 _TOKEN = 8  # hexadecimal digits that keep the temporary files of two writers apart
@@ -28,12 +28,15 @@ def writing(path: str | Path) -> Iterator[None]:
 
     Raises:
         Unwritable: Instead of the system's error: no space, no permission, or something else in the way.
+        MissingFile: If the folder is gone.
     """
     try:
         yield
     except UserError:
         raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
+            raise MissingFile(f"{path}: its folder is not there; was it deleted during the run?") from error
         if error.errno not in _REFUSED:
             raise
         raise Unwritable(
@@ -66,7 +69,7 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
         folder are flushed to disk. If the block raises, the target stays as it was.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or the block wrote nothing to the path it was given.
+        FileNotFoundError: If the folder does not exist (`MissingFile`), or the block wrote nothing to its path.
         Unwritable: If the disk is full or read-only, or something else is in the way.
     """
     target = Path(path)

@@ -69,6 +69,11 @@ def load_checkpoint(
         try:
             content = _read(previous, map_location, weights_only, lines)
         except _Unreadable as other:
+            if path.suffix != ".ckpt" and not previous.exists():  # never ours: nothing to delete
+                raise UserError(
+                    f"{path}: expected a run's checkpoint, such as checkpoints/last.ckpt in its run folder, found what "
+                    f"{fault}; weights and adapters belong in model.init_args.backbone.init_args"
+                ) from None
             raise UserError(
                 f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
                 f"{other}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start anew"

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src.core.float64 import has_float64
+
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, splitmix64's increment, as signed int64
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
@@ -45,16 +47,23 @@ class KeyedRandom(NamedTuple):
     indices: Tensor
 
     def uniform(self, purpose: str, *shape: int) -> Tensor:
-        """Float64 numbers in [0, 1), `[B, *shape]`, that depend only on (seed, epoch, index, purpose, position)."""
-        words = _mix(torch.full_like(self.indices, self.seed * 2 + 1) * _GOLDEN)
-        for word in (self.epoch, self.indices, torch.full_like(self.indices, zlib.crc32(purpose.encode()))):
+        """Float64 numbers in [0, 1), `[B, *shape]`, that depend only on (seed, epoch, index, purpose, position).
+
+        On devices without float64 the same numbers cut to float32's 24 bits, drawn on the CPU.
+        """
+        device = self.indices.device
+        epoch, indices = (self.epoch, self.indices) if has_float64(device) else (self.epoch.cpu(), self.indices.cpu())
+        words = _mix(torch.full_like(indices, self.seed * 2 + 1) * _GOLDEN)
+        for word in (epoch, indices, torch.full_like(indices, zlib.crc32(purpose.encode()))):
             words = _mix(words + (word + 1) * _GOLDEN)
-        positions = torch.arange(1, math.prod(shape) + 1, device=self.indices.device)
+        positions = torch.arange(1, math.prod(shape) + 1, device=indices.device)
         bits = _mix(words[:, None] + positions * _GOLDEN)  # [B, numbers]
-        return (_shift_right(bits, 11).double() * 2.0**-53).view(-1, *shape)
+        if has_float64(device):
+            return (_shift_right(bits, 11).double() * 2.0**-53).view(-1, *shape)
+        return (_shift_right(bits, 40).float() * 2.0**-24).view(-1, *shape).to(device)
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
-        """Standard normal float64 numbers `[B, *shape]` (Box–Muller on two keyed uniforms)."""
+        """Standard normal numbers `[B, *shape]`, of the type of `uniform`'s (Box–Muller on two of its draws)."""
         radius = torch.sqrt(-2.0 * torch.log1p(-self.uniform(purpose + "/radius", *shape)))
         return radius * torch.cos(2.0 * math.pi * self.uniform(purpose + "/angle", *shape))
 
@@ -72,6 +81,6 @@ class KeyedRandom(NamedTuple):
         Returns:
             int64 `[B, ...]`.
         """
-        cumulative = weights.double().cumsum(-1)
+        cumulative = (weights.double() if has_float64(weights.device) else weights.float()).cumsum(-1)
         target = self.uniform(purpose, *weights.shape[1:-1])[..., None] * cumulative[..., -1:]
         return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=weights.shape[-1] - 1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.core.distributed import merge_by_index
+from src.core.float64 import where_float64_is
 
 
 def boundary(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -34,7 +35,7 @@ def boundary_width(size: tuple[int, int], share: float) -> int:
 
 def boundary_iou(counts: Tensor) -> Tensor:
     """Boundary IoU per class, float64 `[C]`; NaN where neither truth nor prediction has a boundary."""
-    intersection, union = counts.double().unbind(-1)
+    intersection, union = where_float64_is(counts).double().unbind(-1)
     return intersection / union  # 0 / 0 is NaN
 
 

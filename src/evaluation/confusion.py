@@ -17,6 +17,7 @@ from src.core.archives import read_arrays, write_arrays
 from src.core.atomic_files import make_folder
 from src.core.distributed import merge_by_index
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 
 class Scores(NamedTuple):
@@ -57,14 +58,14 @@ def check_names(num_classes: int, names: list[str] | None) -> list[str]:
 
 def iou_from_confusion(confusion: Tensor) -> Tensor:
     """Intersection over union per class, float64 `[..., C]`, from counts `[..., C, C]`; NaN for an empty union."""
-    counts = confusion.double()
+    counts = where_float64_is(confusion).double()
     right = counts.diagonal(dim1=-2, dim2=-1)
     return right / (counts.sum(-1) + counts.sum(-2) - right)  # 0 / 0 is NaN
 
 
 def scores_from_confusion(confusion: Tensor) -> Scores:
     """Scores over everything that `[C, C]` counts, not a mean of per-image scores."""
-    counts = confusion.double()
+    counts = where_float64_is(confusion).double()
     iou, right = iou_from_confusion(counts), counts.diagonal()
     class_accuracy, dice = right / counts.sum(-1), 2 * right / (counts.sum(-1) + counts.sum(-2))
     return Scores(

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 from src.evaluation.paired_interval import ImageStatistic
 from src.evaluation.significance import Array
 
@@ -129,6 +130,7 @@ def dense_structure(patches: Tensor, image_clusters: int = 3, clusters: int = 24
         )
     if not bool(patches.isfinite().all()):
         raise UserError("dense structure: expected finite features, found NaN or infinite values")
+    patches = where_float64_is(patches)
     features = F.normalize(patches.float() if patches.dtype.itemsize < 4 else patches, dim=-1)
     images, per_image = features.shape[:2]
     generator = torch.Generator().manual_seed(seed)

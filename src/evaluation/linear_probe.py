@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 
 class RidgeProbe:
@@ -38,7 +39,7 @@ class RidgeProbe:
         """Add patches `[n, D]` with one-hot or soft labels `[n, C]`; drop patches without a label before."""
         inputs = _with_one(features)
         self._gram = self._gram.to(inputs.device) + inputs.T @ inputs
-        self._moment = self._moment.to(inputs.device) + inputs.T @ targets.double()
+        self._moment = self._moment.to(inputs.device) + inputs.T @ where_float64_is(targets).double()
         self._solution = None
 
     def solve(self) -> tuple[Tensor, Tensor]:
@@ -68,5 +69,5 @@ class RidgeProbe:
 
 
 def _with_one(features: Tensor) -> Tensor:
-    doubles = features.double()
+    doubles = where_float64_is(features).double()
     return torch.cat((doubles, doubles.new_ones(len(doubles), 1)), dim=1)

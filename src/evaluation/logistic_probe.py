@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 from src.core.keyed_random import KeyedRandom
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # per patch, from strong to weak (our choice)
@@ -93,6 +94,8 @@ def fit_logistic_probe(
             penalty is to be chosen on a single image.
     """
     _check(features, targets, images, penalties)
+    device = features.device
+    features, targets, images = (where_float64_is(tensor) for tensor in (features, targets, images))
     ordered = sorted(penalties, reverse=True)
     held = _held_back(images, holdout, seed) if len(ordered) > 1 else torch.zeros_like(images, dtype=torch.bool)
     order = torch.cat(((~held).nonzero().flatten(), held.nonzero().flatten()))  # held-back patches last: views below
@@ -124,7 +127,8 @@ def fit_logistic_probe(
     chosen = min(scores, key=lambda penalty: scores[penalty]) if scores else ordered[0]
     problem = _Problem(inputs, labels, variances)
     solution = problem.minimise(chosen, solutions.get(chosen, problem.start()), tolerance, max_iterations)
-    return replace(solution, mean=mean, scale=scale, weight=axes @ solution.weight, held_back=scores)
+    mean, scale, weight, bias = (part.to(device) for part in (mean, scale, axes @ solution.weight, solution.bias))
+    return replace(solution, mean=mean, scale=scale, weight=weight, bias=bias, held_back=scores)
 
 
 class _Problem:

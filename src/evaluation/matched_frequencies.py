@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 _BLOCK = 2**16  # patches at a time in float64
 _TEMPERATURES = tuple(2.0**-power for power in range(10))  # in units of the logits' spread: from soft to all but hard
@@ -49,6 +50,8 @@ def match_frequencies(logits: Tensor, shares: Tensor) -> MatchedBiases:
             f"matched frequencies: expected logits and shares [n, C] of at least one patch, found "
             f"{list(logits.shape)} and {list(shares.shape)}"
         )
+    device = logits.device
+    logits, shares = where_float64_is(logits), where_float64_is(shares)
     frequencies = shares.mean(dim=0, dtype=torch.float64)
     occurs = frequencies > 0
     wanted = frequencies[occurs] / frequencies.sum()
@@ -62,7 +65,7 @@ def match_frequencies(logits: Tensor, shares: Tensor) -> MatchedBiases:
     never = -2 * float(logits.max() - logits.min()) - float(biases.max() - biases.min()) - 1
     result = torch.full_like(frequencies, never)
     result[occurs] = biases
-    return MatchedBiases(result.to(logits.dtype), deviation)
+    return MatchedBiases(result.to(device, logits.dtype), deviation)
 
 
 def _minimised(logits: Tensor, wanted: Tensor, biases: Tensor, temperature: float) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 
 def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
@@ -33,7 +34,7 @@ def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
     shapes = [tuple(maps.shape) for maps in sets]
     if not shapes or any(len(shape) != 4 or shape[1] < 3 or shape[1] != shapes[0][1] for shape in shapes):
         raise UserError(f"pca_colours: expected maps [B, D, h, w] of one D ≥ 3, found {shapes}")
-    flat = [maps.permute(0, 2, 3, 1).flatten(0, 2).double() for maps in sets]  # each [B·h·w, D]
+    flat = [where_float64_is(maps).permute(0, 2, 3, 1).flatten(0, 2).double() for maps in sets]  # each [B·h·w, D]
     patches = torch.cat(flat)
     centred = patches - patches.mean(0)
     _, vectors = torch.linalg.eigh(centred.T @ centred)  # ascending

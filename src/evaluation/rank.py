@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 
 def effective_rank(features: Tensor, epsilon: float = 1e-7) -> float:
@@ -24,6 +25,6 @@ def effective_rank(features: Tensor, epsilon: float = 1e-7) -> float:
         raise UserError(f"effective_rank: expected features [samples, D], found shape {list(features.shape)}")
     if not bool(features.isfinite().all()):
         raise UserError("effective_rank: the features hold NaN or infinite values")
-    values = torch.linalg.svdvals(features.double())
+    values = torch.linalg.svdvals(where_float64_is(features).double())
     share = values / values.sum().clamp(min=torch.finfo(torch.float64).tiny) + epsilon
     return float(torch.exp(-(share * share.log()).sum()))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from src.core.distributed import sum_over_ranks
 from src.core.errors import UserError
+from src.core.float64 import where_float64_is
 
 
 class Whitening(nn.Module):
@@ -73,8 +74,7 @@ class WhiteningStatistics:
         Raises:
             UserError: If a token is NaN or infinite.
         """
-        tokens = tokens.detach().cpu() if tokens.device.type == "mps" else tokens.detach()  # which has no float64
-        flat = tokens.reshape(-1, tokens.shape[-1]).double()
+        flat = where_float64_is(tokens.detach()).reshape(-1, tokens.shape[-1]).double()
         self._sums = self._sums.to(flat.device)
         with_one = torch.cat((flat, flat.new_ones(len(flat), 1)), dim=1)
         sums = with_one.T @ with_one

@@ -70,7 +70,7 @@ def match_lines(
         ((own[index] + 0.5) * patch, (places[index] + 0.5) * patch, MATCH if right[index] else MISMATCH)
         for index in chosen.tolist()
     ]
-    return lines, float(right[shared].double().mean())
+    return lines, float(right[shared].float().mean())
 
 
 def similar_patches(

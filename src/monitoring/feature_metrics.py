@@ -19,6 +19,7 @@ from datamodules.views import Batch, Crops, Views
 from src.backbones.backbone import Backbone
 from src.backbones.features import Features
 from src.core.distributed import this_rank_alone
+from src.core.float64 import where_float64_is
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.confusion import scores_from_confusion
 from src.evaluation.dense_knn import DenseKNN
@@ -212,8 +213,9 @@ class Labels:
         return self._counts
 
     def _miou(self, prediction: Tensor, truth: Tensor) -> float:
-        counts = truth.flatten(2).transpose(1, 2).flatten(0, 1).double()  # [B·N, C]
-        return scores_from_confusion(counts.T @ F.one_hot(prediction, self.num_classes).double()).miou
+        counts = where_float64_is(truth).flatten(2).transpose(1, 2).flatten(0, 1).double()  # [B·N, C]
+        predicted = F.one_hot(prediction.to(counts.device), self.num_classes).double()
+        return scores_from_confusion(counts.T @ predicted).miou
 
 
 def features_of(backbone: Backbone, images: Tensor) -> Features:

@@ -6,7 +6,7 @@ Shapes: V views · B images · N patches · D width · K prototypes · n sampled
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,14 @@ from src.pretraining.kmeans import spherical_kmeans
 
 IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px (our choice)
 SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches (our choice)
+
+
+@runtime_checkable
+class GivesCleanViews(Protocol):
+    """A data module that shows its training images without colour changes (`datamodules.base.DomainDataModule`)."""
+
+    def clean_views(self, images: int) -> Iterable[Crops]:
+        """Two views of each of about `images` training images, the same on every rank."""
 
 
 class Calibration(NamedTuple):

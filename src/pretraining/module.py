@@ -6,9 +6,9 @@ Equations, defaults and their sources: docs/method.md, sections 2 to 9.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,6 +21,7 @@ from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.base_model import base_model
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
+from src.backbones.images import check_range
 from src.backbones.parameter_groups import parameter_groups
 from src.core.distributed import logs_this_step, mean_of_ranks
 from src.core.errors import UserError
@@ -28,7 +29,7 @@ from src.core.keyed_random import KeyedRandom
 from src.core.numbers import check_number
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.calibrated_head import CalibratedHead
-from src.pretraining.calibration import IMAGES, Calibration, calibration
+from src.pretraining.calibration import IMAGES, Calibration, GivesCleanViews, calibration
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, LossOutput, Objective, RegionalConsistency
 from src.pretraining.head import Head
 from src.pretraining.network import Network
@@ -37,14 +38,6 @@ from src.pretraining.patch_augmentation import Blur, PatchAugmentation
 from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.regions import RegionalAttention
 from src.pretraining.teacher import Teacher
-
-
-@runtime_checkable
-class GivesCleanViews(Protocol):
-    """A data module that shows its training images without colour changes (`datamodules.base.DomainDataModule`)."""
-
-    def clean_views(self, images: int) -> Iterable[Crops]:
-        """Two views of each of about `images` training images, the same on every rank."""
 
 
 class ContinualPretraining(LightningModule):
@@ -84,6 +77,7 @@ class ContinualPretraining(LightningModule):
     ) -> None:
         super().__init__()
         check_number("strength", strength, most=1, open_left=True)
+        self._range_seen = False
         self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
         self.optimisation = optimisation
         self.acceleration = acceleration
@@ -170,14 +164,19 @@ class ContinualPretraining(LightningModule):
                 network.head.calibrate(*values)
         for network in (self.student, self.teacher.network):
             network.backbone.checks_range = False
+        self._range_seen = False
 
     def on_train_batch_start(self, crops: Crops, batch_idx: int) -> None:
         """Set learning rate and weight decay for this step.
 
         Raises:
-            UserError: If the loader gives something else than `Crops`.
+            UserError: If the loader gives something else than `Crops`, or the first batch's values are not RGB.
         """
         check_crops(crops)
+        if not self._range_seen:  # of a loader of one's own; once, since it waits for the device
+            for views in filter(None, (crops.global_views, crops.local_views)):
+                check_range(views.images)
+            self._range_seen = True
         batch = len(crops.indices) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         rate = self.optimisation.learning_rate(self.global_step, self.total_steps, batch)
         decay = self.optimisation.decay(self.global_step, self.total_steps)

@@ -6,6 +6,7 @@ Shapes: B images · D width · h×w patches of one image · C classes.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from src.backbones.backbone import Backbone
 from src.evaluation.patch_labels import label_counts
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fitting import FittedModule
-from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
+from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.inference import Inference, Whole
 
 
@@ -56,7 +57,7 @@ class FittedProbe(FittedModule, ScoredSegmentation):
         (maps,) = self.backbone.feature_maps(images)
         return maps
 
-    def see(self, batch: LabelledImages) -> None:
+    def see(self, batch: Any) -> None:
         """Collect each image's patches."""
         with self.trainer.precision_plugin.forward_context():
             maps = self.maps(batch.images)

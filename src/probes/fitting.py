@@ -63,7 +63,8 @@ class FittedModule(RecordedHead, ABC):
         self._fitted = False
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing trains; the evaluation fits."""
+        """Nothing trains; the evaluation fits. End here: no step is counted, and max_steps alone would never end."""
+        self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
         """Fit, begin counting."""

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from datamodules.batches import SegmentationBatch
 from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.backbones.identity import adapter_record
+from src.backbones.images import check_range
 from src.core.distributed import logs_this_step, mean_of_ranks, ranks, sum_over_ranks
 from src.core.errors import UserError
 from src.core.numbers import check_number
@@ -26,7 +28,7 @@ from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
 from src.segmentation.decoders.decoder import Decoder
 from src.segmentation.decoders.linear import LinearDecoder
-from src.segmentation.evaluation_loop import LabelledImages, ScoredSegmentation
+from src.segmentation.evaluation_loop import ScoredSegmentation
 from src.segmentation.feature_cache import CachedFeatures, FeatureBatch
 from src.segmentation.inference import Inference, Size, Tile, Whole
 from src.segmentation.param_groups import freeze_unreached, install_drop_path, parameter_groups
@@ -106,6 +108,7 @@ class SemanticSegmentation(ScoredSegmentation):
             backbone.install(adapter)
             self.adapter_record = adapter_record(backbone, untouched=True)
         self.decoder = decoder(backbone.width, num_classes)
+        self._range_seen = False
         self.trains = train
         self.loss_grid = loss_grid
         self.cache_features = cache_features
@@ -124,6 +127,7 @@ class SemanticSegmentation(ScoredSegmentation):
     def on_train_start(self) -> None:
         """Leave the images' values unread from here on: that would make a step wait for the device."""
         self.backbone.checks_range = False
+        self._range_seen = False
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Cross-entropy over all labelled pixels of the batch, on all ranks together."""
@@ -146,7 +150,9 @@ class SemanticSegmentation(ScoredSegmentation):
 
     def class_scores(self, images: Tensor) -> Tensor:
         """Logits on the head's own grid, `[B, C, h', w']`."""
-        return self.decoder.classify(self.backbone.feature_maps(images, self.decoder.blocks))
+        return self.decoder.classify(
+            self.backbone.feature_maps(images, self.decoder.blocks, self.decoder.prefix_tokens)
+        )
 
     def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
         """Logits of each image at its size; those of cached features are the whole image's."""
@@ -162,7 +168,7 @@ class SemanticSegmentation(ScoredSegmentation):
         if isinstance(batch, FeatureBatch):
             return batch.maps
         with torch.set_grad_enabled(self.trains != "head" and torch.is_grad_enabled()):
-            return self.backbone.feature_maps(batch.images, self.decoder.blocks)
+            return self.backbone.feature_maps(batch.images, self.decoder.blocks, self.decoder.prefix_tokens)
 
     def label_counts(self, batch: Any, logits: Tensor) -> Tensor:
         """Labelled pixels per class and cell of the logits' grid, `[B, C, h', w']`."""
@@ -182,7 +188,7 @@ class SemanticSegmentation(ScoredSegmentation):
                 "train is 'head+adapters', but no adapter of the backbone trains; give the backbone an adapter file "
                 "(backbone.init_args.adapter), or the model an adapter to start from the identity"
             )
-        freeze_unreached(self.backbone, self.decoder.blocks)
+        freeze_unreached(self.backbone, self.decoder.blocks, self.decoder.prefix_tokens)
 
     def adapter_installed(self) -> None:
         """Train what `train` says, the adapter of a checkpoint included."""
@@ -204,8 +210,16 @@ class SemanticSegmentation(ScoredSegmentation):
         """Largest learning rate of the head; it does not depend on the batch size."""
         return self.lr
 
-    def on_train_batch_start(self, batch: LabelledImages | FeatureBatch, batch_idx: int) -> None:
-        """Set this step's learning rate."""
+    def on_train_batch_start(self, batch: SegmentationBatch | FeatureBatch, batch_idx: int) -> None:
+        """Set this step's learning rate.
+
+        Raises:
+            UserError: If the values of the first batch's images are not RGB.
+        """
+        if not self._range_seen and not isinstance(batch, FeatureBatch):  # once, since it waits for the device
+            for images in batch.images if isinstance(batch.images, list) else [batch.images]:
+                check_range(images)
+        self._range_seen = True
         rate = self.lr * rate_factor(
             self.global_step, int(self.trainer.estimated_stepping_batches), self.warmup, self.schedule
         )

@@ -17,15 +17,23 @@ from src.backbones.parameter_groups import parameter_groups as groups_of
 from src.core.errors import UserError
 
 
-def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None) -> None:
-    """Freeze what comes after the last block that a head reads: it gets no gradient, which DDP refuses.
+def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None, prefix_tokens: bool = True) -> None:
+    """Freeze what a head does not read: it gets no gradient, which DDP refuses.
+
+    That is what comes after the last block that it reads, and the prefix tokens where they are left out.
 
     Warns where a head that reads several blocks leaves out the last one: its default is made for a ViT of 12.
 
     Args:
         backbone: Its parameters' `requires_grad` is changed.
         blocks: As in `Backbone.feature_maps`; None reaches everything.
+        prefix_tokens: As in `Backbone.feature_maps`.
     """
+    if not prefix_tokens:
+        for token in ("cls_token", "reg_token"):
+            parameter = getattr(backbone.trunk, token, None)
+            if parameter is not None:
+                parameter.requires_grad_(False)
     if blocks is None:
         return
     if len(blocks) > 1 and max(blocks) < backbone.depth - 1:

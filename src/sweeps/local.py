@@ -59,7 +59,10 @@ class LocalSweep:
         """
         while True:
             if self.search.take_turn():
-                self.search.study.optimize(self.value, catch=process.Failed, callbacks=[self.ended])
+                try:
+                    self.search.study.optimize(self.value, catch=process.Failed, callbacks=[self.ended])
+                finally:
+                    self.search.release()
                 if self.ran == self.own:
                     return self.write_results()
             elif self.own is None and self.search.elsewhere():

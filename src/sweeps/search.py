@@ -5,7 +5,7 @@ folder with its checkpoint. Runs are numbered from 0 in the order in which they 
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -55,6 +55,7 @@ class Search:
         self.limit = limit
         folder.mkdir(parents=True, exist_ok=True)
         self.turn = FileLock(folder / ".turns")  # one process at a time asks Optuna for its next trial
+        self._held = ExitStack()  # the lock of this process's run, until Optuna knows how its trial has ended
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported in the table
         with self.turn:
             self.study = optuna.create_study(
@@ -86,6 +87,7 @@ class Search:
         Returns:
             False, and no turn, if there is no run to begin or to resume.
         """
+        self.release()
         self.turn.acquire()
         self._take_over()
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -99,47 +101,52 @@ class Search:
 
     @contextmanager
     def claimed(self, trial: optuna.Trial) -> Iterator[Run]:
-        """Hold the run of the trial that Optuna has made in this process's turn."""
-        with ExitStack() as held:
-            try:
-                number = trial.user_attrs.get("run", len(self.trials()))
-                folder = self.folder / f"{number:04d}"
-                lock = held.enter_context(locked(folder / "lock"))
-                values = {name: found.draw(trial, name) for name, found in self.sweep.parameters.items()}
-                trial.set_user_attr("run", number)
-                trial.set_user_attr("values", values)
-            finally:
-                self.turn.release()
-            try:
-                yield Run(number, values, folder, lock)
-            except KeyboardInterrupt:
-                trial.set_user_attr("interrupted", True)
-                raise
+        """Draw the values of the trial that Optuna made in this process's turn, and hold its run until `release`."""
+        try:
+            number = trial.user_attrs.get("run", len(self.trials()))
+            folder = self.folder / f"{number:04d}"
+            lock = self._held.enter_context(locked(folder / "lock"))
+            values = {name: found.draw(trial, name) for name, found in self.sweep.parameters.items()}
+            trial.set_user_attr("run", number)
+            trial.set_user_attr("values", values)
+        finally:
+            self.turn.release()
+        try:
+            yield Run(number, values, folder, lock)
+        except KeyboardInterrupt:
+            trial.set_user_attr("interrupted", True)
+            raise
+
+    def release(self) -> None:
+        """Give up the run of this process, whose trial has ended."""
+        self._held.close()
 
     def _take_over(self) -> None:
         """Enqueue the runs that were interrupted, and those whose process is gone, with what they have reported."""
         unclaimed = [trial for trial in self.study.trials if not _claimed(trial)]  # killed before they had a run
         for trial in (*unclaimed, *self.trials().values()):
-            if trial.state == TrialState.RUNNING and self._abandoned(trial):
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state != TrialState.FAIL or "interrupted" not in trial.user_attrs:
-                continue
-            again = optuna.trial.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs={key: told for key, told in trial.user_attrs.items() if key != "interrupted"},
-                system_attrs=trial.system_attrs,
-                intermediate_values=trial.intermediate_values,
-            )
-            self.study.add_trial(again)
+            if trial.state == TrialState.FAIL and "interrupted" in trial.user_attrs:
+                self._enqueue(trial)
+            elif trial.state == TrialState.RUNNING:
+                lock: AbstractContextManager[Any] = nullcontext()
+                if _claimed(trial):
+                    lock = locked(self.folder / f"{_run(trial):04d}" / "lock")
+                with suppress(Held), lock:
+                    if self.study.trials[trial.number].state == TrialState.RUNNING:  # not ended in the meantime
+                        self.study.tell(trial.number, state=TrialState.FAIL)
+                        self._enqueue(trial)
 
-    def _abandoned(self, trial: FrozenTrial) -> bool:
-        try:
-            with locked(self.folder / f"{_run(trial):04d}" / "lock") if _claimed(trial) else nullcontext():
-                return True
-        except Held:
-            return False
+    def _enqueue(self, trial: FrozenTrial) -> None:
+        """Let another trial resume the run of one that was cut off."""
+        again = optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={key: told for key, told in trial.user_attrs.items() if key != "interrupted"},
+            system_attrs=trial.system_attrs,
+            intermediate_values=trial.intermediate_values,
+        )
+        self.study.add_trial(again)
 
     def left(self) -> int:
         """Return the number of runs that have not ended, running ones included."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.studies.run.allocation import Allocation
-from src.studies.run.submission import check_cluster, executor_of, longest_array, start, submitit
+from src.studies.run.job import submitit
+from src.studies.run.submission import check_cluster, executor_of, longest_array, start
 from src.sweeps import local, process
 from src.sweeps.definition import Sweep, several_processes
 from src.sweeps.search import Search

@@ -1,14 +1,16 @@
 """The backbone gives timm's features, and attention that changes none of them."""
 
 import pytest
+import timm
 import torch
 from timm.models._features import FeatureGetterNet
 from torch.autograd.graph import saved_tensors_hooks
 
 from src.backbones.adapters import Full
 from src.backbones.backbone import Backbone
+from src.core.errors import UserError
 from tests.backbones.test_adapters import KINDS, move
-from tests.tiny import FAMILIES, TINY, tiny_backbone
+from tests.tiny import FAMILIES, SIZES, TINY, tiny_backbone
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,6 +78,31 @@ def test_maps_of_any_blocks_equal_the_blocks_run_one_by_one_bit_for_bit(family, 
     final, maps = backbone.forward_intermediates(images, indices=[0, 1], output_fmt="NCHW")
     assert torch.equal(final[:, backbone.prefix :], backbone(images).patches)
     assert all(torch.equal(found, each) for found, each in zip(maps, wanted, strict=True))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "DINOv3"])
+def test_maps_without_prefix_tokens_equal_timms_model_without_them(family, monkeypatch):
+    backbone = tiny_backbone(monkeypatch, FAMILIES[family])
+    options = {"class_token": False, "reg_tokens": 0, "global_pool": "avg", "fc_norm": False, "num_classes": 0}
+    reference = timm.create_model(FAMILIES[family], dynamic_img_size=True, **options, **SIZES).eval()
+    state = {
+        name: value for name, value in backbone.trunk.state_dict().items() if name not in ("cls_token", "reg_token")
+    }
+    state["pos_embed"] = state["pos_embed"][:, -reference.pos_embed.shape[1] :]
+    reference.load_state_dict(state)
+    images = torch.rand(2, 3, 3 * backbone.patch_size, 4 * backbone.patch_size)
+    final, wanted = reference.forward_intermediates(backbone.normalise(images), [0, 1])
+    for found, block in zip(backbone.feature_maps(images, [1, 0], prefix_tokens=False), (1, 0), strict=True):
+        torch.testing.assert_close(found, wanted[block])
+    (last,) = backbone.feature_maps(images, prefix_tokens=False)
+    torch.testing.assert_close(last.flatten(2).transpose(1, 2), final)
+    assert not torch.allclose(last, backbone.feature_maps(images)[0], atol=1e-3)
+
+
+def test_rotary_trunks_keep_their_prefix_tokens(monkeypatch):
+    backbone = tiny_backbone(monkeypatch, FAMILIES["DINOv3"])
+    with pytest.raises(UserError, match=r"prefix_tokens is false.*set it to true"):
+        backbone.feature_maps(torch.rand(1, 3, 32, 32), prefix_tokens=False)
 
 
 def test_checkpointed_blocks_give_the_same_maps_and_gradients_and_keep_less(monkeypatch):

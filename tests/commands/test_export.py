@@ -58,16 +58,20 @@ def test_an_adapter_alone_asks_for_the_weights(run: Path, weights: Path, tmp_pat
 def test_the_printed_lines_load_what_was_written(run: Path, tmp_path: Path, capsys) -> None:
     images = torch.rand(1, 3, 96, 96)
     backbone = adapted_backbone(run)
-    for to, out in (("timm", "m"), ("torch-export", "t")):
+    for to, out in (("timm", "m"), ("torch-export", "t"), ("hf", "h")):
         command = ["export", str(run), "--to", to, "--out", str(tmp_path / out), "--size", "96"]
         assert main(command) == 0
         scope: dict = {}
         lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
         exec("\n".join(lines), scope | {"images": images}, scope)
-        found = scope["cls"] if to != "timm" else scope["model"].eval()(backbone.normalise(images))
         expected = backbone(images).cls
         if to == "timm":  # a timm model pools as its name says; compare what it pools from
-            found = scope["model"].forward_features(backbone.normalise(images))[:, 0]
+            found = scope["model"].eval().forward_features(backbone.normalise(images))[:, 0]
+        elif to == "hf":
+            assert scope["model"].pooler is None  # it was never trained
+            found = scope["model"].eval()(pixel_values=backbone.normalise(images)).last_hidden_state[:, 0]
+        else:
+            found = scope["cls"]
         assert (found - expected).abs().max() < 1e-5
 
 

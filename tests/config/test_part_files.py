@@ -38,6 +38,13 @@ def test_other_words_stay(tmp_path: Path) -> None:
     assert inlined(words) == words
 
 
+def test_a_whole_configuration_is_no_part(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("model: {class_path: a.B}\ntrainer: {max_steps: 1}")
+    for flag in ("--model", "--trainer"):
+        with pytest.raises(CommandLineError, match=f"{flag} .*found a configuration with the key .*--config"):
+            inlined(["fit", flag, str(tmp_path / "x.yaml")])
+
+
 @pytest.mark.parametrize("content", ["a: 1\na: 2", "a: !!python/name:os.system", "[1]"])
 def test_a_part_that_the_reader_refuses_is_refused(
     tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]

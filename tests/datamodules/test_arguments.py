@@ -108,6 +108,7 @@ def test_max_images_works_for_every_module(tmp_path: Path, kind: Any) -> None:
     [
         ({"size": 0}, "size and local_size: expected pixels, found 0"),
         ({"num_workers": -1}, "expected 0 or more, found -1"),
+        ({"num_workers": 10**30}, "num_workers: expected at most 512 processes"),
         ({"percentiles": (99, 1)}, "percentiles: expected low < high"),
         ({"range": (5, 5)}, "range: expected low < high"),
         ({"range": (0, float("nan"))}, "range: expected low < high"),

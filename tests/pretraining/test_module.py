@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from src.backbones.adapters import BitFit, Full, LoRA, UniAdapter
 from src.backbones.frozen import check_loaded_keys, frozen_names, trainable_state
+from src.core.errors import UserError
 from src.pretraining import ContinualPretraining
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.pretraining.optimisation import Optimisation
@@ -229,3 +230,35 @@ def test_a_backbone_without_a_second_class_token_is_refused_where_one_is_asked_f
         model(monkeypatch, objectives={"second_class": SecondClassConsistency()})
     kept = {"global": GlobalConsistency(), "second_class": SecondClassConsistency(0.0)}
     assert list(model(monkeypatch, objectives=kept).objectives) == ["global"]
+
+
+@pytest.mark.parametrize("local", [0, 2])
+@pytest.mark.parametrize(("scale", "advice"), [(1.0, "divide by 255"), (-0.02, "as after a normalisation")])
+def test_a_loader_of_ones_own_in_another_range_is_refused_before_the_first_step(
+    local, scale, advice, monkeypatch, tmp_path
+):
+    module = model(monkeypatch)
+    before = snapshot(module)
+
+    def spoilt(views):
+        return None if views is None else views._replace(images=views.images.float() * scale)
+
+    crops = random_crops(local=local)
+    if local:  # only the local views are wrong
+        crops = crops._replace(local_views=spoilt(crops.local_views))
+    else:
+        crops = crops._replace(global_views=spoilt(crops.global_views))
+    monkeypatch.setattr("tests.pretraining.test_module.random_crops", lambda *_, **__: crops)
+    with pytest.raises(UserError, match=advice):
+        fit(module, tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in snapshot(module).items())
+
+
+def test_the_values_of_images_are_looked_at_once_a_fit(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("src.pretraining.module.check_range", seen.append)
+    module = model(monkeypatch)
+    fit(module, tmp_path / "a")
+    assert len(seen) == 1
+    fit(module, tmp_path / "b")
+    assert len(seen) == 2

@@ -11,9 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from src.backbones.backbone import Backbone
+from src.config.yaml_reader import read
 from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.probes.dense_knn import NearestNeighbours
 from tests.coloured_blocks import BlocksDataModule, trainer
+from tests.command_line import ROOT
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*in eval mode.*", "ignore:.*isinstance.treespec.*", "ignore:.*no optim.*"
@@ -98,3 +100,18 @@ def test_loaders_alone_are_refused(tmp_path: Path) -> None:
     data = BlocksDataModule()
     with pytest.raises(ValueError, match="needs a data module"):
         trainer(tmp_path).test(probe(), data.test_dataloader(), verbose=False)
+
+
+@pytest.mark.parametrize("data", ["camvid", "cwfid"])
+def test_the_named_in_context_experiment_votes_at_temperature_0_02(data: str) -> None:
+    config = read(ROOT / "experiments/segment" / data / "in_context.yaml")
+    assert config["model"]["class_path"] == "src.probes.dense_knn.NearestNeighbours"
+    settings = config["model"]["init_args"]
+    assert (settings["neighbours"], settings["temperature"]) == (30, 0.02)
+    assert config["trainer"]["check_val_every_n_epoch"] == config["trainer"]["max_epochs"]  # a fit ends with scores
+
+
+def test_a_fit_bounded_by_steps_alone_ends_with_scores(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_epochs=-1, max_steps=2)
+    run.fit(probe(), datamodule=BlocksDataModule())
+    assert run.current_epoch == 1 and run.callback_metrics["val/miou"] > 0

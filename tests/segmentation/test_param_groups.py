@@ -35,6 +35,18 @@ def test_each_trainable_parameter_is_in_exactly_one_group(
         assert sorted(grouped) == sorted(map(id, trainable))
 
 
+def test_everything_that_trains_hears_of_a_head_that_leaves_prefix_tokens_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_backbone(monkeypatch, FAMILIES["DINOv2 with registers"]).requires_grad_(True)
+    freeze_unreached(backbone, (0, 1), prefix_tokens=False)
+    images = torch.rand(1, 3, 2 * backbone.patch_size, 2 * backbone.patch_size)
+    sum(level.square().sum() for level in backbone.feature_maps(images, (0, 1), prefix_tokens=False)).backward()
+    silent = {
+        name for name, p in backbone.named_parameters() if p.requires_grad and not (p.grad is not None and p.grad.any())
+    }
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert not silent and frozen == {f"trunk.{name}" for name in ("cls_token", "reg_token", "norm.weight", "norm.bias")}
+
+
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_norms_biases_positions_and_tokens_do_not_decay(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, head = tiny_backbone(monkeypatch, family).requires_grad_(True), small_head()

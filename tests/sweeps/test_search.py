@@ -70,8 +70,10 @@ def test_an_interrupted_search_draws_what_an_undisturbed_one_does(tmp_path: Path
     assert len({one["lr"] for one in whole}) == 12
     assert all(1e-4 <= one["lr"] <= 1e-2 for one in whole)
     first = values(Search(searched, tmp_path / "killed", 5))
-    with running(Search(searched, tmp_path / "killed", 12)) as (_, run):
-        drawn = run.values  # and its process is killed: nobody tells how the trial ended
+    killed = Search(searched, tmp_path / "killed", 12)
+    with running(killed) as (_, run):
+        drawn = run.values
+    killed.release()  # as the system does when a process ends; Optuna was not told how the trial ended
     again = values(Search(searched, tmp_path / "killed", 12))
     assert again[0] == drawn
     assert [*first, *again] == whole
@@ -88,6 +90,7 @@ def test_an_interrupted_run_is_resumed_with_what_it_has_reported(tmp_path: Path)
     assert search.take_turn()
     with pytest.raises(KeyboardInterrupt):
         search.study.optimize(interrupted)
+    search.release()
     assert [row.state for row in rows(search.sweep, search)] == ["interrupted"]
     again = Search(search.sweep, tmp_path / "out", 1)
     with running(again) as (trial, run):
@@ -114,10 +117,22 @@ def test_bayes_learns_where_the_loss_is_low(tmp_path: Path) -> None:
 
 def test_a_running_trial_is_nobody_elses(tmp_path: Path) -> None:
     searched = sweep(tmp_path, LR, method="random")
-    mine, other = (Search(searched, tmp_path / "out", 2) for _ in range(2))
+    mine, other, third = (Search(searched, tmp_path / "out", 2) for _ in range(3))
     with running(mine) as (_, first), running(other) as (_, second):
         assert (first.number, second.number) == (0, 1)
-        assert not mine.take_turn() and mine.elsewhere()
+        assert not third.take_turn() and third.elsewhere()
+
+
+def test_a_run_that_has_just_ended_is_not_taken_over(tmp_path: Path) -> None:
+    searched = sweep(tmp_path, LR, method="random")
+    mine, other = (Search(searched, tmp_path / "out", 2) for _ in range(2))
+    with running(mine) as (trial, _):
+        pass
+    assert other.take_turn()  # between a run's end and Optuna's word of it
+    other.turn.release()
+    mine.study.tell(trial, 1.0)
+    mine.release()
+    assert [one.state.name for one in other.trials().values()] == ["COMPLETE"]
 
 
 def test_trials_of_another_sweep_are_refused(tmp_path: Path) -> None:
@@ -132,7 +147,8 @@ def test_rungs_stop_what_is_not_among_the_best(tmp_path: Path) -> None:
     searched = sweep(tmp_path, LR, method="random", early_terminate=halving)
     search = Search(searched, tmp_path / "out", 3)
     with ExitStack() as held:
-        good, bad, better = (held.enter_context(running(search))[0] for _ in range(3))
+        searches = [search, *(Search(searched, tmp_path / "out", 3) for _ in range(2))]
+        good, bad, better = (held.enter_context(running(each))[0] for each in searches)
         assert report(searched, good, [9.0], 0) and report(searched, good, [9.0, 5.0, 5.0], 1)
         assert report(searched, bad, [9.0], 0)  # no rung yet
         assert not report(searched, bad, [9.0, 6.0], 1)

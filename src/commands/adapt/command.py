@@ -34,7 +34,7 @@ from src.config.composition import Config, override
 from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import make_folder, write_text
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, UserError
 from src.explanation.before_after import write_pictures
 
 VERDICT, CARD = "verdict.json", "README.md"
@@ -80,11 +80,18 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
         KeyboardInterrupt: After Ctrl-C; the same call resumes.
     """
     check_writable(options.out, "--out")
+    if options.images.is_dir() and options.out.resolve().is_relative_to(options.images.resolve()):
+        raise UserError(
+            f"--out {options.out}: expected a folder outside {options.images}, whose pictures would be taken for "
+            "images when the run is resumed; name another"
+        )
     check_files(override(read(base(options.method)), chosen_by_user(options, None, None)))
     Backbone.patch_size_of(options.backbone)  # refuses what is no ViT, before every image is decoded
     masks = locate_masks(options.images, options.masks)
     beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
     source = checked_source(options.images, options.on_error, beside)
+    if len(source) < 2:
+        raise UserError(f"{options.images}: expected at least 2 images to adapt to, found 1; add images of the domain")
     # with masks the verdict needs no images that training never saw
     training = None if masks is not None else seen_in_training(len(source))
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))

@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules.transforms.multi_crop import resize_crop
 from src.commands.adapt.request import base
 from src.commands.adapt.settings import multiple
 from src.config.yaml_reader import read
@@ -117,7 +116,8 @@ def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labell
     for place in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
         image, mask = source.pair(place)
         size = probed_size((image.shape[0], image.shape[1]), patch, min(PATCHES // count, LARGEST))
-        pixels = torch.from_numpy(resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), size).copy())
+        resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized))
         images.append(
             LabelledImage(
                 place, source.name(place), pixels.permute(2, 0, 1).contiguous(), torch.from_numpy(mask.copy())

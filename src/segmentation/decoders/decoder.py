@@ -18,9 +18,11 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         blocks: Which blocks' outputs it wants (0 is the first); None for the last one's after the final norm.
+        prefix_tokens: Whether class tokens and registers go through the blocks beside the patches.
     """
 
     blocks: Sequence[int] | None = None
+    prefix_tokens: bool = True
 
     @abstractmethod
     def classify(self, maps: list[Tensor]) -> Tensor:

@@ -27,6 +27,8 @@ class PyramidDecoder(Decoder, ABC):
             inner blocks are.
         dropout: Share of the channels before the classification that is left out in training; 0.1 as in the field's
             recipes.
+        prefix_tokens: False: only patches go through the blocks, as in UDI's own evaluation, which also has four maps
+            of one resolution (`scales` of 1, so that nothing is upsampled before the logits) and standardises nothing.
 
     Raises:
         UserError: If scales and blocks do not fit each other.
@@ -42,11 +44,13 @@ class PyramidDecoder(Decoder, ABC):
         norm: Norm = "batch",
         standardise: bool = True,
         dropout: float = 0.1,
+        prefix_tokens: bool = True,
     ) -> None:
         super().__init__()
         check_blocks(blocks, scales)
         self.classes = classes
         self.blocks = blocks
+        self.prefix_tokens = prefix_tokens
         self.channels = channels
         self.norm = norm
         self.pyramid = Pyramid(width, scales, norm, standardise)

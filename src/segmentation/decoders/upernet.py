@@ -35,11 +35,12 @@ class UPerNet(PyramidDecoder):
     def __init__(self, width: int, classes: int, bins: tuple[int, ...] = (1, 2, 3, 6), **pyramid: Any) -> None:
         super().__init__(width, classes, **pyramid)
         channels, norm = self.channels, self.norm
-        finer = range(len(self.blocks) - 1)
+        levels = len(self.pyramid.exponents)
+        finer = range(levels - 1)
         self.laterals = nn.ModuleList(conv_norm_relu(width, channels, 1, norm) for _ in finer)
         self.pooling = PyramidPooling(width, channels, bins, norm)
         self.smooth = nn.ModuleList(conv_norm_relu(channels, channels, 3, norm) for _ in finer)
-        self.fuse = conv_norm_relu(len(self.blocks) * channels, channels, 3, norm)
+        self.fuse = conv_norm_relu(levels * channels, channels, 3, norm)
         self.linear = self.classifier(channels)
 
     def classify(self, maps: list[Tensor]) -> Tensor:

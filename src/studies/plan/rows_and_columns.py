@@ -13,7 +13,11 @@ from src.studies.plan.changes import CHANGES, check_changes
 
 @dataclass(frozen=True)
 class Row:
-    """One method: how to pre-train, or not at all."""
+    """One method: how to pre-train, or not at all.
+
+    Attributes:
+        note: What sets the row apart from the others besides its method; shown below the table.
+    """
 
     name: str
     label: str
@@ -21,6 +25,7 @@ class Row:
     evaluate: Config = field(default_factory=dict)  # `config`, `with` and `set`
     both: Config = field(default_factory=dict)
     at: float | None = None  # position of the row on the study's axis
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,21 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
 
 def read_row(where: str, name: str, content: Config) -> Row:
     """A row from its mapping in the yaml."""
-    allow(where, content, ("label", "pretrain", "evaluate", "set", "at"))
+    allow(where, content, ("label", "pretrain", "evaluate", "set", "at", "note"))
     pretrain = content.get("pretrain", {})
     if pretrain is not None:
         allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
     evaluate = content.get("evaluate") or {}
     allow(f"{where}, evaluate", evaluate, ("config", *CHANGES))
-    return Row(name, str(content.get("label", name)), pretrain, evaluate, content.get("set") or {}, content.get("at"))
+    return Row(
+        name=name,
+        label=str(content.get("label", name)),
+        pretrain=pretrain,
+        evaluate=evaluate,
+        both=content.get("set") or {},
+        at=content.get("at"),
+        note=str(content.get("note", "")),
+    )
 
 
 def read_column(where: str, name: str, content: Config) -> Column:

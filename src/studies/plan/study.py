@@ -28,7 +28,8 @@ and the column says what that cost elsewhere. `axis: unlabelled images` with a r
 columns as curves over the rows.
 
 Wherever a study may `set` keys it may also lay files over the configuration first, `with` a path or a list of paths.
-A row may also `set` keys of both stages, and name another `pretrain.config` or `evaluate.config`.
+A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, and have a `note`, which
+stands below the table.
 `seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
 column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the
 column out where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no

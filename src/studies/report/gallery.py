@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from src.explanation.before_after import Pixels
 from src.studies.plan.study import Row
-from src.studies.report.pictures import Pixels, classes_shown, data_uri, feature_colours, overlay, photo
+from src.studies.report.pictures import classes_shown, data_uri, feature_colours, overlay, photo
 from src.studies.results.results import Results
 from src.studies.results.samples import Samples, read_samples
 

@@ -114,6 +114,7 @@ def caption(results: Results) -> str:
         text += "; a smoke test at toy sizes, without verdicts or published values."
     else:
         text += "; a difference in bold has a 95 % interval that excludes zero, a value in bold one to each other row."
+    text += "".join(f" {row.label}: {row.note.rstrip('.')}." for row in study.rows.values() if row.note)
     if study.left_out:
         text += f" Left out for lack of data: {', '.join(study.left_out)}."
     return text
@@ -163,6 +164,7 @@ def as_json(results: Results) -> dict[str, Any]:
             {
                 "name": row.name,
                 "label": row.label,
+                "note": row.note,
                 "pretrained": row.pretrain is not None,
                 "entries": {column: entry_json(results, row.name, column) for column in study.columns},
             }

@@ -15,7 +15,7 @@ from src.studies.run.execution import stage_process
 from src.studies.run.runner import Runner
 
 try:
-    import submitit
+    import submitit as submitit  # for others to import from here, with this message
 except ImportError as error:
     raise UserError("--launcher submitit needs submitit: pip install 'glare-lightning[cluster]'") from error
 

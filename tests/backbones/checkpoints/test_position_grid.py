@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.backbones.adapters import UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import build_trunk, load_weights, read_weights
 from src.backbones.checkpoints.position_grid import sincos_grid
 from src.backbones.identity import identity
 from src.commands.doctor import main
-from src.core.errors import CommandLineError
+from src.core.errors import CommandLineError, UserError
 
 MODEL, PATCH, WIDTH = "test_vit", 16, 64
 
@@ -132,3 +133,35 @@ def test_doctor_takes_the_grid_and_gives_it_back(tmp_path: Path, capsys: pytest.
     assert "position grid 10×20" in out and "        position_grid: [10, 20]\n" in out
     with pytest.raises(CommandLineError, match="such as 9x16, found '10'"):
         main([path, "--position-grid", "10"])
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "values"),
+    [
+        ({"position_grid": (16, 9)}, "position_grid", "9×16.*16×9"),
+        ({"position_grid": (12, 12)}, "position_grid", "9×16.*12×12"),
+        ({"position_grid": (9, 16), "positions": "original"}, "positions", "timm.*original"),
+    ],
+)
+def test_an_adapter_belongs_to_the_grid_and_the_resampling_that_it_was_made_with(
+    options: dict[str, Any], key: str, values: str, tmp_path: Path
+) -> None:
+    weights, file = saved(wide(9, 16), tmp_path), tmp_path / "adapter.safetensors"
+    backbone = Backbone(MODEL, weights, position_grid=(9, 16))
+    backbone.install(UniAdapter(rank=2))
+    backbone.save_adapter(file, 1, "teacher")
+    Backbone(MODEL, weights, position_grid=(9, 16)).load_adapter(file)
+    other = Backbone(MODEL, weights, **options)
+    assert other.weight_hash == backbone.weight_hash  # which the table's shape does not change
+    with pytest.raises(UserError, match=rf"with {key} {values}"):
+        other.load_adapter(file)
+
+
+def test_an_adapter_belongs_to_its_normalisation(tmp_path: Path) -> None:
+    backbone = Backbone(MODEL, "none")
+    backbone.install(UniAdapter(rank=2))
+    backbone.save_adapter(tmp_path / "a.safetensors", 1, "teacher")
+    backbone.uninstall()
+    backbone.trunk.pretrained_cfg = {**backbone.trunk.pretrained_cfg, "mean": (0.1, 0.2, 0.3)}
+    with pytest.raises(UserError, match=r"with mean .*this backbone has \[0.1, 0.2, 0.3\]"):
+        backbone.load_adapter(tmp_path / "a.safetensors")

@@ -164,3 +164,21 @@ def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
     assert found == {f"images/deep/{i}.jpg": i % 2 for i in range(5)}
     with pytest.raises(ImageError, match=r"expected masks whose names end in '_seg' \(mask_ending\) that say what"):
         _ = FolderDataModule(tmp_path, task="segment", mask_ending="_seg").class_names
+
+
+def test_two_images_do_not_share_a_mask(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png", *(f"{i}.png" for i in range(5))):
+        save(tmp_path / "images" / name, gradient(8, 8))
+        save(tmp_path / "masks" / f"{name[0]}.png", np.eye(8, dtype=np.uint8))
+    with pytest.raises(ImageError, match=r"a\.png: expected a mask of its own, found that of a\.jpg"):
+        FolderDataModule(tmp_path, task="segment", size=8).setup("fit")
+    FolderDataModule(tmp_path / "images", size=8).setup("fit")  # without masks they are two images
+
+
+@pytest.mark.parametrize(("key", "value"), [("ignored_ids", "abc"), ("class_ids", "abc"), ("mask_ending", [1])])
+def test_arguments_of_its_own_are_checked_by_the_command_line(key: str, value: object, tmp_path: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(FolderDataModule, "data")
+    arguments = {"root": str(tmp_path), key: value}
+    with pytest.raises(Exception, match=key):
+        parser.parse_object({"data": {"class_path": "datamodules.folder.FolderDataModule", "init_args": arguments}})

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.config.yaml_reader import read
 from src.segmentation.decoders.semantic_fpn import SemanticFPN
+from tests.command_line import ROOT
 
 
 def small(**options: object) -> SemanticFPN:
@@ -97,3 +99,32 @@ def test_group_norm_keeps_images_apart() -> None:
 def test_blocks_without_scales_are_refused() -> None:
     with pytest.raises(ValueError, match="one scale for each block"):
         small(blocks=(0, 1))
+
+
+def udi(width: int, classes: int, **options: object) -> SemanticFPN:
+    settings = read(ROOT / "experiments/heads/semantic_fpn_udi.yaml")["model"]["init_args"]["decoder"]["init_args"]
+    return SemanticFPN(width, classes, **(settings | options))
+
+
+def test_udis_own_network_upsamples_nothing_before_its_logits() -> None:
+    head = udi(6, 3, channels=8, head_channels=4, dropout=0.0, norm="group").eval()
+    assert head.blocks == (2, 5, 8, 11) and not head.prefix_tokens
+    levels = maps(levels=4)
+    topdown = [lateral(level) for lateral, level in zip(head.laterals, levels, strict=True)]
+    for coarse in (3, 2, 1):  # of one resolution: each level plus all later ones
+        topdown[coarse - 1] = topdown[coarse - 1] + topdown[coarse]
+    summed = sum(
+        ascent.steps[0](smooth(level))
+        for ascent, smooth, level in zip(head.ascents, head.smooth, topdown, strict=True)  # one convolution each
+    )
+    logits = head.classify(levels)
+    assert logits.shape == (2, 3, 5, 4)  # one cell a patch
+    torch.testing.assert_close(logits, head.linear(summed))
+
+
+def test_udis_own_network_has_no_deconvolution() -> None:
+    width, classes, channels, hidden = 384, 150, 256, 128
+    laterals, smooth = width * channels + channels, 9 * channels**2 + channels
+    ascent = 9 * channels * hidden + 2 * hidden
+    total = 4 * (laterals + smooth + ascent) + hidden * classes + classes
+    assert sum(parameter.numel() for parameter in udi(width, classes).parameters()) == total

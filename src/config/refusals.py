@@ -1,0 +1,33 @@
+"""Values of a configuration that a library refuses while it builds what they are for: one line, no traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from src.core.errors import CommandLineError, user_message
+
+_FIRST = re.compile(r"Errors:\n\s*- (.*?)(?:\n\s*- |\nGiven value|\Z)", re.DOTALL)  # of jsonargparse's list
+
+
+@contextmanager
+def refused(key: str, containing: str = "") -> Iterator[None]:
+    """Turn a library's refusal of a value within the block into a wrong command line.
+
+    Args:
+        key: Where the value stands, for the message.
+        containing: What the error has to say; another one is no refusal of a value.
+
+    Raises:
+        CommandLineError: Instead of a TypeError, ValueError or OverflowError that is not meant for people as it is.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        text = str(error)
+        if user_message(error) is not None or containing not in text:
+            raise
+        first = _FIRST.search(text)
+        reason = " ".join((first[1] if first else text).split())
+        raise CommandLineError(f"{key}: a value cannot be used ({reason}); GLARE_TRACEBACK=1 shows where") from error
