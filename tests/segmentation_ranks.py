@@ -24,7 +24,7 @@ from tests.tiny import TINY
 
 def pyramid(width: int, classes: int) -> SemanticFPN:
     """A head with batch norm, whose statistics are those of the global batch; dropout draws are each rank's own."""
-    return SemanticFPN(width, classes, (2, 5), (2.0, 1.0), channels=8, head_channels=8, dropout=0.0)
+    return SemanticFPN(width, classes, blocks=(2, 5), scales=(2.0, 1.0), channels=8, head_channels=8, dropout=0.0)
 
 
 def trainer_of(folder: Path, devices: int, **options: object) -> Trainer:
