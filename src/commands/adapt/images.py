@@ -26,7 +26,7 @@ from src.probes.fair_comparison import LabelledImage
 
 HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder (our choice)
 LEAST = 10  # images from which any are held out (our choice)
-COMPARED = 100  # labelled images that a comparison takes at most (our choice)
+COMPARED = 60  # labelled images that a comparison takes at most (our choice)
 PATCHES = 32_400  # of all compared images together: on 2 cores a few minutes (our choice)
 LARGEST = 37**2  # patches of one image: 518 px, the side that DINOv2 ended its training at
 
