@@ -251,6 +251,8 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
+        if (interval := config.get("log_every_n_steps")) is not None and interval < 0:
+            raise CommandLineError(f"trainer.log_every_n_steps: expected 0 or more, found {interval}")
         with values_refused("trainer"):
             trainer = super()._instantiate_trainer(
                 config, [*callbacks, DivergenceGuard(), Recipe(), SharedFiles(), Throughput()]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.reading.sources import Source
 from datamodules.scenes.objects import paint_scene
+from src.core.numbers import check_number
 
 CLASSES: dict[str, Colour] = {
     "soil": (178, 140, 100),
@@ -71,6 +72,8 @@ class ScenesDataModule(DomainDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
+        for name, value in (("train_images", train_images), ("val_images", val_images), ("side", side)):
+            check_number(name, value, least=1)
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

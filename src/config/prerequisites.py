@@ -61,14 +61,17 @@ def check_files(config: Config) -> None:
         raise MissingFile("; ".join(lines))
 
 
+LARGEST_SIDE = 2**16  # pixels of a network's input; far beyond what any memory holds
+
+
 def check_sizes(config: Config) -> None:
-    """Refuse sides of images that are no multiples of the backbone's patches.
+    """Refuse sides of images that are no multiples of the backbone's patches, or larger than any image.
 
     Args:
         config: A configuration with its defaults.
 
     Raises:
-        CommandLineError: Naming the key, the side, and the nearest multiple.
+        CommandLineError: Naming the key, the side, and the nearest multiple or the largest side.
         UserError: If there is no such backbone.
     """
     data = lookup(config, "data.init_args") or {}
@@ -81,6 +84,10 @@ def check_sizes(config: Config) -> None:
         patch = ask(arguments["name"])
         for name, value in sides:
             pixels = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+            if any(side > LARGEST_SIDE for side in pixels):
+                raise CommandLineError(
+                    f"data.init_args.{name}: expected at most {LARGEST_SIDE:,} pixels, found {_shown(pixels)}"
+                )
             if any(side % patch for side in pixels):
                 better = [max(1, round(side / patch)) * patch for side in pixels]
                 raise CommandLineError(

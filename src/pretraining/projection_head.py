@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from src.core.errors import UserError
+from src.core.numbers import check_number
 from src.pretraining.head import Head
 
 
@@ -41,6 +42,8 @@ class ProjectionHead(Head):
         super().__init__()
         if layers < 1:
             raise UserError(f"a projection head needs at least 1 layer, got {layers}")
+        for name, value in (("prototypes", prototypes), ("hidden", hidden), ("bottleneck", bottleneck)):
+            check_number(f"head.{name}", value, least=1)
         sizes = [width] + [hidden] * (layers - 1) + [bottleneck]
         steps: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):

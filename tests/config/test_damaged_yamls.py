@@ -27,7 +27,13 @@ EACH = 2  # damages of each key that continuous integration tries; the slow test
 
 # Damages after which the configuration still says something that can be done.
 SOUND = {
-    *(("seed_everything", value) for value in ("zero",)),
+    ("seed_everything", "zero"),
+    ("trainer.max_steps", "negative"),  # −1: without end, as Lightning has it
+    ("trainer.default_root_dir", "empty"),  # the current folder
+    ("data.init_args.batch_size", "huge"),  # no more than the images, which a line says
+    ("optimisation.lr", "huge"),  # the divergence guard ends it
+    ("guards.patience", "zero"),  # warns and never stops
+    ("model.init_args.objectives", "null"),  # GLARE's three
     *(("trainer.default_root_dir", value) for value in ("text", "negative", "zero", "huge", "nan", "infinite")),
     *((f"trainer.{switch}", "zero") for switch in ("enable_model_summary", "enable_progress_bar")),
     *((f"{part}.init_args.weight", value) for part in ("global", "regional", "local") for value in ("zero",)),

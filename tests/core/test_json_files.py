@@ -113,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_named_in_a_line(
         make_folder(target.parent)
         write_text(target, "{}")
 
-    with pytest.raises(Unwritable, match=r"out.*: expected to write here"):
+    with pytest.raises(Unwritable, match=r"out.*: expected a writable path"):
         write()
     with one_message() as outcome:
         write()

@@ -110,7 +110,7 @@ def test_masks_under_another_name_are_warned_of_once(tmp_path: Path, images: str
             FolderDataModule(tmp_path).read("train")
     (warned,) = caught
     assert f"{tmp_path / name}: expected masks in a folder called masks" in str(warned.message)
-    with pytest.raises(ImageError, match=f"say what the classes are, found .*/{name}; rename it to masks"):
+    with pytest.raises(ImageError, match=f"name the classes, found .*/{name}; rename it to masks"):
         _ = FolderDataModule(tmp_path, task="segment", size=8).class_names
     with pytest.raises(FileNotFoundError, match=f"masks: expected a folder with a mask .*, found .*/{name}; rename"):
         FolderDataModule(tmp_path, class_names=["a"], task="segment", size=8).source("train")
@@ -162,7 +162,7 @@ def test_masks_may_end_in_a_word_of_their_own(tmp_path: Path) -> None:
     sources = [data.source("train"), data.source("val")]
     found = {source.name(i): int(source.pair(i)[1][0, 0]) for source in sources for i in range(len(source))}
     assert found == {f"images/deep/{i}.jpg": i % 2 for i in range(5)}
-    with pytest.raises(ImageError, match=r"expected masks whose names end in '_seg' \(mask_ending\) that say what"):
+    with pytest.raises(ImageError, match=r"expected masks whose names end in '_seg' \(mask_ending\) that name"):
         _ = FolderDataModule(tmp_path, task="segment", mask_ending="_seg").class_names
 
 
