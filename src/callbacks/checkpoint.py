@@ -1,5 +1,6 @@
 """Checkpoint callback: one resumable checkpoint per run, also after Ctrl-C."""
 
+import os
 import signal
 import sys
 import threading
@@ -57,6 +58,7 @@ class RunCheckpoint(Checkpoint):
         self._previous: dict[int, Any] = {}  # handlers, by signal
         self._pressed = False
         self._folder: tuple[int, int] | None = None  # device and inode of the run folder, if it was there at the start
+        self._held: int | None = None  # the run folder, open, so that no other folder gets its inode
         self._card = ModelCard()
 
     @staticmethod
@@ -69,6 +71,8 @@ class RunCheckpoint(Checkpoint):
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         self._card = ModelCard(first_step=trainer.global_step)
         self._folder = _identity(Path(trainer.default_root_dir))
+        if self._folder is not None and self._held is None:
+            self._held = os.open(trainer.default_root_dir, os.O_RDONLY)
         if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
             for number in (signal.SIGINT, *NOTICES):
                 if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -133,6 +137,9 @@ class RunCheckpoint(Checkpoint):
         return self._folder is not None and _identity(Path(trainer.default_root_dir)) != self._folder
 
     def _release(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
         while self._previous:
             signal.signal(*self._previous.popitem())
 
