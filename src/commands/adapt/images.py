@@ -129,8 +129,7 @@ def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labell
 def probed_size(shape: tuple[int, int], patch: int, patches: int) -> tuple[int, int]:
     """The size, multiples of the patch, at which an image of (height, width) has about `patches` of them.
 
-    Thin classes need many patches, and squashing costs as well: cross-validated on CWFID's 40 training images, the
-    linear probe of frozen features has 39.7 mIoU at 252×252 px and 43.9 at 336×448. Small images are not enlarged.
+    Thin classes need many patches, and squashing costs as well. Small images are not enlarged.
     """
     height, width = shape
     scale = min(1.0, math.sqrt(patches * patch**2 / (height * width)))
