@@ -20,6 +20,7 @@ from datamodules.reading.sources import Source
 from datamodules.scenes import ScenesDataModule
 from src.core.colours import distinct_colours
 from src.core.errors import MissingFile, UserError
+from src.core.file_contents import paths_of
 
 
 class Classified:
@@ -50,6 +51,9 @@ class Classified:
         image, mask = self.source.pair(index)
         counts = np.bincount(mask[mask != IGNORE], minlength=1)
         return image, np.full((1, 1), counts.argmax(), np.uint8)
+
+    def paths(self, index: int) -> tuple[Path, ...]:
+        return paths_of(self.source, index)
 
 
 class WholeImages(DomainDataModule):

@@ -22,6 +22,7 @@ from datamodules.reading.images import decode_image
 from datamodules.reading.masks import IGNORE, decode_mask
 from datamodules.reading.path_list import Listing
 from datamodules.reading.stretching import WHOLE_RANGE, Stretch
+from src.core.file_contents import paths_of
 from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,10 @@ class Files:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         return decode_image(self.images[index], self.stretch)[0]
+
+    def paths(self, index: int) -> tuple[Path, ...]:
+        """The image, and its mask if there is one, for `src.core.file_contents`."""
+        return (self.images[index],) if self.masks is None else (self.images[index], self.masks[index])
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image and mask, each upright.
@@ -160,6 +165,9 @@ class Subset:
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return self.source.pair(self.indices[index])
 
+    def paths(self, index: int) -> tuple[Path, ...]:
+        return paths_of(self.source, self.indices[index])
+
 
 class Concat:
     """Several sources, one after the other.
@@ -187,6 +195,10 @@ class Concat:
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         place, inside = self._place(index)
         return self.sources[place].pair(inside)
+
+    def paths(self, index: int) -> tuple[Path, ...]:
+        place, inside = self._place(index)
+        return paths_of(self.sources[place], inside)
 
     def _place(self, index: int) -> tuple[int, int]:
         """Which source, and where in it."""
@@ -226,6 +238,9 @@ class Cached:
         image, mask = self.samples[index]
         assert mask is not None
         return image, mask
+
+    def paths(self, index: int) -> tuple[Path, ...]:
+        return paths_of(self.source, index)
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         if self.view is None:

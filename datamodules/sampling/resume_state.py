@@ -5,23 +5,16 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
+from lightning.pytorch.utilities import rank_zero_warn
 
+from datamodules.reading.sources import Source
 from datamodules.sampling.samplers import EpochSampler
 from src.core.errors import UserError
-
-
-class Named(Protocol):
-    """A list of images with names."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """Name of an image, unique, and the same in every run."""
-        ...
+from src.core.file_contents import content_fingerprint
 
 
 class ResumeState:
@@ -35,7 +28,7 @@ class ResumeState:
         self._batch_samples = 0  # of all processes together
         self._origin = (0, 0)  # (batches the trainer had counted, samples consumed) when this fit began
         self._restored: int | None = None
-        self._images: dict[str, Any] = {}  # number and hash of the names of the images that are trained on
+        self._images: dict[str, Any] = {}  # `identity_of` the images that are trained on
         self._expected: Mapping[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -51,7 +44,7 @@ class ResumeState:
         """The next loader continues where a checkpoint's state says, with the same images."""
         self._restored, self._expected = int(state["samples"]), state
 
-    def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int, images: Named) -> None:
+    def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int, images: Source) -> None:
         """Count what a new loader gives.
 
         Args:
@@ -64,8 +57,14 @@ class ResumeState:
             UserError: If a resumed run was trained on other images.
         """
         self._images = identity_of(images)
-        changed = [key for key, value in self._images.items() if self._expected.get(key, value) != value]
-        if changed:
+        changed = {key for key, value in self._images.items() if self._expected.get(key, value) != value}
+        if changed == {"contents"}:
+            rank_zero_warn(
+                f"the run to resume was trained on {len(images)} images of the same names with other contents: images "
+                "or masks were replaced since its checkpoint, and the result rests on both; start a new run in another "
+                "folder, without --ckpt_path, unless that is intended"
+            )
+        elif changed:
             before, now = self._expected["images"], self._images["images"]
             raise UserError(
                 f"the run to resume was trained on {before} images, and "
@@ -94,9 +93,9 @@ class ResumeState:
         return total.processed
 
 
-def identity_of(images: Named) -> dict[str, Any]:
-    """Number of images, and a hash of their names in order."""
+def identity_of(images: Source) -> dict[str, Any]:
+    """Number of images, a hash of their names in order, and one of what is in them and in their masks."""
     digest = hashlib.blake2b(digest_size=16)
     for index in range(len(images)):
         digest.update(images.name(index).encode("utf-8", "surrogateescape") + b"\0")
-    return {"images": len(images), "names": digest.hexdigest()}
+    return {"images": len(images), "names": digest.hexdigest(), "contents": content_fingerprint(images)}

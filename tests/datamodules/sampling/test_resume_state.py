@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +16,10 @@ from src.core.errors import UserError
 
 @dataclass
 class Images:
-    """Names of images."""
+    """Names of images, and their folder if they are files."""
 
     names: list[str]
+    folder: Path | None = field(default=None)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -23,12 +27,15 @@ class Images:
     def name(self, index: int) -> str:
         return self.names[index]
 
+    def paths(self, index: int) -> tuple[Path, ...]:
+        return () if self.folder is None else (self.folder / self.names[index],)
 
-def followed(names: list[str], state: dict[str, object] | None = None) -> ResumeState:
+
+def followed(names: list[str], state: dict[str, object] | None = None, folder: Path | None = None) -> ResumeState:
     resume = ResumeState()
     if state is not None:
         resume.restore(state)
-    resume.follow(None, EpochSampler(len(names), 2, 0, resume.consumed), 2, Images(names))
+    resume.follow(None, EpochSampler(len(names), 2, 0, resume.consumed), 2, Images(names, folder))  # type: ignore[arg-type]
     return resume
 
 
@@ -53,3 +60,21 @@ def test_the_same_images_are_no_news() -> None:
 def test_other_images_are_refused_with_both_numbers(now: list[str], found: str) -> None:
     with pytest.raises(UserError, match=f"{found}; bring back the same images"):
         followed(now, followed(BEFORE).state())
+
+
+def test_other_contents_under_the_same_names_are_told_and_copies_are_not(tmp_path: Path) -> None:
+    names = ["a.png", "b.png", "c.png"]
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        for name in names:
+            (tmp_path / place / name).write_bytes(name.encode())
+    state = followed(names, folder=tmp_path / "here").state()
+    os.utime(tmp_path / "there" / "a.png", (1, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert followed(names, state, tmp_path / "there").state() == state
+        earlier = {key: value for key, value in state.items() if key != "contents"}
+        followed(names, earlier, tmp_path / "there")
+    (tmp_path / "there" / "b.png").write_bytes(b"B.png")
+    with pytest.warns(UserWarning, match="3 images of the same names with other contents"):
+        followed(names, state, tmp_path / "there")
