@@ -13,12 +13,15 @@ import torch
 
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
+from datamodules.reading.sources import Files
 from src.backbones.adapted import adapted_backbone
 from src.backbones.adapter_file import tensor_hash
 from src.backbones.backbone import Backbone, load_backbone
 from src.commands import parsers
 from src.commands.embedding_files import KEYS, Parts, write_dense, write_tables
+from src.config.prerequisites import check_writable
 from src.core.errors import CommandLineError
+from src.core.file_contents import content_fingerprint
 
 CHUNK = 64  # images of one part: what an interrupted run computes again
 
@@ -35,10 +38,12 @@ def main(arguments: Sequence[str]) -> None:
         raise CommandLineError("--to parquet needs pyarrow; pip install 'glare-lightning[embed]', or --to npy")
     if options.size is not None and options.size < 1:
         raise CommandLineError(f"--size: expected pixels, found {options.size}")
-    paths = list_images(options.images)
-    names = [path.relative_to(options.images).as_posix() for path in paths]
+    check_writable(options.out, "--out")
+    images = Files(options.images, list_images(options.images))
+    names = [images.name(index) for index in range(len(images))]
     backbone = backbone_of(options)
-    parts = Parts.opened(options.out, names, identity(backbone, options), CHUNK)
+    contents = {"contents": content_fingerprint(images)}
+    parts = Parts.opened(options.out, names, {**identity(backbone, options), **contents}, CHUNK)
     for number in parts.missing():
         chunk = names[number * CHUNK : (number + 1) * CHUNK]
         features = []

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.atomic_files import replacing, write_text
+from src.core.atomic_files import make_folder, replacing, write_text
 from src.core.errors import UserError
+from src.core.json_files import damaged, read_json
+from src.core.printable import printable
 
 KEYS = ("cls", "patches")
 Arrays = dict[str, NDArray[np.float32]]
@@ -42,20 +44,21 @@ class Parts:
         """
         wanted = {**identity, "chunk": chunk, "names": list(names)}
         path = out / "embed.json"
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if differing := sorted(key for key in wanted if before.get(key) != wanted[key]):
-                raise UserError(
-                    f"{out} holds embeddings with other settings ({', '.join(differing)}); give another --out, or "
-                    "delete it"
-                )
-        (out / ".parts").mkdir(parents=True, exist_ok=True)
+        before = read_json(path)
+        if before is None:  # parts without it are of unknown images and settings
+            for part in (out / ".parts").glob("*.npz"):
+                part.unlink()
+        elif differing := sorted(key for key in wanted if before.get(key) != wanted[key]):
+            raise UserError(
+                f"{out} holds embeddings with other settings ({', '.join(differing)}); give another --out, or delete it"
+            )
+        make_folder(out / ".parts")
         write_text(path, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")
         return cls(out / ".parts", names, chunk)
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that are not there yet."""
-        return [number for number in range(math.ceil(len(self.names) / self.chunk)) if not self._file(number).is_file()]
+        """Numbers of the parts that are not there yet, or cannot be read; these are named on stderr."""
+        return [number for number in range(math.ceil(len(self.names) / self.chunk)) if self._read(number) is None]
 
     def write(self, number: int, arrays: Arrays) -> None:
         """Write one part, whole or not at all."""
@@ -70,13 +73,29 @@ class Parts:
         """
         found: dict[str, list[NDArray[np.float32]]] = {key: [] for key in KEYS}
         for number in range(math.ceil(len(self.names) / self.chunk)):
-            try:
-                with np.load(self._file(number)) as part:
-                    for key in KEYS:
-                        found[key].append(part[key])
-            except (OSError, ValueError, KeyError) as error:
-                raise UserError(f"{self._file(number)} is damaged ({error}); delete it and start again") from None
+            part = self._read(number)
+            if part is None:
+                raise UserError(f"{self._file(number)}: expected the part that was written there; start again")
+            for key in KEYS:
+                found[key].append(part[key])
         return {key: np.concatenate(arrays) for key, arrays in found.items()}
+
+    def _read(self, number: int) -> Arrays | None:
+        """A part, or None where there is none of its images, whole."""
+        path = self._file(number)
+        if not path.is_file():
+            return None
+        rows = min(self.chunk, len(self.names) - number * self.chunk)
+        try:
+            with np.load(path) as part:
+                arrays = {key: part[key] for key in KEYS}
+        except Exception as error:  # readers of damaged archives raise many kinds
+            damaged(path, f"expected embeddings, found a damaged file ({error})")
+            return None
+        if any(array.ndim != 2 or len(array) != rows for array in arrays.values()):
+            damaged(path, f"expected embeddings of {rows} images, found others")
+            return None
+        return arrays
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npz"
@@ -90,7 +109,7 @@ def write_tables(out: Path, names: Sequence[str], arrays: Arrays, kind: Literal[
         names: Paths of the images below their folder, in the order of the rows.
         arrays: Class tokens `cls` and means of the patches `patches`, `[N, D]`.
         kind: `parquet`: `embeddings.parquet` with the columns image, cls, patches; `npy`: `cls.npy`, `patches.npy` and
-            `images.txt`, a name a line.
+            `images.txt`, a name a line. Control characters in names are escaped in both.
     """
     if kind == "parquet":
         import pyarrow
@@ -99,18 +118,18 @@ def write_tables(out: Path, names: Sequence[str], arrays: Arrays, kind: Literal[
         columns = {key: pyarrow.FixedSizeListArray.from_arrays(a.ravel(), a.shape[1]) for key, a in arrays.items()}
         path = out / "embeddings.parquet"
         with replacing(path) as partial:
-            parquet.write_table(pyarrow.table({"image": list(names), **columns}), partial)
+            parquet.write_table(pyarrow.table({"image": [printable(name) for name in names], **columns}), partial)
         return [path]
     for key, array in arrays.items():
         with replacing(out / f"{key}.npy") as partial:
             np.save(partial, array)
-    write_text(out / "images.txt", "".join(f"{name}\n" for name in names))
+    write_text(out / "images.txt", "".join(f"{printable(name)}\n" for name in names))
     return [out / "cls.npy", out / "patches.npy", out / "images.txt"]
 
 
 def write_dense(folder: Path, name: str, features: NDArray[np.float32]) -> None:
     """Write the map `[D, h, w]` of one image as float16, under the image's own path with `.npy` behind it."""
     path = folder / f"{name}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as partial:
         np.save(partial, features.astype(np.float16))

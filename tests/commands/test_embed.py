@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,16 @@ def test_started_again_it_computes_what_is_missing_alone(folder: Path, monkeypat
     np.testing.assert_allclose(np.load(folder / "out" / "cls.npy"), expected(folder)[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("change", "said"), [("--size", "size"), ("--dense", "dense"), ("image", "names")])
+@pytest.mark.parametrize(
+    ("change", "said"), [("--size", "size"), ("--dense", "dense"), ("image", "contents, names"), ("pixels", "contents")]
+)
 def test_other_settings_do_not_mix(folder: Path, change: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder) == 0
     if change == "image":
         (folder / "images" / "0.png").unlink()
-    more = {"--size": ["--size", "64"], "--dense": ["--dense"], "image": []}[change]
+    if change == "pixels":
+        Image.new("RGB", (32, 32)).save(folder / "images" / "0.png")
+    more = {"--size": ["--size", "64"], "--dense": ["--dense"]}.get(change, [])
     assert run(folder, *more) == 1
     assert f"other settings ({said})" in capsys.readouterr().err
 
@@ -108,3 +113,35 @@ def test_a_missing_package_is_named_before_anything_is_read(
     monkeypatch.setattr(embed.importlib.util, "find_spec", lambda name: None)
     assert main(["embed", str(folder / "none"), "--out", str(folder / "out"), "--to", "parquet"]) == 2
     assert "glare-lightning[embed]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", bytes(range(256))])
+@pytest.mark.parametrize("name", ["embed.json", ".parts/000001.npz"])
+def test_what_is_damaged_is_named_and_made_again(
+    folder: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder) == 0
+    whole = (folder / "out" / "cls.npy").read_bytes()
+    (folder / "out" / "cls.npy").unlink()
+    (folder / "out" / name).write_bytes(content)
+    capsys.readouterr()
+    assert run(folder) == 0
+    assert name in capsys.readouterr().err
+    assert (folder / "out" / "cls.npy").read_bytes() == whole
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "images/0.png"])
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_read(
+    folder: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "file").write_text("in the way")
+    monkeypatch.setattr(embed, "backbone_of", lambda _: pytest.fail("built"))
+    assert main(["embed", str(folder / "images"), "--out", str(folder / place)]) == 1
+    assert "--out: expected a folder, found the file" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_written_escaped(folder: Path) -> None:
+    os.rename(folder / "images" / "0.png", os.fsencode(folder / "images") + b"/\xff\n.png")
+    assert run(folder) == 0
+    names = (folder / "out" / "images.txt").read_text(encoding="utf-8").splitlines()
+    assert len(names) == len(NAMES) and r"\udcff\n.png" in names
