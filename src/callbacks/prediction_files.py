@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZipFile
 
+from src.core.atomic_files import make_folder, replacing
 from src.core.errors import UserError
 
 _ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
@@ -84,11 +85,10 @@ def write_zip(path: Path, files: list[Path]) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Nothing half-written ever bears the final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")  # a name that ends as the file's format does
-    write(partial)
-    os.replace(partial, path)
+    """Write a file and the folders above it, whole or not at all."""
+    make_folder(path.parent)
+    with replacing(path) as partial:
+        write(partial)
 
 
 def _on_any_disk(path: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,11 @@ from PIL import Image
 
 from src.callbacks.georeference import georeference, write_geotiff
 from src.callbacks.prediction_files import flat_targets, folder_of, refuse_among, targets_of, write_whole, write_zip
+from src.callbacks.prediction_head import HEAD, head_record, recorded_head
+from src.core.atomic_files import make_folder, write_text
 from src.core.errors import UserError
+from src.core.file_contents import paths_of
+from src.core.json_files import write_json
 from src.segmentation.evaluation_loop import Prediction, ScoredSegmentation
 
 
@@ -27,7 +33,10 @@ class PredictionWriter(BasePredictionWriter):
     - `masks/a/b.png`: ids, 8 bits, 16 where an id needs them; of a GeoTIFF a GeoTIFF, where rasterio is installed;
     - `overlays/a/b.png`: the image, half covered by the colours of its classes;
     - `probabilities/a/b.npz`: `probabilities`, float16 `[C, h, w]`, and `class_names`;
-    - `classes.json`: name, id in the masks, and colour of each class.
+    - `classes.json`: name, id in the masks, and colour of each class;
+    - `head.json`: hashes of the head and of all settings that decide its masks.
+
+    A folder holds the predictions of one head: others are refused, or with `overwrite` removed first.
 
     Of a benchmark's own test images, where its server wants it so (`submission` of the data module; LoveDA), files bear
     the images' names without folders, masks hold classes 0, 1, …, and `submission.zip` holds the masks.
@@ -39,7 +48,7 @@ class PredictionWriter(BasePredictionWriter):
         overlays: Write overlays.
         probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
         existing: What files that are there already mean: `refuse` to start, `skip` the images that have all that is to
-            be written, and say how many, or `overwrite` them.
+            be written and were not replaced since, and say how many, or `overwrite` them.
     """
 
     def __init__(
@@ -61,8 +70,8 @@ class PredictionWriter(BasePredictionWriter):
         """List the files that will be written, before the first image is read.
 
         Raises:
-            UserError: If one of them is there and may not be replaced, the folder is among the images, where the
-                next run would take masks for images, or the model or the data cannot predict masks.
+            UserError: If one of them is there and may not be replaced, or is another head's; the folder is among the
+                images, where the next run would take masks for images; or the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
@@ -82,12 +91,21 @@ class PredictionWriter(BasePredictionWriter):
         targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
         enough = all if self.existing == "skip" else any  # an image is done when nothing that is asked for is missing
         there = [index for index, name in enumerate(names) if enough(self._there(targets[name]))]
+        if self.existing == "skip":
+            there = [index for index in there if not self._replaced(paths_of(source, index), targets[names[index]])]
+        made_by = head_record(trainer, pl_module, data, self.ids)
+        others = recorded_head(self.folder) != made_by and any((self.folder / "masks").rglob("*.*"))
         trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
         if there and self.existing == "refuse":
             raise UserError(
                 f"{self.folder}: holds predictions of {len(there)} of these {len(names)} images already, such as "
                 f"those of {names[there[0]]}; choose another --predictions.output, or --predictions.existing skip or "
                 "overwrite"
+            )
+        if others and self.existing != "overwrite":
+            raise UserError(
+                f"{self.folder}: holds predictions of another head, or by other settings; choose another "
+                "--predictions.output, or replace all of them with --predictions.existing overwrite"
             )
         if there and self.existing == "skip":
             data.predict_only(sorted(set(range(len(names))) - set(there)))
@@ -101,7 +119,11 @@ class PredictionWriter(BasePredictionWriter):
         self._ids = self._ids.astype(np.uint8 if self._ids.max() < 256 else np.uint16)
         self._archive = self.folder / "submission.zip" if submission else None
         if trainer.is_global_zero:
+            if others:
+                for kind in ("masks", "overlays", "probabilities"):
+                    shutil.rmtree(self.folder / kind, ignore_errors=True)
             self._write_classes(pl_module.class_names)
+            write_json(self.folder / HEAD, made_by)
             if self._archive is not None:
                 self._archive.unlink(missing_ok=True)  # of older masks
             if self.existing == "skip" and len(there) == len(names):
@@ -171,7 +193,14 @@ class PredictionWriter(BasePredictionWriter):
     def _write_classes(self, names: list[str]) -> None:
         rows = zip(names, self._ids.tolist(), self._colours.tolist(), strict=True)
         text = json.dumps([{"name": n, "id": i, "colour": c} for n, i, c in rows], indent=2, ensure_ascii=False)
-        write_whole(self.folder / "classes.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        make_folder(self.folder)
+        write_text(self.folder / "classes.json", text + "\n")
+
+    def _replaced(self, files: Sequence[Path], target: str) -> bool:
+        """Return True if an image is newer than its mask."""
+        masks = [self.folder / "masks" / f"{target}{suffix}" for suffix in (".png", ".tif")]
+        made = min(mask.stat().st_mtime_ns for mask in masks if mask.exists())
+        return any(file.stat().st_mtime_ns > made for file in files[:1] if file.exists())
 
 
 def half_covered(

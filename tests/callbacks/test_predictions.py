@@ -58,7 +58,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names_and_folders_are_kept(done: Path) -> None:
     found = {path.relative_to(done / "run/predictions").as_posix() for path in done.glob("run/predictions/**/*.*")}
     names = ["a", "b/a.jpg", "b/a.png", "b/c d/ü"]
-    assert found == {"classes.json"} | {
+    assert found == {"classes.json", "head.json"} | {
         f"{kind}/{name}{suffix}"
         for kind, suffix in (("masks", ".png"), ("overlays", ".png"), ("probabilities", ".npz"))
         for name in names
@@ -116,7 +116,7 @@ def test_an_image_is_skipped_only_when_all_that_is_asked_for_is_there(
     capsys.readouterr()
     assert predict(tmp_path, images, *skip) == 0
     assert "there already" not in capsys.readouterr().err  # all masks are, and nothing else
-    assert {path.relative_to(output).as_posix() for path in output.rglob("*.*")} == {"classes.json"} | {
+    assert {path.relative_to(output).as_posix() for path in output.rglob("*.*")} == {"classes.json", "head.json"} | {
         f"{kind}/{name}{suffix}"
         for kind, suffix in (("masks", ".png"), ("overlays", ".png"), ("probabilities", ".npz"))
         for name in "xy"
@@ -125,11 +125,47 @@ def test_an_image_is_skipped_only_when_all_that_is_asked_for_is_there(
     assert "2 of them there already: skip" in capsys.readouterr().err
 
 
+def test_a_folder_holds_the_predictions_of_one_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, masks = tmp_path / "images", tmp_path / "run/predictions/masks"
+    for name in ("x.png", "y.png"):
+        save(images / name, gradient(20, 24))
+    assert predict(tmp_path, images, "--predictions.overlays", "false") == 0
+    made_by = (masks.parent / "head.json").read_bytes()
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    state = torch.load(checkpoint, weights_only=True)
+    state["state_dict"] = {key: value + 1 for key, value in state["state_dict"].items()}
+    del state["glare_content_hash"]
+    torch.save(state, checkpoint)
+    (masks / "x.png").unlink()
+    for existing in ("skip", "refuse"):
+        assert predict(tmp_path, images, "--predictions.existing", existing) == 1
+        assert f"{masks.parent}: holds predictions of " in capsys.readouterr().err
+        assert [path.name for path in masks.iterdir()] == ["y.png"]
+    save(masks / "of another image.png", gradient(4, 4))
+    assert predict(tmp_path, images, "--predictions.existing", "overwrite") == 0
+    assert sorted(path.name for path in masks.iterdir()) == ["x.png", "y.png"]
+    assert (masks.parent / "head.json").read_bytes() != made_by
+
+
+def test_an_image_that_was_replaced_is_predicted_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, masks = tmp_path / "images", tmp_path / "run/predictions/masks"
+    for name in ("x.png", "y.png"):
+        save(images / name, gradient(20, 24))
+    assert predict(tmp_path, images) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in masks.iterdir()}
+    later = before["x.png"] + 10**9
+    os.utime(images / "x.png", ns=(later, later))
+    assert predict(tmp_path, images, "--predictions.existing", "skip") == 0
+    assert "1 of them there already: skip" in capsys.readouterr().err
+    after = {path.name: path.stat().st_mtime_ns for path in masks.iterdir()}
+    assert after["x.png"] > before["x.png"] and after["y.png"] == before["y.png"]
+
+
 def test_output_and_ids_can_be_chosen(tmp_path: Path) -> None:
     save(tmp_path / "images/x.png", gradient(20, 24))
     options = ["--predictions.output", str(tmp_path / "out"), "--predictions.overlays", "false"]
     assert predict(tmp_path, tmp_path / "images", *options, "--predictions.ids", "classes") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"masks", "classes.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"masks", "classes.json", "head.json"}
     assert np.isin(np.asarray(Image.open(tmp_path / "out/masks/x.png")), [0, 1, 2]).all()
     assert not (tmp_path / "run/predictions").exists()
 
