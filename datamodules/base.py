@@ -59,6 +59,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
     """
 
     ignore_index = IGNORE
+    resumes = False  # whether a fit goes on from a checkpoint, which the command line says
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -177,6 +177,8 @@ class CLI(LightningCLI):
         """Build data, model and trainer."""
         with values_refused("model or data", "Does not validate against any of the Union subtypes"):
             super().instantiate_classes()
+        if hasattr(self.datamodule, "resumes"):
+            self.datamodule.resumes = bool(self._get(self.config, "ckpt_path"))
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would lay the checkpoint's hyper-parameters over the yaml here; ours stays the authority."""

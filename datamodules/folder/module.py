@@ -60,7 +60,7 @@ class FolderDataModule(DomainDataModule):
     Files are JPEG (.jfif too), PNG, TIFF, WebP, BMP, PPM, PGM, GIF (its first frame), JPEG 2000 and, with the extra
     `heic`, HEIC; masks in a lossless one of them. Files of other kinds are left out.
 
-    The first fit in a run folder writes there what it found and what it left out, `data.txt`.
+    A fit that is no resume writes what it found and what it left out into its run folder, `data.txt`.
 
     Args:
         root: The folder.
@@ -176,9 +176,11 @@ class FolderDataModule(DomainDataModule):
         return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
-        """List the files; the first fit in a run folder tells what they are."""
+        """List the files; a fit that is no resume tells what they are."""
         if stage == "fit" and self.trainer is not None:
-            self._tell(Path(self.trainer.default_root_dir) / REPORT)
+            report = Path(self.trainer.default_root_dir) / REPORT
+            if not (self.resumes and report.exists()):
+                self._tell(report)
         super().setup(stage)
 
     def read_predict(self) -> Source:
@@ -267,8 +269,6 @@ class FolderDataModule(DomainDataModule):
 
     @rank_zero_only
     def _tell(self, path: Path) -> None:
-        if path.exists():
-            return
         splits: list[Split] = ["train"]
         if self.task == "segment" and self.evaluate_on == "val":
             splits.append("val")

@@ -8,16 +8,21 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 
-from src.config.hashing import config_hash
-from src.config.yaml_reader import parse
+from src.config.composition import Config, differences
+from src.config.hashing import config_hash, resolved
+from src.config.yaml_reader import parse, read
 from src.core.atomic_files import make_folder, write_text
+from src.core.errors import UserError
 
 # what a fit writes, and a fresh fit into the same folder would overwrite
 _OF_A_FIT = (
     "config.yaml", "metrics.csv", "checkpoints", "pictures", "explanations",
     "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
+    "evaluation.json", "confusion.npz",
 )  # fmt: skip
+_TOLD = 5  # changed settings that are told in full
 
 
 class RunFolder(SaveConfigCallback):
@@ -25,7 +30,7 @@ class RunFolder(SaveConfigCallback):
 
     A fit writes ``config.yaml``, with its hash in the first line; other commands ``config-test.yaml`` and so on. A fit
     that is not a resume, into a folder where another fit was, moves that one's files to ``earlier/1`` (2, 3, …) first:
-    nothing is overwritten.
+    nothing is overwritten. A resume writes once its checkpoint has been accepted, and says what it changes.
     Weights & Biases gets the configuration under one key, `config`, because sweeps lock top-level keys.
     """
 
@@ -39,19 +44,49 @@ class RunFolder(SaveConfigCallback):
         make_folder(folder)
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
+        self._content = self._described(trainer, pl_module, stage)
+        if not (stage == "fit" and self.config.get("ckpt_path")):
+            self._write(trainer, stage)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({"config": parse(self._content, "config.yaml")})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the configuration of a run that is resumed."""
+        if not (self.config.get("ckpt_path") and trainer.is_global_zero):
+            return
+        path = Path(trainer.default_root_dir) / "config.yaml"
+        if path.is_file() and (changed := _changed(path, parse(self._content, "config.yaml"))):
+            rank_zero_warn(
+                f"{path.parent} is resumed with other settings than it was begun with ({changed}): its result rests "
+                "on both"
+            )
+        self._write(trainer, "fit")
+
+    def _write(self, trainer: Trainer, stage: str) -> None:
+        name = "config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml"
+        write_text(Path(trainer.default_root_dir) / name, self._content)
+
+    def _described(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> str:
+        """The resolved configuration as text, with its hash."""
         kept = self.config.clone()
         kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
         _say_classes(kept, trainer, pl_module)
         text = self.parser.dump(kept, skip_none=False, format="yaml")
-        content = parse(text, "config.yaml")
-        made = config_hash(content)
-        text = f"# config_hash: {made}\n{text}"
+        made = config_hash(parse(text, "config.yaml"))
         if hasattr(pl_module, "config_hash"):
             pl_module.config_hash = made  # type: ignore[assignment]
-        write_text(folder / ("config.yaml" if stage == "fit" else f"config-{TrainerFn(stage).value}.yaml"), text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams({"config": content})
+        return f"# config_hash: {made}\n{text}"
+
+
+def _changed(path: Path, content: Config) -> str:
+    """Settings that decide a result and differ from those in a file, as `key: old → new`; empty if none do."""
+    try:
+        before = resolved(read(path))
+    except UserError:  # damaged, or of classes that are gone
+        return "those in it cannot be read"
+    told = differences(before, resolved(content))
+    return ", ".join(told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
 
 
 def _say_classes(config: Any, trainer: Trainer, module: LightningModule) -> None:

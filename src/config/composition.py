@@ -106,3 +106,12 @@ def lookup(config: Config, dotted: str, default: Any = None) -> Any:
             return default
         place = place[part]
     return place
+
+
+def differences(before: Any, after: Any, key: str = "") -> list[str]:
+    """Differences between two configurations, as `key: old → new`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(name for name in after if name not in before)]
+        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
+        return [text for texts in found for text in texts]
+    return [] if before == after else [f"{key}: {before} → {after}"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from src.__main__ import main
 from src.backbones.adapter_file import read_metadata
 from src.cli import main as run
 from src.config.composition import override
@@ -50,6 +53,30 @@ def test_a_resumed_fit_appends(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith(before)
     assert len(losses(tmp_path / "run")) == 4
     assert not (tmp_path / "run" / "earlier").exists()
+
+
+def test_a_resume_says_what_it_changes_and_one_that_is_refused_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder, path = tmp_path / "run", written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))
+    assert main(["fit", "--config", path]) == 0
+    before = (run_folder / "config.yaml").read_bytes()
+    resume = ["fit", "--config", str(run_folder / "config.yaml"), "--ckpt_path", "last", "--trainer.max_steps", "4"]
+    decoder = "--model.init_args.decoder.init_args"
+    assert main([*resume, f"{decoder}.batch_norm", "true"]) == 1
+    assert (run_folder / "config.yaml").read_bytes() == before
+    with pytest.warns(UserWarning, match=r"resumed with other settings .*model.init_args.lr: 0.001 → 0.5"):
+        assert main([*resume, "--model.init_args.lr", "0.5"]) == 0
+    assert read(run_folder / "config.yaml")["model"]["init_args"]["lr"] == 0.5
+
+
+def test_a_fresh_fit_leaves_no_score_of_the_one_before(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))
+    run(["fit", "--config", path])
+    score = (tmp_path / "run" / "evaluation.json").read_bytes()
+    run(["fit", "--config", path, "--trainer.limit_val_batches", "0"])
+    assert (tmp_path / "run" / "earlier" / "1" / "evaluation.json").read_bytes() == score
+    assert not (tmp_path / "run" / "evaluation.json").exists()
 
 
 def test_the_adapter_carries_the_hash_of_what_it_learnt_from(tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from src.commands.adapt.settings import Method
-from src.config.composition import Config
+from src.config.composition import Config, differences
 from src.config.yaml_reader import read, write
 from src.core.atomic_files import make_folder
 from src.core.checkpoint_paths import checkpoint_exists
@@ -83,15 +82,6 @@ def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
     make_folder(folder)
     write(path, config)
     return path
-
-
-def differences(before: Any, after: Any, key: str = "") -> list[str]:
-    """Differences between two configurations, as `key: old → new`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        names = [*before, *(name for name in after if name not in before)]
-        found = (differences(before.get(name), after.get(name), f"{key}.{name}".lstrip(".")) for name in names)
-        return [text for texts in found for text in texts]
-    return [] if before == after else [f"{key}: {before} → {after}"]
 
 
 def resumption(folder: Path) -> list[str]:

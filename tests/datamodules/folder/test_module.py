@@ -176,7 +176,7 @@ def test_lists_leave_at_most_120_bytes_an_image(tmp_path: Path) -> None:
     assert isinstance(source, Files) and (kept + source.images.nbytes) / len(source) <= 120
 
 
-def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_path: Path) -> None:
+def test_a_fit_tells_what_was_found_and_a_resume_keeps_it_in_the_run_folder(tmp_path: Path) -> None:
     root = miniatures.paired(tmp_path / "data", train=5, val=2)
     save(root / "images" / "train" / "3.png", gradient(20, 20))  # its mask is larger
     run = trainer(tmp_path / "run")
@@ -189,9 +189,13 @@ def test_the_first_fit_tells_what_was_found_and_keeps_it_in_the_run_folder(tmp_p
         "class 1  33.33%" in text and "problems: 1\n" in text and "3.png: expected a mask of its image's size" in text
     )
     assert len(data.source("train")) == 4
-    (tmp_path / "run" / "data.txt").write_text("kept")
+    (tmp_path / "run" / "data.txt").write_text("of an earlier run")
+    data.resumes = True
     data.setup("fit")
-    assert (tmp_path / "run" / "data.txt").read_text() == "kept"
+    assert (tmp_path / "run" / "data.txt").read_text() == "of an earlier run"
+    data.resumes = False
+    data.setup("fit")
+    assert (tmp_path / "run" / "data.txt").read_text() == text
 
 
 @pytest.fixture
