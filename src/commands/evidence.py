@@ -22,9 +22,11 @@ from src.commands.adapt.request import base, prepared, resumption
 from src.commands.adapt.settings import METHODS, Method, choose, cpu_flags, multiple
 from src.config.composition import Config, override
 from src.config.environment import expand_environment
+from src.config.prerequisites import check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import write_text
 from src.core.errors import CommandLineError, UserError
+from src.core.file_contents import content_fingerprint
 from src.core.import_path import HOME
 from src.core.names import path_part
 from src.evaluation.confusion import ImageConfusions
@@ -50,11 +52,13 @@ def main(arguments: Sequence[str]) -> None:
     data = data_config(options.data)
     name = Path(options.data).name
     out: Path = options.out or Path("runs") / path_part(f"evidence-{name}-{options.backbone}", "folder of the evidence")
+    check_writable(out, "--out")
     backbone = load_backbone(options.backbone, options.weights)
     labelled = labelled_data(data, backbone.patch_size)
     asked = {
         "data": data, "backbone": options.backbone, "weights": options.weights, "hash": backbone.weight_hash,
         "max_steps": options.max_steps,
+        "contents": [content_fingerprint(labelled.source(split)) for split in ("train", "val")],
     }  # fmt: skip
     prepared(out, asked, "evidence.yaml")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -18,11 +18,13 @@ from src.commands.adapt.command import VERDICT, Log, adapt_folder, check_steps
 from src.commands.adapt.images import MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
-from src.commands.adapt.request import Request, prepared, resumption
+from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
 from src.commands.adapt.settings import multiple, patch_of
 from src.config.composition import Config, override
+from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.errors import UserError
+from src.core.file_contents import content_fingerprint
 from src.core.import_path import HOME
 from src.explanation.before_after import write_pictures
 
@@ -44,13 +46,16 @@ def main(arguments: Sequence[str]) -> None:
     """
     options = parsers.segment().parse_args(list(arguments))
     check_steps(options)
+    check_writable(options.out, "--out")
+    check_files(override(read(base(options.method)), chosen_by_user(Request(**vars(options)), None, None)))
     location = locate_masks(options.images, options.masks)
     if location is None:
         raise UserError(f"{options.images}: expected --masks, or a folder masks in it; found neither")
     data = data_module(root=location.root, masks=location.masks, on_error=options.on_error, task="segment")
     labelled = len(data.source("train"))
     len(data.source("val"))  # fewer than five masks are an error before anything is trained
-    prepared(options.out, requested(options, labelled), "segment.yaml")
+    contents = content_fingerprint(data.labelled_source())
+    prepared(options.out, {**requested(options, labelled), "contents": contents}, "segment.yaml")
     log = Log(options.out)
     outcome = adapted(options, log)
     keeps = outcome.recommended == "adapted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,12 @@ def test_too_few_masks_or_other_options_are_one_line(
     segment.prepared(folder / "run", {"images": "others"}, "segment.yaml")
     assert command(folder) == 1
     assert "give another --out" in capsys.readouterr().err
+    (folder / "run" / "segment.yaml").unlink()
+    monkeypatch.setattr(segment, "adapted", lambda *_: sys.exit(7))
+    assert command(folder) == 7
+    Image.new("L", (64, 48), 1).save(folder / "marked" / "1.png")
+    assert command(folder) == 1
+    assert "other settings (contents: " in capsys.readouterr().err
     for name in ("1", "2"):
         (folder / "marked" / f"{name}.png").unlink()
     assert command(folder) == 1

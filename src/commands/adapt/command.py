@@ -35,7 +35,9 @@ from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import make_folder, write_text
 from src.core.errors import CommandLineError, UserError
+from src.core.file_contents import content_fingerprint
 from src.explanation.before_after import write_pictures
+from src.probes.cross_validation import CrossValidatedProbes
 
 VERDICT, CARD = "verdict.json", "README.md"
 PICTURES = 4
@@ -92,14 +94,16 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     source = checked_source(options.images, options.on_error, beside)
     if len(source) < 2:
         raise UserError(f"{options.images}: expected at least 2 images to adapt to, found 1; add images of the domain")
+    probed = None if masks is None else compared(options, masks)
     # with masks the verdict needs no images that training never saw
-    training = None if masks is not None else seen_in_training(len(source))
+    training = None if probed is not None else seen_in_training(len(source))
+    prepared(options.out, {"contents": content_fingerprint(source)}, "images.yaml")
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
     command = trained(options, config_of(options, len(source), training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-    outcome = judged(options, backbone, adapter, source, masks, training, log)
+    outcome = judged(options, backbone, adapter, source, probed, training, log)
     outcome.save(options.out / VERDICT)
     card = options.out / CARD
     if card.is_file():
@@ -120,6 +124,16 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     for line in page.code.splitlines():
         log(f"    {line}")
     return Adapted(backbone.cpu(), outcome)
+
+
+def compared(options: Request, masks: MaskLocation) -> CrossValidatedProbes:
+    """The probes of the verdict by masks; every image and mask of theirs has been read.
+
+    Raises:
+        UserError: If there are too few labelled images, or one cannot be used.
+    """
+    labelled = labelled_images(masks, options.on_error, Backbone.patch_size_of(options.backbone))
+    return CrossValidatedProbes(labelled.images, len(labelled.class_names), labelled.ignore_index, options.seed)
 
 
 def config_of(options: Request, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
@@ -150,14 +164,13 @@ def judged(
     backbone: Backbone,
     adapter: Path,
     source: Any,
-    masks: MaskLocation | None,
+    probed: CrossValidatedProbes | None,
     training: int | None,
     log: Log,
 ) -> Outcome:
     """The verdict by masks where there are any, else by the dense structure of images held out."""
-    if masks is not None:
-        labelled = labelled_images(masks, options.on_error, backbone.patch_size)
-        return by_masks(backbone, adapter, labelled, options.seed, log)
+    if probed is not None:
+        return by_masks(backbone, adapter, probed, log)
     held = None
     if training is not None:
         held = data_module(root=options.images, on_error=options.on_error, max_images=training).held_out_source()

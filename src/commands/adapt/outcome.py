@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from src.backbones.backbone import Backbone
-from src.commands.adapt.images import Labelled
 from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
 from src.evaluation.dense_structure import dense_structure
@@ -84,23 +83,21 @@ class Outcome:
             ) from error
 
 
-def by_masks(backbone: Backbone, adapter: Path, labelled: Labelled, seed: int, say: Say) -> Outcome:
+def by_masks(backbone: Backbone, adapter: Path, probes: CrossValidatedProbes, say: Say) -> Outcome:
     """Compare adapted with frozen features under the fair probes of docs/method.md, section 11, cross-validated.
 
     Args:
         backbone: With the adapter of the file in it; afterwards again.
         adapter: The file.
-        labelled: Images to learn probes from and to score them on.
-        seed: Random seed of folds and probes.
+        probes: Of labelled images, to learn from and to be scored on.
         say: Reports progress.
 
     Raises:
-        UserError: If there are too few labelled images, or nothing in them is labelled.
+        UserError: If nothing in the images is labelled.
     """
-    probes = CrossValidatedProbes(labelled.images, len(labelled.class_names), labelled.ignore_index, seed)
     device = backbone.mean.device
     maps = partial(_maps, backbone)
-    say(f"comparing with the frozen model on {len(labelled.images)} labelled images, {len(probes.folds)} folds")
+    say(f"comparing with the frozen model on {len(probes.images)} labelled images, {len(probes.folds)} folds")
     with backbone.adapters_off():
         frozen = probes.measure(maps, device)
         averaged = probes.measure(TestTimeAveraging(maps, backbone.patch_size), device)
@@ -116,7 +113,7 @@ def by_masks(backbone: Backbone, adapter: Path, labelled: Labelled, seed: int, s
         verdict.word,
         verdict_sentence(verdict),
         "adapted" if verdict.word == "helped" else "frozen",
-        len(labelled.images),
+        len(probes.images),
         changes,
         rows,
         {**strengths, 1.0: adapted.values()},

@@ -140,6 +140,38 @@ def test_masks_that_are_missing_or_too_few_are_one_line(folder: Path, capsys: py
     assert "at least 3 labelled images, found 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fault", ["one mask", "colours", "another size", "negative ids", "one id"])
+def test_masks_of_no_use_are_found_before_anything_is_trained(
+    folder: Path, fault: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapt, "run", lambda *_: pytest.fail("trained"))
+    painted_masks(folder, ["0"] if fault == "one mask" else ["0", "2", "3", "4"], "marked")
+    path, said = folder / "marked" / "3.png", "at least 3 labelled images, found 1"
+    if fault == "colours":
+        Image.new("RGB", (64, 51), (1, 2, 3)).save(path)
+        said = "expected a mask with one channel of class ids, found mode RGB"
+    elif fault == "another size":
+        Image.new("L", (64, 50)).save(path)
+        said = "expected a mask of its image's size, 64×51"
+    elif fault == "negative ids":
+        path.unlink()
+        Image.new("I", (64, 51), -7).save(path.with_suffix(".tif"))
+        said = "found -7"
+    elif fault == "one id":
+        for mask in (folder / "marked").iterdir():
+            Image.new("L", Image.open(mask).size, 255).save(mask)
+        said = "expected masks of two classes or more"
+    assert command(folder, "--masks", str(folder / "marked")) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_images_that_were_replaced_are_no_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, "--max_steps", "1") == 0
+    Image.new("RGB", (64, 48)).save(folder / "images" / "0.png")
+    assert command(folder, "--max_steps", "1") == 1
+    assert "holds a run with other settings (contents: " in capsys.readouterr().err
+
+
 def test_without_masks_images_are_held_out_where_there_are_ten(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
