@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser
+from src.config.prerequisites import check_writable
 from src.core.errors import CommandLineError
 from src.studies.plan.cells import Store
 from src.studies.plan.study import Study
@@ -13,6 +14,7 @@ from src.studies.results.results import Results
 from src.studies.run.allocation import add_options, allocation
 from src.studies.run.forecast import check_complete, chosen, listing, plan
 from src.studies.run.runner import Runner, default_jobs, visible_accelerators
+from src.studies.run.same_data import check_same_data
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.cell is not None:
         cells = [chosen(store, cells, options.cell)]
     check_complete(store, cells)
+    check_writable(options.runs, "--runs")
+    check_same_data(store, cells)
     if options.launcher == "submitit":
         from src.studies.run.submission import submit, summary  # comes with an extra, which nothing else needs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from src.core.standard_output import reader_gone
 # torch's wrapping of an exception that a DataLoader worker raised
 _WORKER = re.compile(r"Caught \w+ in .*?worker process.*?Original Traceback.*?(?P<trace>  File .*)", re.DOTALL)
 
+_DATABASE = (
+    "database or disk is full", "disk I/O error", "attempt to write a readonly database", "unable to open database file"
+)  # fmt: skip
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk
 
 
@@ -98,6 +102,8 @@ def user_message(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return f"{error.filename or 'output'}: cannot be written ({error.strerror}); free space, or name another folder"
+    if isinstance(error, sqlite3.OperationalError) and str(error) in _DATABASE:
+        return f"a search's trials.db cannot be written ({error}); free space, or name another folder"
     # jsonargparse and Lightning wrap what a constructor raises
     return None if error.__cause__ is None else user_message(error.__cause__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -105,3 +106,17 @@ def test_nearest_lists_few_words_and_not_many() -> None:
     assert nearest("wieght", ["weight", "rank"]) == ", did you mean 'weight'?"
     assert nearest("xyz", ["weight", "rank"]) == " (valid: rank, weight)"
     assert nearest("xyz", [f"word{i}" for i in range(50)]) == ""
+
+
+@pytest.mark.parametrize(
+    "fault", ["database or disk is full", "attempt to write a readonly database", "unable to open database file"]
+)
+def test_a_database_that_cannot_be_written_is_no_bug(fault: str) -> None:
+    def search() -> None:
+        try:
+            raise sqlite3.OperationalError(fault)
+        except sqlite3.OperationalError as error:
+            raise RuntimeError("the storage failed") from error
+
+    assert "trials.db cannot be written" in (user_message(raised(search)) or "")
+    assert user_message(sqlite3.OperationalError("no such table: trials")) is None

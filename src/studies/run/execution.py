@@ -13,6 +13,7 @@ from src.config.composition import Config, lookup, override
 from src.config.defaults import OURS, defaults
 from src.config.hashing import class_of
 from src.config.yaml_reader import write
+from src.core.atomic_files import make_folder
 from src.core.checkpoint_paths import checkpoint_exists
 from src.core.import_path import for_children
 from src.core.json_files import write_json
@@ -132,7 +133,11 @@ class Running:
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)
             return True
-        log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            make_folder(self.folder)
+            log = [f"{self.folder} was deleted while the stage ran"]
         lines = [line.rstrip() for line in log if line.strip()][-LOG_LINES:]
         reason = f"exit code {self.process.returncode}"
         write_json(self.folder / "failure.json", {"title": self.cell.title, "reason": reason, "log": lines})
