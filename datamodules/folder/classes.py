@@ -207,6 +207,8 @@ def _entry(entry: Any, place: str) -> FolderClass:
     example = "{name: soil, id: 0} or {name: soil, colour: [120, 85, 60]}"
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or set(entry) - _KEYS:
         raise ImageError(f"{place}: expected {example}, found {entry!r}")
+    if not entry["name"].isprintable():
+        raise ImageError(f"{place}: expected a name of letters and signs that can be seen, found {entry['name']!r}")
     number, ignore = entry.get("id"), entry.get("ignore", False)
     given = entry.get("colour", entry.get("color"))
     if number is None and given is None:

@@ -21,7 +21,7 @@ from datamodules.preparing.recipe import WORK, Archive, Preparation
 from datamodules.preparing.unpacking import ArchiveError, unpack
 from datamodules.preparing.verification import Verified, verify
 from datamodules.reading.errors import ImageError
-from src.core.atomic_files import remove_leftovers, write_text
+from src.core.atomic_files import make_folder, remove_leftovers, write_text, writing
 from src.core.errors import MissingFile, UserError
 from src.core.json_files import read_json, write_json
 
@@ -58,7 +58,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
     if verify_only:
         found = verify(root, preparation)
         return summary(name, root, found) + compared(root, found)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with _alone(root):
         base = preparation.layout.base(root)
         refuse_surplus(base, preparation)
@@ -77,11 +77,12 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
 def _alone(root: Path) -> Iterator[None]:
     """One process at a time; the others wait, and say so."""
     lock = FileLock(root / ".prepare.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("%s: another process is preparing it; waiting for it to end", root)
-        lock.acquire()
+    with writing(lock.lock_file):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("%s: another process is preparing it; waiting for it to end", root)
+            lock.acquire()
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from src.backbones.backbone import Backbone
 from src.backbones.export import to_hugging_face, to_onnx, to_timm, to_torch_export
 from src.backbones.export.timm_folder import creation
 from src.commands import parsers
+from src.config.prerequisites import check_writable
 from src.core.errors import CommandLineError
 
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parsers.export().parse_args(list(arguments))
     if options.dynamic and options.to in ("timm", "hf"):
         raise CommandLineError(f"--dynamic: expected --to onnx or torch-export; {options.to} takes any size anyway")
+    check_writable(options.out, "--out")
     backbone = adapted_backbone(options.run, options.weights, options.trust)
     print(EXPORTS[options.to](backbone, options.out, options.size))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.commands.options import OptionParser
 from src.config.injection import COMMAND_LINE_ONLY
+from src.config.prerequisites import check_writable
 from src.config.yaml_reader import read
 from src.core.errors import CommandLineError, UserError
 from src.core.names import path_part
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         if limit is None and sweep.method != "grid":
             raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
+        check_writable(folder, "--out")
         if options.launcher == "submitit":
             from src.sweeps.submission import submit  # Optuna and submitit come with extras, which only this needs
 

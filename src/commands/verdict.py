@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.commands.options import OptionParser
+from src.core.printable import printable
 from src.studies.results.verdicts import Judged, judged
 
 
@@ -30,7 +31,10 @@ def main(arguments: Sequence[str]) -> None:
     """
     options = parser().parse_args(list(arguments))
     found = judged(options.results)
-    print(json.dumps([as_json(item) for item in found], indent=2) if options.json else "\n\n".join(map(text, found)))
+    if options.json:
+        print(json.dumps([as_json(item) for item in found], indent=2))
+    else:
+        print(printable("\n\n".join(map(text, found)), lines=True))
 
 
 def text(item: Judged) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 
 from src.backbones.adapters import UniAdapter
-from src.commands.inspect import main
+from src.commands.inspect import drawing, main
 from src.commands.inspect.drawing import teacher_context
+from src.core.errors import UserError
 from src.pretraining.regions import RegionalAttention
 from tests.tiny import tiny_backbone
 
@@ -31,6 +33,30 @@ def test_every_picture_is_written_and_described(
     text = capsys.readouterr().out
     assert "regions use the identity that training starts from" in text
     assert all(str(out / f"{name}.png") in text for name in names)
+
+
+def test_folders_of_images_and_of_runs_are_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(drawing, "Explainer", lambda *_: SimpleNamespace(explain=lambda pixels: []))
+    monkeypatch.setattr(drawing, "read_image", lambda path: seen.append(path.name))
+    backbone = tiny_backbone(monkeypatch)
+    backbone.install(UniAdapter(rank=4))
+    (tmp_path / "run").mkdir()
+    backbone.save_adapter(tmp_path / "run" / "adapter.safetensors", 3, "teacher")
+    for number in range(15):
+        (tmp_path / "images" / "deep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / "deep" / f"{number:02}.png").touch()
+    options = ["--adapter", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    main([str(tmp_path / "images"), str(tmp_path / "x.png"), *options])
+    assert seen == ["00.png", "02.png", "04.png", "06.png", "08.png", "10.png", "12.png", "14.png", "x.png"]
+    assert "8 of its 15 images are drawn" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="expected images"):
+        main([str(tmp_path / "empty"), *options])
+    with pytest.raises(UserError, match="expected a folder, found the file"):
+        main([str(tmp_path / "images"), *options[:2], "--out", str(tmp_path / "run" / "adapter.safetensors")])
 
 
 def test_the_teachers_attention_comes_out_of_the_checkpoint(tmp_path: Path) -> None:

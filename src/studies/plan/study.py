@@ -57,6 +57,7 @@ from src.config.prerequisites import lacking
 from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
 from src.core.names import path_part
+from src.core.printable import printable
 from src.studies.plan.cells import Cell, Spot, config_digest, planned_steps
 from src.studies.plan.changes import CHANGES, changed
 from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
@@ -122,7 +123,7 @@ class Study:
         return cls(
             path=path,
             name=full,
-            title=str(content.get("title", name)),
+            title=printable(str(content.get("title", name))),
             seeds=tuple(seeds),
             rows=rows,
             columns=columns,

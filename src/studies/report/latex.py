@@ -2,6 +2,7 @@ r"""A study's table as LaTeX, for `\input` under the package booktabs."""
 
 import re
 
+from src.core.printable import printable
 from src.studies.report.table import caption, footer, head, line
 from src.studies.results.results import Results
 
@@ -27,7 +28,7 @@ def latex(results: Results) -> str:
         " & ".join([escaped(row.label), *(bold(escaped(text)) for text in line(results, row, BOLD))]) + r" \\"
         for row in study.rows.values()
     ]
-    return "\n".join(
+    text = "\n".join(
         [
             *(f"% {part}" for part in footer(results)),
             r"\begin{table}",
@@ -45,6 +46,7 @@ def latex(results: Results) -> str:
             "",
         ]
     )
+    return printable(text, lines=True)
 
 
 def escaped(text: str) -> str:

@@ -1,9 +1,11 @@
 """A study's table as Markdown and as JSON."""
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 from src.config.hashing import digest
+from src.core.printable import printable
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.cells import RESULTS_VERSION
 from src.studies.plan.study import Row
@@ -18,25 +20,33 @@ UNKNOWN = "–"
 def markdown(results: Results) -> str:
     """The table, what it says in sentences, and where its numbers come from."""
     study = results.study
-    lines = [f"# {study.title}", ""]
+    lines = [f"# {escaped(study.title)}", ""]
     if results.verdicts:
-        lines += [*(f"- {sentence}" for sentence in sentences(results)), ""]
-    heads = head(results)
+        lines += [*(f"- {escaped(sentence)}" for sentence in sentences(results)), ""]
+    heads = [escaped(label) for label in head(results)]
     lines += ["| | " + " | ".join(heads) + " |", "| --- | " + " | ".join("---" for _ in heads) + " |"]
-    lines += [f"| {row.label} | " + " | ".join(line(results, row)) + " |" for row in study.rows.values()]
-    lines += ["", caption(results), ""]
+    lines += [f"| {escaped(row.label)} | " + " | ".join(line(results, row)) + " |" for row in study.rows.values()]
+    lines += ["", escaped(caption(results)), ""]
     for failure in results.failures:
-        lines += [f"**Failed: {failure['title']}** ({failure['reason']}). The end of its log:", "", "```"]
-        lines += [*failure["log"], "```", ""]
+        fence = "`" * max(
+            3, 1 + max((len(run) for text in failure["log"] for run in re.findall("`+", text)), default=0)
+        )
+        lines += [f"**Failed: {escaped(failure['title'])}** ({escaped(failure['reason'])}). The end of its log:"]
+        lines += ["", fence, *failure["log"], fence, ""]
     if results.notes:
         lines += [
             "Stopped early by a guard, and counted as they are:",
             "",
-            *(f"- {note}" for note in results.notes),
+            *(f"- {escaped(note)}" for note in results.notes),
             "",
         ]
     lines += [" · ".join(footer(results)), ""]
-    return "\n".join(lines)
+    return printable("\n".join(lines), lines=True)
+
+
+def escaped(text: str) -> str:
+    """Text in which no sign is Markdown's or HTML's."""
+    return re.sub(r"[\\|*`<]", r"\\\g<0>", text)
 
 
 def head(results: Results) -> list[str]:

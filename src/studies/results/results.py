@@ -8,6 +8,7 @@ from typing import Any
 from src.config.composition import Config
 from src.core.errors import UserError
 from src.core.json_files import read_json
+from src.core.printable import printable
 from src.evaluation.significance import Verdict
 from src.studies.plan.cells import Cell, Spot, Store, finished
 from src.studies.plan.study import Column, Study
@@ -149,20 +150,32 @@ class Results:
         for cell in self.study.cells.values():
             guards = read_json(self.store.folder(cell) / "guards.json") if self.store.done(cell) else None
             if guards and guards.get("stopped"):
-                found.append(f"{cell.title}: {guards['stopped']}")
+                found.append(printable(f"{cell.title}: {guards['stopped']}"))
         return found
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """Ends of the logs of cells that failed."""
+        """Ends of the logs of cells that failed; control characters in them are escaped."""
         found = [self.store.failure(cell) for cell in self.study.cells.values()]
-        return [failure for failure in found if failure is not None]
+        return [
+            {
+                **failure,
+                **{key: printable(failure[key]) for key in ("title", "reason")},
+                "log": [printable(str(line)) for line in failure["log"]],
+            }
+            for failure in found
+            if failure is not None
+        ]
 
     @cached_property
     def provenances(self) -> list[dict[str, Any]]:
         """When, where and how the finished cells were computed."""
         found = [self.store.provenance(cell) for cell in self.study.cells.values()]
-        return [provenance for provenance in found if provenance is not None]
+        return [
+            {key: printable(value) if isinstance(value, str) else value for key, value in provenance.items()}
+            for provenance in found
+            if provenance is not None
+        ]
 
     @property
     def complete(self) -> bool:

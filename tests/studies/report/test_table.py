@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+import yaml
 
 from src.core.json_files import write_json
 from src.studies.plan.cells import Cell, Store
@@ -250,3 +252,30 @@ def test_the_plot_is_drawn_from_the_results_and_is_the_same_each_time(tmp_path: 
     assert drawn[0] == drawn[1]
     assert drawn[0][0].startswith(b"<?xml")
     assert drawn[0][1].startswith(b"\x89PNG")
+
+
+def test_nothing_in_a_name_or_a_file_drives_the_terminal_or_the_table(tmp_path: Path, store: Store) -> None:
+    evil = "a|b\x1b[31m\n*c* `d` <e>"
+    path = study_file(tmp_path, title=evil)
+    content = yaml.safe_load(path.read_text())
+    content["rows"]["glare"] = {"label": evil, "note": evil}
+    content["columns"]["linear"]["label"] = evil
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    study = Study.read(path)
+    fill(study, store)
+    broken = next(cell for cell in study.cells.values() if cell.stage == "pretrain")
+    (store.folder(broken) / "metrics.json").unlink()
+    log = ["\x1b]0;title\x07", "```", "````", "after"]
+    write_json(store.folder(broken) / "failure.json", {"title": evil, "reason": "exit\n code 3", "log": log})
+    other = store.folder(next(cell for cell in study.cells.values() if cell.stage == "evaluate"))
+    write_json(other / "provenance.json", {**json.loads((other / "provenance.json").read_text()), "commit": "x\n}\x1b"})
+    text = markdown(Results(study, store))
+    shown = r"a\|b\\x1b[31m\\n\*c\* \`d\` \<e>"
+    assert f"# {shown}\n" in text and f"\n| {shown} | " in text and f"| | {shown} | 30-NN |" in text
+    assert text.count("`````") == 2 and text.index("`````") < text.index("````\nafter") < text.rindex("`````")
+    sheet = latex(Results(study, store))
+    for made in (text, sheet, spreadsheet(Results(study, store))):
+        assert all(sign == "\n" or sign.isprintable() for sign in made)
+    comments = [each for each in sheet.splitlines() if not each.startswith("%")]
+    assert comments[0] == r"\begin{table}" and r"x\n}\x1b" in sheet
+    assert r"a|b\textbackslash{}x1b" in sheet
