@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import ZIP_STORED, ZipFile
 
 import torch
@@ -40,7 +40,40 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         remove_leftovers(file)
     hashed = {**checkpoint, HASH: content_hash(checkpoint)}
     with replacing(path, keep=previous if _is_complete(path) else None) as part, part.open("wb") as stream:
-        torch.save(hashed, stream)  # to a stream: given a path, torch writes the file's name into it
+        _save(hashed, stream)
+
+
+class _Refusal:
+    """A stream that remembers why it could not be written: torch ends with an error of its own position instead."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _save(content: Mapping[str, Any], stream: IO[bytes]) -> None:
+    """Save to a stream: given a path, torch writes the file's name into it.
+
+    Raises:
+        OSError: If the disk is full, among others.
+    """
+    kept = _Refusal(stream)
+    try:
+        torch.save(content, kept)  # type: ignore[arg-type]
+    except RuntimeError:
+        if kept.error is None:
+            raise
+        raise kept.error from None
 
 
 def load_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import torch
 from src.__main__ import main
 from src.core.checkpoint_files import damage, load_checkpoint, save_checkpoint
 from src.core.checkpoint_paths import checkpoint_exists, previous_of
+from src.core.errors import Unwritable
 from tests.command_line import ROOT, losses, pretraining, weights, written
 
 MEMORY = Path("/dev/shm")
@@ -156,3 +158,22 @@ def test_a_fit_killed_while_it_writes_goes_on_as_if_nothing_had_happened(
 
 def weights_step(run_folder: Path) -> int:
     return int(torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"])
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 30_000, 60_000, 100_000, 139_000])
+def test_a_disk_that_fills_up_anywhere_in_a_checkpoint_is_named_and_keeps_the_one_before(
+    tmp_path: Path, size: int
+) -> None:
+    path, before = tmp_path / "last.ckpt", content(1)
+    save_checkpoint(before, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(Unwritable, match=r"last\.ckpt: expected a writable path"):
+            save_checkpoint({"a": torch.zeros(20_000), "b": {"c": torch.ones(15_000)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.equal(load_checkpoint(path)["weight"], before["weight"])
