@@ -6,6 +6,7 @@ Shapes: B images · H×W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from src.core.errors import MissingFile, UserError
 ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray[Any, Any] | Tensor"
 # Resampling overshoots the range of its pixels a little; ImageNet's normalisation takes black to −2 and white to 2.
 _OVERSHOOT = 0.3
+_ORIENTATION = 0x0112  # tag of EXIF and of TIFF
 
 
 def check_batch(images: object, patch: int, name: str) -> None:
@@ -165,6 +167,12 @@ def _opened(path: Path) -> Image.Image:
         raise MissingFile(f"image {path} not found")
     try:
         with Image.open(path) as image:
+            # Pillow leaves uncompressed grey TIFFs as they are stored, since it maps such a file into memory
+            turned = image.format == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
+            if not turned:
+                image.load()
+                return image
+        with Image.open(BytesIO(path.read_bytes())) as image:
             image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -27,7 +27,7 @@ def missing_files(arguments: Mapping[str, Any]) -> list[str]:
                 lines.append(NO_WEIGHTS.format(path))
         except MissingFile as error:
             lines.append(str(error))
-    if adapter is not None and not Path(adapter).exists():
+    if adapter is not None and not str(adapter).startswith("hf://") and not Path(adapter).exists():
         lines.append(f"adapter file {adapter} not found")
     return lines
 

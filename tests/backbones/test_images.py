@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from datamodules.reading.images import read_image
 from src.backbones.adapters import BitFit, LoRA, UniAdapter
 from src.backbones.backbone import Backbone
 from src.core.errors import MissingFile, UserError
@@ -215,3 +216,17 @@ def test_dense_is_the_feature_map_of_one_image(backbone: Backbone) -> None:
     assert found.shape == (backbone.width, 2, 3) and not found.requires_grad
     assert torch.equal(found, wanted[0])
     assert backbone.dense(Image.fromarray(PIXELS)).shape[0] == backbone.width
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_are_turned_as_training_turns_them(
+    tmp_path: Path, backbone: Backbone, compression: str | None, mode: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(PIXELS[:32, :48]).convert(mode)
+    image.save(tmp_path / "x.tif", exif=exif, **({"compression": compression} if compression else {}))
+    expected = torch.from_numpy(read_image(tmp_path / "x.tif")).permute(2, 0, 1) / 255
+    assert torch.equal(backbone.transform()(tmp_path / "x.tif"), expected)

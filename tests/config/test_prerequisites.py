@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from src.__main__ import main
+from src.backbones import requirements
 from src.cli import CLI
 from src.config.composition import override
 from src.config.prerequisites import check_sizes, check_writable, lacking
@@ -111,3 +112,8 @@ def test_a_folder_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
     os.symlink(tmp_path / "gone", tmp_path / "dangling")
     with pytest.raises(UserError, match="found the file"):
         check_writable(tmp_path / "dangling" / "run")
+
+
+@pytest.mark.parametrize(("adapter", "found"), [("hf://org/name", 0), ("gone.safetensors", 1), (None, 0)])
+def test_an_adapter_on_the_hub_is_no_missing_file(adapter: str | None, found: int) -> None:
+    assert len(requirements.missing_files({"weights": "none", "adapter": adapter})) == found
