@@ -32,6 +32,7 @@ class Wandb(WandbLogger):
         name: name of the run; the run folder's by default.
         group: what the run belongs to, such as a study; the environment's WANDB_RUN_GROUP by default.
         offline: True or False to decide, None to go online only where an account is set up and the server answers.
+            wandb's own switches come first: `WANDB_MODE`, `wandb offline` and `wandb disabled`.
     """
 
     def __init__(
@@ -49,15 +50,21 @@ class Wandb(WandbLogger):
         if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
             run_folder.mkdir(parents=True, exist_ok=True)
             write_text(id_file, given or uuid.uuid4().hex[:8])
+        mode = os.environ.get("WANDB_MODE") or saved_mode()
+        disabled = {"mode": "disabled"} if mode == "disabled" else {}
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
             save_dir=run_folder,
             id=id_file.read_text().strip() if id_file.exists() else None,
-            offline=not reachable() if self._chosen_offline is None else self._chosen_offline,
+            offline=not disabled and (mode in ("offline", "dryrun") or self._offline_by_choice()),
             group=self._chosen_group or os.environ.get("WANDB_RUN_GROUP"),
+            **disabled,
         )
         self._folder = run_folder
+
+    def _offline_by_choice(self) -> bool:
+        return not reachable() if self._chosen_offline is None else self._chosen_offline
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -131,12 +138,17 @@ def reachable() -> bool:
         known = netrc().authenticators(server.hostname or "") is not None
     except (OSError, NetrcParseError):
         known = False
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not (
-        known or os.environ.get("WANDB_API_KEY")
-    ):
+    if not (known or os.environ.get("WANDB_API_KEY")):
         return False
     try:
         socket.create_connection((server.hostname or "", server.port or 443), timeout=3).close()
     except OSError:
         return False
     return True
+
+
+def saved_mode() -> str:
+    """Return the mode that `wandb offline` or `wandb disabled` has left in wandb's settings; online by default."""
+    import wandb  # only with its logger
+
+    return str(wandb.setup().settings.mode)
