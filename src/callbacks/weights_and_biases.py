@@ -18,6 +18,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from src.backbones.adapter_file import read_metadata
 from src.core.atomic_files import write_text
 
+OFFLINE = ("offline", "dryrun")  # wandb's modes that write files alone
+
 
 class Wandb(WandbLogger):
     """Weights & Biases: ``--trainer.logger Wandb``.
@@ -50,14 +52,14 @@ class Wandb(WandbLogger):
         if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
             run_folder.mkdir(parents=True, exist_ok=True)
             write_text(id_file, given or uuid.uuid4().hex[:8])
-        mode = os.environ.get("WANDB_MODE") or saved_mode()
+        mode = switched()
         disabled = {"mode": "disabled"} if mode == "disabled" else {}
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
             save_dir=run_folder,
             id=id_file.read_text().strip() if id_file.exists() else None,
-            offline=not disabled and (mode in ("offline", "dryrun") or self._offline_by_choice()),
+            offline=not disabled and (mode in OFFLINE or self._offline_by_choice()),
             group=self._chosen_group or os.environ.get("WANDB_RUN_GROUP"),
             **disabled,
         )
@@ -132,7 +134,9 @@ def by_class(evaluation: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def reachable() -> bool:
-    """Return whether an account is set up and its server answers within three seconds."""
+    """Return whether wandb is not switched off, an account is set up and its server answers within three seconds."""
+    if switched() in (*OFFLINE, "disabled"):
+        return False
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     try:
         known = netrc().authenticators(server.hostname or "") is not None
@@ -147,8 +151,10 @@ def reachable() -> bool:
     return True
 
 
-def saved_mode() -> str:
-    """Return the mode that `wandb offline` or `wandb disabled` has left in wandb's settings; online by default."""
+def switched() -> str:
+    """Return wandb's own switch, `online` by default: of the environment, else what `wandb offline` and so on left."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
     import wandb  # only with its logger
 
     return str(wandb.setup().settings.mode)
