@@ -53,15 +53,17 @@ class Wandb(WandbLogger):
             run_folder.mkdir(parents=True, exist_ok=True)
             write_text(id_file, given or uuid.uuid4().hex[:8])
         mode = switched()
-        disabled = {"mode": "disabled"} if mode == "disabled" else {}
+        offline = mode != "disabled" and (mode in OFFLINE or self._offline_by_choice())
+        # said to wandb itself, which has read the environment by now
+        said = {"mode": "disabled"} if mode == "disabled" else {"mode": "offline"} if offline else {}
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
             save_dir=run_folder,
             id=id_file.read_text().strip() if id_file.exists() else None,
-            offline=not disabled and (mode in OFFLINE or self._offline_by_choice()),
+            offline=offline,
             group=self._chosen_group or os.environ.get("WANDB_RUN_GROUP"),
-            **disabled,
+            **said,
         )
         self._folder = run_folder
 

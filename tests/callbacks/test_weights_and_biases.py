@@ -101,8 +101,9 @@ def test_wandbs_own_switch_comes_first(
     monkeypatch.setenv("WANDB_MODE", switch)
     logger = Wandb(offline=chosen)
     logger.attach(tmp_path / "run", fresh=True)
-    assert logger._wandb_init.get("mode") == ("disabled" if switch == "disabled" else None)
-    assert logger._offline is (switch in ("offline", "dryrun") or (switch == "online" and chosen is True))
+    offline = switch in ("offline", "dryrun") or (switch == "online" and chosen is True)
+    assert logger._offline is offline
+    assert logger._wandb_init.get("mode") == ("disabled" if switch == "disabled" else "offline" if offline else None)
     assert weights_and_biases.reachable() is (switch == "online")
 
 
@@ -180,6 +181,9 @@ def test_a_real_offline_run_has_configuration_adapters_and_table(tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", str(folder)]
+    synced = subprocess.run(command, capture_output=True, text=True)
+    assert synced.returncode == 0, synced.stdout + synced.stderr
     assert folder.name.endswith((tmp_path / "run" / "wandb_id.txt").read_text())
     (record,) = folder.glob("*.wandb")  # what `wandb sync` sends; not every version writes config.yaml offline
     content = record.read_bytes()
