@@ -183,7 +183,7 @@ def test_a_real_offline_run_has_configuration_adapters_and_table(tmp_path: Path)
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     command = [sys.executable, "-m", "wandb", "sync", "--dry-run", str(folder)]
     synced = subprocess.run(command, capture_output=True, text=True)
-    assert synced.returncode == 0, synced.stdout + synced.stderr
+    assert synced.returncode == 0 and folder.name in synced.stdout + synced.stderr, synced.stdout + synced.stderr
     assert folder.name.endswith((tmp_path / "run" / "wandb_id.txt").read_text())
     (record,) = folder.glob("*.wandb")  # what `wandb sync` sends; not every version writes config.yaml offline
     content = record.read_bytes()
