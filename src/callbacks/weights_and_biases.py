@@ -1,5 +1,6 @@
 """Weights & Biases by one key, with or without account and network, and the lineage from adapter to segmentation."""
 
+import configparser
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import socket
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ class Wandb(WandbLogger):
             write_text(id_file, given or uuid.uuid4().hex[:8])
         mode = switched()
         offline = mode != "disabled" and (mode in OFFLINE or self._offline_by_choice())
-        # said to wandb itself, which has read the environment by now
+        # said to wandb in so many words: it reads the environment once, perhaps before Lightning changes it
         said = {"mode": "disabled"} if mode == "disabled" else {"mode": "offline"} if offline else {}
         super().__init__(
             project=self._chosen_project,
@@ -154,9 +156,12 @@ def reachable() -> bool:
 
 
 def switched() -> str:
-    """Return wandb's own switch, `online` by default: of the environment, else what `wandb offline` and so on left."""
+    """Return wandb's own switch: WANDB_MODE, else what `wandb offline` or `wandb disabled` left, else `online`."""
     if mode := os.environ.get("WANDB_MODE"):
         return mode
-    import wandb  # only with its logger
-
-    return str(wandb.setup().settings.mode)
+    everywhere = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
+    here = Path(os.environ.get("WANDB_DIR") or "") / "wandb"
+    saved = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, UnicodeError):  # wandb warns of a damaged file itself
+        saved.read([everywhere / "settings", here / "settings"], encoding="utf-8")
+    return saved.get("default", "mode", fallback="online")

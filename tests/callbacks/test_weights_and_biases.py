@@ -107,16 +107,30 @@ def test_wandbs_own_switch_comes_first(
     assert weights_and_biases.reachable() is (switch == "online")
 
 
+def test_what_wandbs_commands_have_left_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    assert weights_and_biases.switched() == "online"
+    for folder, mode in (("config", "offline"), ("wandb", "disabled")):  # this folder's wins over the account's
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "settings").write_text(f"[default]\nmode = {mode}\n")
+        assert weights_and_biases.switched() == mode
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert weights_and_biases.switched() == "online"
+    monkeypatch.delenv("WANDB_MODE")
+    (tmp_path / "wandb" / "settings").write_bytes(b"\xff[")
+    assert weights_and_biases.switched() in ("offline", "online")
+
+
 @pytest.mark.slow
-def test_what_wandb_disabled_leaves_is_read(tmp_path: Path) -> None:
-    code = "from src.callbacks.weights_and_biases import switched; print(switched())"
-    environment = {**os.environ, "WANDB_CONFIG_DIR": str(tmp_path)}
-    found = []
-    for content in ("", "[default]\nmode = offline\n", "[default]\nmode = disabled\n"):
-        (tmp_path / "settings").write_text(content)
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
-        found.append(done.stdout.strip() or done.stderr)
-    assert found == ["online", "offline", "disabled"]
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_the_commands_leave_it_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    subprocess.run([sys.executable, "-m", "wandb", mode], check=True, capture_output=True)
+    assert weights_and_biases.switched() == mode
 
 
 class TestLineage:
