@@ -57,7 +57,7 @@ class Wandb(WandbLogger):
         mode = switched()
         offline = mode != "disabled" and (mode in OFFLINE or self._offline_by_choice())
         # said to wandb in so many words: it reads the environment once, perhaps before Lightning changes it
-        said = {"mode": "disabled"} if mode == "disabled" else {"mode": "offline"} if offline else {}
+        said: dict[str, Any] = {"mode": "offline"} if offline else {"mode": mode} if mode == "disabled" else {}
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
