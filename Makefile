@@ -105,12 +105,12 @@ docs: $(STAMP) ## build the documentation site into site/; warnings are errors
 	$(RUN) -m pip install --disable-pip-version-check -q -e '.[docs]'
 	$(RUN) -m mkdocs build --strict
 
-release: $(STAMP) ## build sdist and wheel into dist/, and check them; nothing is uploaded
+release: $(STAMP) ## build sdist and wheel into dist/, and check them; nothing is uploaded (REPOSITORY=https://… for links)
 	@version=$$($(RUN) -c 'import src; print(src.__version__)'); grep -q "^## $$version" CHANGELOG.md || \
 		{ echo "CHANGELOG.md: expected a section '## $$version', the version in src/__init__.py, found none; cut it first"; exit 2; }
 	$(RUN) -m pytest -m "not slow" tests/test_release.py
-	rm -rf build dist
-	$(RUN) -m build --outdir dist
+	rm -rf dist
+	$(RUN) .ci/release.py dist $(REPOSITORY)
 	$(RUN) -m twine check --strict dist/*
 
 clean: ## remove caches and .venv; runs/ and results/ stay

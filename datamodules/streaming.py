@@ -44,7 +44,7 @@ try:
     import litdata
     from litdata.streaming import downloader
 except ImportError as error:
-    raise ImportError("datamodules.streaming needs litdata: pip install -e '.[streaming]'") from error
+    raise ImportError("datamodules.streaming needs litdata: pip install 'glare-lightning[streaming]'") from error
 
 
 def allow_plain_http() -> None:

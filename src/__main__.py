@@ -52,7 +52,7 @@ def usage() -> str:
             *lines,
             "",
             "glare --version prints the version.",
-            "python -m src COMMAND --help shows the options of one command.",
+            "glare COMMAND --help shows the options of one command.",
             "GLARE_TRACEBACK=1 shows the full traceback of an error instead of its message.",
         ]
     )

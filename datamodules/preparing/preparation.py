@@ -230,7 +230,7 @@ def _require_package(archive: Archive) -> None:
     if archive.package is not None and importlib.util.find_spec(archive.package) is None:
         raise UserError(
             f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
-            "pip install -e '.[prepare]'"
+            "pip install 'glare-lightning[prepare]'"
         )
 
 

@@ -1,5 +1,6 @@
 """Weights & Biases by one key, with or without account and network, and the lineage from adapter to segmentation."""
 
+import configparser
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import socket
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from src.backbones.adapter_file import read_metadata
 from src.core.atomic_files import write_text
+
+OFFLINE = ("offline", "dryrun")  # wandb's modes that write files alone
 
 
 class Wandb(WandbLogger):
@@ -32,6 +36,7 @@ class Wandb(WandbLogger):
         name: name of the run; the run folder's by default.
         group: what the run belongs to, such as a study; the environment's WANDB_RUN_GROUP by default.
         offline: True or False to decide, None to go online only where an account is set up and the server answers.
+            wandb's own switches come first: `WANDB_MODE`, `wandb offline` and `wandb disabled`.
     """
 
     def __init__(
@@ -49,15 +54,23 @@ class Wandb(WandbLogger):
         if (given or fresh or not id_file.exists()) and getattr(rank_zero_only, "rank", 0) == 0:
             run_folder.mkdir(parents=True, exist_ok=True)
             write_text(id_file, given or uuid.uuid4().hex[:8])
+        mode = switched()
+        offline = mode != "disabled" and (mode in OFFLINE or self._offline_by_choice())
+        # said to wandb in so many words: it reads the environment once, perhaps before Lightning changes it
+        said: dict[str, Any] = {"mode": "offline"} if offline else {"mode": mode} if mode == "disabled" else {}
         super().__init__(
             project=self._chosen_project,
             name=self._chosen_name or run_folder.name,
             save_dir=run_folder,
             id=id_file.read_text().strip() if id_file.exists() else None,
-            offline=not reachable() if self._chosen_offline is None else self._chosen_offline,
+            offline=offline,
             group=self._chosen_group or os.environ.get("WANDB_RUN_GROUP"),
+            **said,
         )
         self._folder = run_folder
+
+    def _offline_by_choice(self) -> bool:
+        return not reachable() if self._chosen_offline is None else self._chosen_offline
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -125,18 +138,30 @@ def by_class(evaluation: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def reachable() -> bool:
-    """Return whether an account is set up and its server answers within three seconds."""
+    """Return whether wandb is not switched off, an account is set up and its server answers within three seconds."""
+    if switched() in (*OFFLINE, "disabled"):
+        return False
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     try:
         known = netrc().authenticators(server.hostname or "") is not None
     except (OSError, NetrcParseError):
         known = False
-    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not (
-        known or os.environ.get("WANDB_API_KEY")
-    ):
+    if not (known or os.environ.get("WANDB_API_KEY")):
         return False
     try:
         socket.create_connection((server.hostname or "", server.port or 443), timeout=3).close()
     except OSError:
         return False
     return True
+
+
+def switched() -> str:
+    """Return wandb's own switch: WANDB_MODE, else what `wandb offline` or `wandb disabled` left, else `online`."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    everywhere = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
+    here = Path(os.environ.get("WANDB_DIR") or "") / "wandb"
+    saved = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, UnicodeError):  # wandb warns of a damaged file itself
+        saved.read([everywhere / "settings", here / "settings"], encoding="utf-8")
+    return saved.get("default", "mode", fallback="online")

@@ -62,12 +62,14 @@ def hugging_face(backbone: Backbone, folder: Path, size: int | None) -> str:
     """Write a Hugging Face folder; returns how to use it."""
     path = to_hugging_face(backbone, folder, size)
     configuration = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    plain = ", add_pooling_layer=False" if configuration["model_type"] == "vit" else ""  # which was never trained
+    vit = configuration["model_type"] == "vit"
+    plain = ", add_pooling_layer=False" if vit else ""  # which was never trained
+    others = "others, by interpolate_pos_encoding=True," if vit else "others"  # a ViT refuses them without it
     side = configuration["image_size"]
     return (
         f"{path}. To use it:\n\n    from transformers import AutoModel\n"
         f"    model = AutoModel.from_pretrained({str(path)!r}{plain})\n\n"
-        f"Features are equal at {side}×{side} px; at others transformers resamples positions in its own way (--size)"
+        f"Features are equal at {side}×{side} px; at {others} transformers resamples positions in its own way (--size)"
     )
 
 

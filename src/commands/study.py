@@ -9,6 +9,7 @@ from src.commands.options import OptionParser
 from src.config.prerequisites import check_writable
 from src.core.errors import CommandLineError
 from src.studies.plan.cells import Store
+from src.studies.plan.stated_cost import stated_text
 from src.studies.plan.study import Study
 from src.studies.results.results import Results
 from src.studies.run.allocation import add_options, allocation
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str]) -> None:
     cells = list(study.only(options.only, options.seed).cells.values())
     if options.dry_run or options.list:
         print(plan(store, cells) if options.dry_run else listing(store, cells))
+        if options.dry_run and not (options.only or options.seed) and (cost := stated_text(options.file)):
+            print(f"the study itself states: {cost}")
         return
     if options.cell is not None:
         cells = [chosen(store, cells, options.cell)]

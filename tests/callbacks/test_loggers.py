@@ -42,6 +42,7 @@ def test_metrics_csv_is_written_beside_every_other_logger(
     path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
     run(["fit", "--config", path, "--trainer.logger", given])
     assert len(losses(tmp_path / "run")) == 2
+    assert not (tmp_path / "run" / "wandb").exists()  # disabled is disabled
     if given == "TensorBoard":
         assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 

@@ -91,6 +91,48 @@ def test_online_only_with_an_account_and_an_answer(
     assert logger._offline is offline
 
 
+@pytest.mark.parametrize("chosen", [None, True, False])
+@pytest.mark.parametrize("switch", ["online", "offline", "dryrun", "disabled"])
+def test_wandbs_own_switch_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool | None, switch: str
+) -> None:
+    monkeypatch.setattr(weights_and_biases.socket, "create_connection", lambda *_, **__: SimpleNamespace(close=print))
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_MODE", switch)
+    logger = Wandb(offline=chosen)
+    logger.attach(tmp_path / "run", fresh=True)
+    offline = switch in ("offline", "dryrun") or (switch == "online" and chosen is True)
+    assert logger._offline is offline
+    assert logger._wandb_init.get("mode") == ("disabled" if switch == "disabled" else "offline" if offline else None)
+    assert weights_and_biases.reachable() is (switch == "online")
+
+
+def test_what_wandbs_commands_have_left_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    assert weights_and_biases.switched() == "online"
+    for folder, mode in (("config", "offline"), ("wandb", "disabled")):  # this folder's wins over the account's
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "settings").write_text(f"[default]\nmode = {mode}\n")
+        assert weights_and_biases.switched() == mode
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert weights_and_biases.switched() == "online"
+    monkeypatch.delenv("WANDB_MODE")
+    (tmp_path / "wandb" / "settings").write_bytes(b"\xff[")
+    assert weights_and_biases.switched() in ("offline", "online")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_the_commands_leave_it_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    subprocess.run([sys.executable, "-m", "wandb", mode], check=True, capture_output=True)
+    assert weights_and_biases.switched() == mode
+
+
 class TestLineage:
     def test_the_configurations_adapter_is_found(self) -> None:
         config = {"model": {"init_args": {"backbone": with_arguments(BACKBONE, adapter="a/adapter.safetensors")}}}
@@ -153,6 +195,9 @@ def test_a_real_offline_run_has_configuration_adapters_and_table(tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", str(folder)]
+    synced = subprocess.run(command, capture_output=True, text=True)
+    assert synced.returncode == 0 and folder.name in synced.stdout + synced.stderr, synced.stdout + synced.stderr
     assert folder.name.endswith((tmp_path / "run" / "wandb_id.txt").read_text())
     (record,) = folder.glob("*.wandb")  # what `wandb sync` sends; not every version writes config.yaml offline
     content = record.read_bytes()

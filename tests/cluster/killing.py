@@ -1,4 +1,4 @@
-"""Work in a forked process, killed at random moments and started again until it is done."""
+"""Work in a forked process, killed at random moments or told to end, and started again until it is done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from src.core.interruption import interrupt_on_notice
 
 
 def forked(work: Callable[[], object], log: Path) -> int:
@@ -73,3 +75,32 @@ def killed_at_random(work: Callable[[], object], log: Path, seconds: float, kill
         if code == 0:
             return done
         assert code == -signal.SIGKILL, log.read_text()[-3000:]
+
+
+def noticed(work: Callable[[], object], log: Path, notice: int, moment: float | None, grace: float) -> int:
+    """Run the work as the program does, and send it a signal; returns its exit code, which has to come in time.
+
+    Args:
+        work: Returns an exit code.
+        log: Of its output.
+        notice: The signal.
+        moment: Seconds after the start; None for no signal at all.
+        grace: Seconds that it has from then on.
+    """
+
+    def program() -> object:
+        interrupt_on_notice()
+        return work()
+
+    process, began, told = forked(program, log), time.monotonic(), None
+    while (code := ended(process)) is None:
+        now = time.monotonic()
+        if told is None and moment is not None and now - began > moment:
+            os.kill(process, notice)
+            told = now
+        if told is not None and now - told > grace:
+            os.killpg(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            raise AssertionError(f"not ended {grace:g} s after the signal: {log.read_text()[-3000:]}")
+        time.sleep(0.01)
+    return code

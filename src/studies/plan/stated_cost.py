@@ -28,9 +28,14 @@ class StatedCost(NamedTuple):
 @cache
 def stated_cost(file: Path) -> StatedCost:
     """Read the cost that a configuration states of itself; of several durations the longest counts."""
-    header = re.match(r"(?:#.*\n)*", located(file).read_text(encoding="utf-8"))
-    lines = re.search(r"^# COST .*(?:\n#  +.*)*", header[0] if header else "", re.MULTILINE)
-    text = lines[0] if lines else ""
+    text = stated_text(file)
     durations = [float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text)]
     memory = [float(number) * 1e9 for number in _MEMORY.findall(text)]
     return StatedCost(max(durations, default=None), max(memory, default=None))
+
+
+def stated_text(file: Path) -> str:
+    """Return the paragraph COST of a configuration's header, on one line; empty if there is none."""
+    header = re.match(r"(?:#.*\n)*", located(file).read_text(encoding="utf-8"))
+    lines = re.search(r"^# COST .*(?:\n#  +.*)*", header[0] if header else "", re.MULTILINE)
+    return " ".join(re.sub(r"^# (?:COST)?", "", lines[0] if lines else "", flags=re.MULTILINE).split())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.studies.plan.stated_cost import StatedCost, stated_cost
+from src.studies.plan.stated_cost import StatedCost, stated_cost, stated_text
 from src.studies.plan.study import Study
 from tests.command_line import ROOT
 
@@ -27,6 +27,11 @@ from tests.command_line import ROOT
 def test_durations_and_memory(tmp_path: Path, header: str, seconds: float | None, memory: float | None) -> None:
     (tmp_path / "x.yaml").write_text(f"{header}\ntrainer: {{}}\n")
     assert stated_cost(tmp_path / "x.yaml") == StatedCost(seconds, memory)
+
+
+def test_the_words_are_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("# What.\n# COST  2 cores, as measured:\n#       80 seconds.\n# More.\nx: 1\n")
+    assert stated_text(tmp_path / "x.yaml") == "2 cores, as measured: 80 seconds."
 
 
 def test_twice_the_steps_take_twice_the_time() -> None:
