@@ -61,7 +61,7 @@ class Worker:
         seed_everything(seed)
         steps = 2 if self.quick else steps_of(len(source), setting.get("length", 1.0))
         module = model(setting, self.backbone(), seed)
-        size = setting.get("size", 168) if not self.quick else 70
+        size = setting.get("size", 168) if not self.quick else 112
         data = Unlabelled(
             source, batch_size=min(setting.get("batch", 8), len(source)), size=size, num_workers=1, seed=seed
         )
