@@ -14,7 +14,7 @@ import numpy as np
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
 from src.commands import parsers
-from src.commands.adapt.command import VERDICT, Log, adapt_folder, check_steps
+from src.commands.adapt.command import VERDICT, Log, adapt_folder
 from src.commands.adapt.images import MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
@@ -43,7 +43,6 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.segment().parse_args(list(arguments))
-    check_steps(options)
     location = locate_masks(options.images, options.masks)
     if location is None:
         raise UserError(f"{options.images}: expected --masks, or a folder masks in it; found neither")
