@@ -75,6 +75,15 @@ class PairSample(NamedTuple):
     name: str
 
 
+class ClassSample(NamedTuple):
+    """One image and its class: uint8 `[3, H, W]`, an id."""
+
+    image: Tensor
+    label: int
+    sample: int
+    name: str
+
+
 class UnlabelledViews(Dataset[ViewSample]):
     """Images as views. Indexed with (epoch, index), or with an index alone for the first epoch.
 
@@ -185,11 +194,11 @@ def collate_evaluation(samples: Sequence[PairSample]) -> SegmentationBatch:
     return _pairs(samples, [sample.mask for sample in samples])
 
 
-def collate_classes(samples: Sequence[PairSample]) -> ClassificationBatch:
-    """Stack images; the class of each is the one that its mask holds."""
+def collate_classes(samples: Sequence[ClassSample]) -> ClassificationBatch:
+    """Stack images and classes."""
     return ClassificationBatch(
         images=torch.stack([sample.image for sample in samples]),
-        labels=torch.stack([sample.mask.flatten()[0].long() for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
         indices=torch.tensor([sample.sample for sample in samples]),
         names=[sample.name for sample in samples],
     )
@@ -218,6 +227,11 @@ def _stack(views: Sequence[Sequence[View]]) -> Views:
         boxes=torch.tensor([[view.box for view in row] for row in by_view], dtype=torch.float32),
         flips=torch.tensor([[view.flip for view in row] for row in by_view]),
     )
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """Return RGB `[h, w, 3]` as uint8 `[3, H, W]` of the size (H, W), bicubic."""
+    return _channels_first(resize_crop(Image.fromarray(image), (0, 0, *image.shape[:2]), size))
 
 
 def _channels_first(image: NDArray[np.uint8]) -> Tensor:

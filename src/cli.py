@@ -29,13 +29,12 @@ from src.callbacks.throughput import Throughput
 from src.callbacks.weights_and_biases import Wandb
 from src.config.defaults import TRAINER_DEFAULTS
 from src.config.environment import expand_environment
-from src.config.experiment_files import located_arguments
-from src.config.flags import USAGE, check_config_given, config_first, underscored
+from src.config.flags import USAGE, check_config_given
 from src.config.injection import check_command_line_only, check_injected, guarded_imports
-from src.config.part_files import check_part_files, inlined
+from src.config.keys import as_parsed
+from src.config.part_files import check_part_files
 from src.config.prerequisites import check_files, check_sizes, check_writable
 from src.config.refusals import refused as values_refused
-from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, explain, find, misspelt, place
 from src.config.sweep_arguments import from_agent
 from src.config.trained_head import drop_lost_adapter, recorded
@@ -293,6 +292,6 @@ def main(arguments: Sequence[str]) -> CLI:
         warnings.filterwarnings("ignore", message=noise)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
-    arguments = inlined(config_first(underscored(located_arguments(current_arguments(arguments)))))
+    arguments = as_parsed(arguments)
     check_config_given(arguments)
     return CLI(from_agent(arguments) if "WANDB_SWEEP_ID" in os.environ else arguments)

@@ -48,6 +48,7 @@ class TestMisspelling:
             ("model.init_args.objectivs", {}, "'model.init_args.objectivs'", "'objectives'"),
             ("model.init_args.backbone.init_args.wieghts", "none", "backbone.init_args.wieghts'", "'weights'"),
             ("model.init_args.objectives.local.init_args.wieght", 0, "local.init_args.wieght'", "'weight'"),
+            ("model.init_args.objectives.locl", {"init_args": {"weight": 0}}, "objectives.locl'", "'local'"),
             ("data.init_args.batchsize", 2, "'data.init_args.batchsize'", "'batch_size'"),
             ("data.class_path", "datamodules.scenes.SceneDataModule", "SceneDataModule'", "scenes.ScenesDataModule'"),
             ("model.init_args.optimisation.learning_rate", 1, "optimisation.learning_rate'", "'lr'"),

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import Colour, DomainDataModule, Split
-from datamodules.batches import collate_classes
+from datamodules.batches import ClassSample, collate_classes, resized
 from datamodules.reading.errors import ImageError
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
+from datamodules.sampling.monitor_sample import MonitorSample
 from datamodules.scenes import ScenesDataModule
 from src.core.colours import distinct_colours
 from src.core.errors import MissingFile, UserError
@@ -45,12 +46,33 @@ class Classified:
         return self.source.image(index)
 
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and class, as the mask `[1, 1]` that a source gives with an image."""
+        """Image and its class, a single number `[]`."""
         if self.classes is not None:
-            return self.image(index), np.full((1, 1), self.classes[index], np.uint8)
+            return self.image(index), np.asarray(self.classes[index], np.uint8)
         image, mask = self.source.pair(index)
         counts = np.bincount(mask[mask != IGNORE], minlength=1)
-        return image, np.full((1, 1), counts.argmax(), np.uint8)
+        return image, np.asarray(counts.argmax(), np.uint8)
+
+
+class ClassifiedImages(Dataset[ClassSample]):
+    """Images resized to the network's input, and their classes. Indexed with (epoch, index), or with an index alone.
+
+    Args:
+        source: Images and classes, as `Classified` gives them.
+        size: (H, W) of the network's input.
+    """
+
+    def __init__(self, source: Source, size: tuple[int, int]) -> None:
+        self.source = source
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> ClassSample:
+        index = key[1] if isinstance(key, tuple) else key
+        image, label = self.source.pair(index)
+        return ClassSample(resized(image, self.size), int(label), index, self.source.name(index))
 
     def paths(self, index: int) -> tuple[Path, ...]:
         return paths_of(self.source, index)
@@ -59,10 +81,18 @@ class Classified:
 class WholeImages(DomainDataModule):
     """Data of a classification: the task `segment` gives a `ClassificationBatch`."""
 
+    def monitor_sample(self, images: int, labelled: int) -> MonitorSample:
+        """The sample of `DomainDataModule`, without labelled images: a class of a whole image is no mask."""
+        return super().monitor_sample(images, 0)
+
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
+        if self.task == "pretrain":
+            return super()._loader(dataset, batch, sampler, collate)
         if self.evaluation == "native":
             raise UserError("data.init_args.evaluation: whole images are classified resized; remove native")
-        return super()._loader(dataset, batch, sampler, collate_classes if self.task == "segment" else collate)
+        if self.transforms is not None:
+            raise UserError("data.init_args.transforms: whole images are classified as they are; remove transforms")
+        return super()._loader(ClassifiedImages(dataset.source, self._input_size), batch, sampler, collate_classes)
 
 
 class ClassFolders(WholeImages):

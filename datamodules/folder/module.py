@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datamodules.base import Colour, DomainDataModule, Split
@@ -186,10 +185,6 @@ class FolderDataModule(DomainDataModule):
     def read_predict(self) -> Source:
         """The images of `val`, of `train` without it, or all where nothing splits the folder; masks are not needed."""
         return self.files(self.root, self.layout.all_images("val" if self.layout.has("val") else "train"))
-
-    def labelled_dataloader(self) -> DataLoader[Any]:
-        """Every labelled image of all splits once, resized to `size`; masks at their native sizes (`segment`)."""
-        return self._evaluation(self.labelled_source())
 
     def labelled_source(self) -> Source:
         """Every labelled image of all splits (`segment`); usable ones, if others are skipped."""

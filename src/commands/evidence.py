@@ -25,7 +25,7 @@ from src.config.environment import expand_environment
 from src.config.prerequisites import check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import write_text
-from src.core.errors import CommandLineError, UserError
+from src.core.errors import UserError
 from src.core.file_contents import content_fingerprint
 from src.core.import_path import HOME
 from src.core.names import path_part
@@ -47,8 +47,6 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.evidence().parse_args(list(arguments))
-    if options.max_steps is not None and options.max_steps < 1:
-        raise CommandLineError(f"--max-steps should be at least 1, found {options.max_steps}")
     data = data_config(options.data)
     name = Path(options.data).name
     out: Path = options.out or Path("runs") / path_part(f"evidence-{name}-{options.backbone}", "folder of the evidence")

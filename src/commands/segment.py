@@ -14,7 +14,7 @@ import numpy as np
 from src.backbones.backbone import load_backbone
 from src.cli import main as run
 from src.commands import parsers
-from src.commands.adapt.command import VERDICT, Log, adapt_folder, check_steps
+from src.commands.adapt.command import VERDICT, Log, adapt_folder
 from src.commands.adapt.images import MaskLocation, data_module, locate_masks, spread_images
 from src.commands.adapt.outcome import Outcome
 from src.commands.adapt.report import Page, write_report
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.segment().parse_args(list(arguments))
-    check_steps(options)
     check_writable(options.out, "--out")
     check_files(override(read(base(options.method)), chosen_by_user(Request(**vars(options)), None, None)))
     location = locate_masks(options.images, options.masks)

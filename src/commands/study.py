@@ -5,10 +5,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.commands.options import OptionParser
+from src.commands.options import OptionParser, whole_number
+from src.config.keys import check_keys
 from src.config.prerequisites import check_writable
-from src.core.errors import CommandLineError
-from src.studies.plan.cells import Store
+from src.core.errors import CommandLineError, wrong_command_line
+from src.studies.plan.cells import Cell, Store
 from src.studies.plan.stated_cost import stated_text
 from src.studies.plan.study import Study
 from src.studies.results.results import Results
@@ -32,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
     result.add_argument("--max-hours", type=float, default=math.inf, help="stop then; the same command resumes")
-    result.add_argument("--jobs", type=int, help="cells at a time (as many as there are GPUs for, or 1 on the CPU)")
+    result.add_argument(
+        "--jobs", type=whole_number(1), help="cells at a time (as many as there are GPUs for, or 1 on the CPU)"
+    )
     add_options(result, "cell")
     modes = result.add_mutually_exclusive_group()
     modes.add_argument(
@@ -51,24 +54,27 @@ def main(arguments: Sequence[str]) -> None:
     """Runs a study.
 
     Raises:
-        CommandLineError: if an option is wrong.
-        FileNotFoundError, ValueError: if the study or one of its files is.
+        CommandLineError: if an option, the study or one of its files is wrong.
+        UserError: if data or weights are not there.
         KeyboardInterrupt: after Ctrl-C, when the running stages have written their checkpoints.
         SystemExit: with code 1 if a cell failed; the others have run, and the table says which.
     """
     options = parser().parse_args(list(arguments))
-    if options.jobs is not None and options.jobs < 1:
-        raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
     if options.launcher == "submitit" and options.max_hours != math.inf:
         raise CommandLineError("--max-hours is of the local launcher; give --time, the limit of a job")
     if not options.max_hours > 0:
         raise CommandLineError(f"--max-hours should be more than 0, found {options.max_hours}")
     resources = allocation(options, len(visible_accelerators()))
-    study = Study.read(options.file, options.scale)
+    store = Store(options.runs / "cells")
+    with wrong_command_line():
+        study = Study.read(options.file, options.scale)
+        cells = list(study.only(options.only, options.seed).cells.values())
+    made: dict[str, Cell] = {}
+    for cell in cells:  # those of other seeds have the same keys
+        if made.setdefault(cell.made, cell) is cell:
+            check_keys(cell.config, f"{options.file}, {cell.title}")
     for label in study.left_out:
         print(f"column {label} is left out: its data set was not found in DATA_ROOT")
-    store = Store(options.runs / "cells")
-    cells = list(study.only(options.only, options.seed).cells.values())
     if options.dry_run or options.list:
         print(plan(store, cells) if options.dry_run else listing(store, cells))
         if options.dry_run and not (options.only or options.seed) and (cost := stated_text(options.file)):

@@ -6,15 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.commands.options import OptionParser
+from src.commands.options import OptionParser, whole_number
 from src.config.injection import COMMAND_LINE_ONLY
+from src.config.keys import as_parsed, fit_keys
 from src.config.prerequisites import check_writable
+from src.config.suggestions import misspelt
 from src.config.yaml_reader import read
-from src.core.errors import CommandLineError, UserError
+from src.core.errors import CommandLineError, UserError, wrong_command_line
 from src.core.names import path_part
 from src.studies.run.allocation import add_options, allocation
 from src.studies.run.runner import visible_accelerators
 from src.sweeps.definition import Sweep, several_processes
+from src.sweeps.parameters import LowEnd
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,8 +31,10 @@ def parser() -> argparse.ArgumentParser:
         "--local", action="store_true", help="no server: Optuna, trials in --out; resumes if interrupted"
     )
     result.add_argument("--out", type=Path, help="folder of a local sweep (runs/sweeps/NAME)")
-    result.add_argument("--jobs", type=int, default=8, help="trials at a time with --launcher submitit (8)")
-    result.add_argument("--trials", type=int, help="total number of trials (the file's run_cap; a grid is finite)")
+    result.add_argument("--jobs", type=whole_number(1), default=8, help="trials at a time with --launcher submitit (8)")
+    result.add_argument(
+        "--trials", type=whole_number(1), help="total number of trials (the file's run_cap; a grid is finite)"
+    )
     add_options(result, "trial")
     return result
 
@@ -38,25 +43,23 @@ def main(arguments: Sequence[str]) -> None:
     """Runs a sweep.
 
     Raises:
-        CommandLineError: if an option is wrong, or there is neither an account nor --local.
-        FileNotFoundError, ValueError: if the sweep is.
+        CommandLineError: if an option or the sweep is wrong, or there is neither an account nor --local.
         KeyboardInterrupt: after Ctrl-C, when the running trial has written its checkpoint.
         SystemExit: with code 1 if a local trial failed; the others have run, and the table says which.
     """
     options = parser().parse_args(list(arguments))
-    if options.trials is not None and options.trials < 1:
-        raise CommandLineError(f"--trials should be at least 1, found {options.trials}")
-    if options.jobs < 1:
-        raise CommandLineError(f"--jobs should be at least 1, found {options.jobs}")
     resources = allocation(options, len(visible_accelerators()))
     if options.launcher == "submitit" and not options.local:
         raise CommandLineError("--launcher submitit: only with --local; jobs that run `wandb agent` need no launcher")
-    sweep = Sweep.read(options.file)
-    check_command(sweep)
+    with wrong_command_line():
+        sweep = Sweep.read(options.file)
+        check_command(sweep)
     limit = options.trials or sweep.run_cap
     if options.local:
         if limit is None and sweep.method != "grid":
             raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
+        with wrong_command_line():
+            folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         check_writable(folder, "--out")
         if options.launcher == "submitit":
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def check_command(sweep: Sweep) -> None:
-    """Refuse a sweep that starts anything but a fit of this project, or sets what only a command line may set.
+    """Refuse a sweep of anything but fits of this project, of misspelt keys, or of what only a command line may set.
 
     Raises:
         UserError: naming the file and what it should say.
@@ -92,6 +95,9 @@ def check_command(sweep: Sweep) -> None:
             raise UserError(
                 f"{sweep.file} sets {key.partition('=')[0]}, which can run code out of a checkpoint; remove it"
             )
+    example = sweep.command({name: found.draw(LowEnd(), name) for name, found in sweep.parameters.items()})
+    if wrong := misspelt(as_parsed(example[example.index("fit") :])[1:], fit_keys()):
+        raise UserError(f"{sweep.file}: {wrong}")
 
 
 def on_server(file: Path, limit: int | None) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import UnionType
 from typing import Any
 
@@ -29,6 +30,7 @@ def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
             yield name, tuple(_classes(_evaluated(hint, function)))
 
 
+@cache
 def dataclass_keys(owner: type, argument: str) -> set[str] | None:
     """Return the keys of a mapping that is given for an argument, or None if its type is no dataclass.
 

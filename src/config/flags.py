@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from src.core.errors import CommandLineError
@@ -61,11 +62,14 @@ def check_config_given(arguments: Sequence[str]) -> None:
         arguments: The command's name and its options.
 
     Raises:
-        CommandLineError: Saying where configurations are; for a resumed run, which one it has.
+        CommandLineError: Saying where configurations are; for a resumed run, which one it has; for a misspelt
+            `--config`, so.
     """
     command, given = arguments[0], dict(flags(arguments[1:]))
     if given.keys() & {"config", "c", "model", "h", "help"} or any(name.endswith(".help") for name in given):
         return
+    if meant := get_close_matches("config", given, n=1, cutoff=0.7):
+        raise CommandLineError(f"no flag --{meant[0]}, did you mean '--config'?")
     checkpoint = given.get("ckpt_path")
     if checkpoint in (None, "last", "best"):
         raise CommandLineError(

@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
             content = read(Path(path))
         except UserError as error:
             return f"--config {error}" if isinstance(error, MissingFile) else str(error)
-        for found in _misspelt(content, known):
-            return f"{path}: {found}"
         config = laid_over(config, content)
+        for found in misspelt_keys(config, known):
+            return f"{path}: {found}"
     for flag, value in flags(arguments):
         for found in _misspelt_flag(flag, value, config, known):
             return found
@@ -70,7 +71,13 @@ def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
         yield from _keys_of(value, item, f"{key}.{name}" if key else str(name))
 
 
-def _misspelt(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+def misspelt_keys(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+    """Yield a line for each key of a configuration that neither the parser nor the class it belongs to knows.
+
+    Args:
+        config: A configuration.
+        known: Every dotted key that the parser knows, such as ``trainer.max_steps``.
+    """
     top = {key.split(".")[0] for key in known}
     for key, value in config.items():
         children = {name.split(".")[1] for name in known if name.startswith(f"{key}.")}
@@ -91,6 +98,10 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
             yield from _misspelt_below(item, f"{where}.{index}")
     if not isinstance(node, dict):
         return
+    entries = [key for key, value in node.items() if isinstance(value, dict) and "class_path" in value]
+    for key, value in node.items() if entries and not where.endswith("init_args") else ():
+        if isinstance(value, dict) and "init_args" in value and "class_path" not in value:  # in a mapping of objects
+            yield f"no key '{where}.{key}'{nearest(str(key), entries)}"
     if "class_path" in node:
         for key in node.keys() - set(_SUBCLASS_KEYS):
             yield f"no key '{where}.{key}'{nearest(str(key), _SUBCLASS_KEYS)}"
@@ -192,8 +203,11 @@ def accepted_arguments(class_path: Any) -> set[str] | None:
     ``**kwargs`` stand for the arguments of the next base.
     """
     found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
-    if not isinstance(found, type):
-        return None
+    return _accepted(found) if isinstance(found, type) else None
+
+
+@cache
+def _accepted(found: type) -> set[str] | None:
     names: set[str] = set()
     for kind in found.__mro__[:-1]:
         if (initialiser := vars(kind).get("__init__")) is None:

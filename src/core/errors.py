@@ -54,6 +54,21 @@ class CommandLineError(UserError):
     """The command line or a configuration file is wrong: exit code 2."""
 
 
+@contextmanager
+def wrong_command_line() -> Iterator[None]:
+    """Make every `UserError` within the block a `CommandLineError`: what is read there are a user's own words.
+
+    Raises:
+        CommandLineError: With the message of the original.
+    """
+    try:
+        yield
+    except CommandLineError:
+        raise
+    except UserError as error:
+        raise CommandLineError(str(error)) from error
+
+
 @dataclass
 class Outcome:
     """Exit code of a command: 0 done, 1 failed, 2 wrong command line, 130 interrupted, 141 output no longer read."""

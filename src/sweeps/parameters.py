@@ -51,6 +51,22 @@ class Trial(Protocol):
         """Draw a number, in its logarithm if `log`."""
 
 
+class LowEnd:
+    """A trial at the low end of every range, and of the first of all choices: an example of a sweep's command."""
+
+    def suggest_categorical(self, name: str, choices: list[str], /) -> Any:
+        """The first of `choices`."""
+        return choices[0]
+
+    def suggest_int(self, name: str, low: int, high: int, /) -> int:
+        """The lower bound."""
+        return low
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
+        """The lower bound."""
+        return low
+
+
 class Parameter(Protocol):
     """One parameter of a sweep."""
 

@@ -133,7 +133,7 @@ def test_killed_half_way_it_goes_on_and_ends_with_the_same_numbers(tiny_study: P
 def test_a_row_that_fails_is_reported_and_the_others_stand(tiny_study: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(tiny_study.read_text())
     content["columns"].pop("linear")
-    content["rows"]["broken"] = {"pretrain": {"set": {"model.init_args.adapter.init_args.rnk": 3}}}
+    content["rows"]["broken"] = {"pretrain": {"set": {"model.init_args.adapter.init_args.rank": "many"}}}
     content["rows"].pop("glare")
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -141,7 +141,7 @@ def test_a_row_that_fails_is_reported_and_the_others_stand(tiny_study: Path, tmp
     assert "FAILED" in output
     table = (tmp_path / "runs" / "tiny" / "table.md").read_text()
     assert "| Frozen | " in table
-    assert "'rank'" in table  # the log's last line names the misspelt key's nearest
+    assert "rank: Expected a int. Got value: many" in table  # the log's last line
     assert "| broken | … |" in table
 
 
@@ -194,10 +194,10 @@ def test_ten_thousand_finished_cells_are_planned_and_rendered_in_seconds(tmp_pat
     [
         ([], 2, "the following arguments are required: file"),
         (["{study}", "--job", "2"], 2, "no flag --job, did you mean '--jobs'?"),
-        (["{study}", "--jobs", "0"], 2, "--jobs should be at least 1"),
-        (["{study}", "--only", "linea"], 1, "no row or column 'linea', did you mean 'linear'?"),
-        (["{study}", "--seed", "7"], 1, "no seed 7, the study's are"),
-        (["none.yaml"], 1, "none.yaml: no such file"),
+        (["{study}", "--jobs", "0"], 2, "--jobs: expected a whole number from 1, found '0'"),
+        (["{study}", "--only", "linea"], 2, "no row or column 'linea', did you mean 'linear'?"),
+        (["{study}", "--seed", "7"], 2, "no seed 7, the study's are"),
+        (["none.yaml"], 2, "none.yaml: no such file"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -208,6 +208,30 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretrain": {"set": {"trainer.max_step": 3}}}, "GLARE on scenes, seed 0: no key 'trainer.max_step'"),
+        (
+            {"evaluate": {"set": {"data.init_args.sizes": 32}}},
+            "evaluate Frozen, Linear, seed 0: no key 'data.init_args.sizes'",
+        ),
+        ({"evaluate": {"set": {"monitor.every": 3}}}, "no key 'monitor.every'"),
+        ({"evaluate": {"set": {"modle.lr": 3}}}, "no key 'modle', did you mean 'model'?"),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["--dry-run"]])
+def test_a_misspelt_key_is_found_before_anything_runs(
+    changes: dict[str, Any], message: str, mode: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain = {"config": str(tmp_path / "pretrain.yaml"), **changes.get("pretrain", {})}
+    path = study_file(tmp_path, **{**changes, "pretrain": pretrain})
+    assert main(["study", str(path), "--runs", str(tmp_path / "runs"), *mode]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_pictures_material_is_that_of_the_evaluation(tmp_path: Path) -> None:

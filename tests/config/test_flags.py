@@ -68,3 +68,8 @@ def test_a_command_without_a_configuration_says_where_they_are(command: str, tmp
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["--model.help", "x"], ["--model", "x.Y"], ["-c", "x.yaml"]])
 def test_help_and_a_named_model_need_no_configuration(words: list[str]) -> None:
     check_config_given(["fit", *words])
+
+
+def test_a_misspelt_config_is_recognised() -> None:
+    with pytest.raises(CommandLineError, match="no flag --confg, did you mean '--config'"):
+        check_config_given(["fit", "--confg", "x.yaml"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from datamodules.folder.class_folders import ClassFolders
+from datamodules.transforms.segmentation import TrainingTransforms
 from src.backbones.backbone import Backbone
 from src.core.errors import UserError
 from src.probes.classification import Classification, LinearClassifier, NearestImages, TokenClassifier
@@ -78,10 +80,17 @@ def test_scores_by_value(root: Path, tmp_path: Path) -> None:
     assert predicted.tolist() == [0] * 4
 
 
-def test_masks_of_native_size_are_no_classes(root: Path) -> None:
-    data = ClassFolders(root, task="segment", size=32, batch_size=4, num_workers=0, evaluation="native")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"evaluation": "native"}, "whole images are classified resized"),
+        ({"transforms": TrainingTransforms(32)}, "whole images are classified as they are; remove transforms"),
+    ],
+)
+def test_what_acts_on_masks_is_refused(root: Path, option: dict[str, Any], message: str) -> None:
+    data = ClassFolders(root, task="segment", size=32, batch_size=4, num_workers=0, **option)
     data.setup("test")
-    with pytest.raises(UserError, match="whole images are classified resized"):
+    with pytest.raises(UserError, match=message):
         data.test_dataloader()
 
 

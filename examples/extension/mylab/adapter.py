@@ -1,4 +1,4 @@
-"""A scale and a shift behind every norm of the blocks (SSF, arXiv 2210.08823)."""
+"""A scale and a shift after every norm of the blocks (SSF, arXiv 2210.08823)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScaleShift(Adapter):
     """`x ← s · norm(x) + b`, in the first or in both norms of each block.
 
     Args:
-        both: Also behind the second norm.
+        both: Also after the second norm.
     """
 
     both: bool = True

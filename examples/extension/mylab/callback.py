@@ -9,10 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class LossFile(Callback):
-    """Writes `losses.txt`, a number a line.
+    """Writes `losses.txt`, one number per line.
 
     Args:
-        digits: Behind the decimal point.
+        digits: Digits after the decimal point.
     """
 
     def __init__(self, digits: int = 4) -> None:

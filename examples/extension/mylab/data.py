@@ -1,4 +1,4 @@
-"""Unlabelled images that are no files: stripes, as a stand-in for a data base or an instrument of your own."""
+"""Unlabelled images that are not files: stripes, as a stand-in for a database or an instrument of your own."""
 
 from __future__ import annotations
 

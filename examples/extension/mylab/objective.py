@@ -1,4 +1,4 @@
-"""Class tokens of one view of an image close to the teacher's of the other view."""
+"""Pulls class tokens of one view of an image towards the teacher's of the other view."""
 
 from __future__ import annotations
 

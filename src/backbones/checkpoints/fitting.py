@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from src.backbones.checkpoints.geometry import Geometry, differences, read_geometry
 from src.backbones.checkpoints.layouts import Place, Plain, to_plain
 from src.backbones.checkpoints.suggestions import fitting_names, nearest_names
-from src.core.errors import UserError
+from src.core.errors import CommandLineError, UserError
 
 
 class UnfitKeys(UserError):
@@ -36,10 +36,10 @@ def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
     """The timm model on the meta device: no memory, no random numbers.
 
     Raises:
-        UserError: timm knows no such model, or it is no plain vision transformer.
+        CommandLineError: timm knows no such model, or it is no plain vision transformer.
     """
     if not timm.is_model(name):
-        raise UserError(f"timm has no model {name!r}{nearest_names(name)}")
+        raise CommandLineError(f"timm has no model {name!r}{nearest_names(name)}")
     try:
         with torch.device("meta"):
             model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **(options or {}))
@@ -58,7 +58,7 @@ def _refuse_other_families(name: str, model: nn.Module | None) -> None:
         model: The model, or None if it took no `dynamic_img_size`.
 
     Raises:
-        UserError: As it says; a ViT that cannot be built for another reason passes.
+        CommandLineError: As it says; a ViT that cannot be built for another reason passes.
     """
     if model is None:
         try:
@@ -67,7 +67,7 @@ def _refuse_other_families(name: str, model: nn.Module | None) -> None:
         except (TypeError, RuntimeError, AssertionError):
             return
     if not isinstance(model, VisionTransformer | Eva):
-        raise UserError(
+        raise CommandLineError(
             f"{name} is a {type(model).__name__}, no vision transformer of timm's VisionTransformer or Eva class; use "
             "a vit_… model, such as vit_small_patch14_dinov2, vit_small_patch16_dinov3 or vit_base_patch16_224"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ from src.config.composition import Config, override
 from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import make_folder, write_text
-from src.core.errors import CommandLineError, UserError
+from src.core.errors import UserError
 from src.core.file_contents import content_fingerprint
 from src.explanation.before_after import write_pictures
 from src.probes.cross_validation import CrossValidatedProbes
@@ -60,18 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.adapt().parse_args(list(arguments))
-    check_steps(options)
     adapt_folder(Request(**vars(options)), Log(options.out))
-
-
-def check_steps(options: argparse.Namespace) -> None:
-    """Check the number of steps.
-
-    Raises:
-        CommandLineError: If there are none.
-    """
-    if options.max_steps is not None and options.max_steps < 1:
-        raise CommandLineError(f"--max-steps should be at least 1, found {options.max_steps}")
 
 
 def adapt_folder(options: Request, log: Log) -> Adapted:

@@ -1,7 +1,6 @@
 """Curves of metrics over steps, from metrics.csv."""
 
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 
 from src.core.json_files import damaged
@@ -37,12 +36,3 @@ def _number(text: object) -> float | None:
         return float(text) if isinstance(text, str) and text else None
     except ValueError:
         return None
-
-
-def mean_curve(curves: list[Curve]) -> Curve:
-    """The mean over runs at the steps that all of them have."""
-    if not curves:
-        return []
-    values: list[Mapping[int, float]] = [dict(curve) for curve in curves]
-    steps = sorted(set(values[0]).intersection(*values))
-    return [(step, sum(value[step] for value in values) / len(values)) for step in steps]

@@ -249,7 +249,7 @@ def test_bad_files_may_be_skipped(folder: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--max_steps", "0"], 2, "--max-steps should be at least 1"),
+        (["--max_steps", "0"], 2, "--max-steps: expected a whole number from 1, found '0'"),
         (["--on_error", "stop"], 2, "expected one of raise, skip, found 'stop'"),
         (["--method", "dino"], 2, "expected one of glare-calibrated, glare, found 'dino'"),
         (["--steps", "3"], 2, "no flag --steps"),
@@ -276,7 +276,7 @@ def test_a_folder_without_images_is_named(tmp_path: Path, capsys: pytest.Capture
     ("more", "code", "message"),
     [
         (["--weights", "gone.pth"], 1, "no weights at gone.pth"),
-        (["--backbone", "resnet18"], 1, "resnet18 is a ResNet"),
+        (["--backbone", "resnet18"], 2, "resnet18 is a ResNet"),
         (["--out", "{folder}/test_vit.pth/out"], 1, "--out: expected a folder, found the file"),
         (["--max-step", "3"], 2, "no flag --max-step, did you mean '--max-steps'?"),
         (["--on-error", "skp"], 2, "expected one of raise, skip, found 'skp', did you mean 'skip'?"),

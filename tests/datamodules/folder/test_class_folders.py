@@ -25,9 +25,9 @@ def test_a_folder_is_a_class(tmp_path: Path) -> None:
     assert data.class_names == ["cat", "dog"]
     source = data.read("val")
     pairs = {source.name(index): source.pair(index) for index in range(len(source))}
-    assert {name: (image[0, 0, 0], mask.tolist()) for name, (image, mask) in pairs.items()} == {
-        "val/cat/a.png": (10, [[0]]),
-        "val/dog/deeper/b.png": (200, [[1]]),
+    assert {name: (image[0, 0, 0], int(label)) for name, (image, label) in pairs.items()} == {
+        "val/cat/a.png": (10, 0),
+        "val/dog/deeper/b.png": (200, 1),
     }
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
@@ -53,4 +53,12 @@ def test_a_scene_has_the_class_that_covers_most_of_it() -> None:
     for index in range(3):
         mask = scenes.pair(index)[1]
         counts = [(mask == label).sum() for label in range(data.num_classes)]
-        assert classes.pair(index)[1].tolist() == [[int(np.argmax(counts))]]
+        assert classes.pair(index)[1] == np.argmax(counts)
+
+
+def test_a_pre_training_on_classes_is_monitored_without_masks(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d", "e", "f"):
+        write(tmp_path / "train" / name, "x.png", 10)
+    data = ClassFolders(tmp_path, task="pretrain", size=14, num_workers=0)
+    sample = data.monitor_sample(images=2, labelled=6)
+    assert sample.crops.global_views.images.shape[:2] == (2, 2) and sample.bank is None and sample.queries is None

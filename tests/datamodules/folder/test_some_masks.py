@@ -37,10 +37,10 @@ def test_the_labelled_images_are_those_with_a_mask(tmp_path: Path, layout: str, 
     painted(root / below, images, masks=False)
     painted(labels, masks, masks=True)
     data = FolderDataModule(root, masks=labels, task="segment", size=28, num_workers=0)
-    batches = list(data.labelled_dataloader())
-    found = [name.split(":")[-1].removesuffix(".png") for batch in batches for name in batch.names]
+    source = data.labelled_source()
+    found = [source.name(index).split(":")[-1].removesuffix(".png") for index in range(len(source))]
     assert [name.removeprefix("images/") for name in found] == sorted(masks)
-    assert data.num_classes == 2 and {int(mask.max()) for batch in batches for mask in batch.masks} == {0, 1}
+    assert data.num_classes == 2 and {int(source.pair(i)[1].max()) for i in range(len(source))} == {0, 1}
     if "split" not in layout:
         kept = {split: len(data.read(split)) for split in ("train", "val")}
         assert kept == {"train": 5, "val": 1}
@@ -52,4 +52,4 @@ def test_masks_of_other_names_are_an_error(tmp_path: Path) -> None:
     painted(tmp_path / "root", ["a", "b"], masks=False)
     painted(tmp_path / "marked", ["c"], masks=True)
     with pytest.raises(ImageError, match=r"expected masks named as the images.*such as a\.png.*mask_ending"):
-        FolderDataModule(tmp_path / "root", masks=tmp_path / "marked", task="segment").labelled_dataloader()
+        FolderDataModule(tmp_path / "root", masks=tmp_path / "marked", task="segment").labelled_source()

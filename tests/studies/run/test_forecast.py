@@ -24,13 +24,17 @@ def arguments(path: Path, *more: str) -> list[str]:
     return ["study", str(path), "--runs", str(path.parent / "runs"), *more]
 
 
+def camvid(root: str) -> dict[str, Any]:
+    return {"class_path": "datamodules.camvid.CamVidDataModule", "init_args": {"root": root, "task": "segment"}}
+
+
 def lacking_study(folder: Path) -> Path:
     """A study whose two columns lack data and weights; its pre-training lacks nothing."""
     config = str(folder / "segment.yaml")
     missing: dict[str, Any] = {"model.init_args.backbone": BACKBONE, WEIGHTS: str(folder / "gone.pth")}
     columns = {
-        "a": {"data": "a", "config": config, "set": {"data.init_args.root": "${NO_SUCH_ROOT}/a"}},
-        "b": {"data": "b", "config": config, "set": {"data.init_args.root": str(folder / "b"), **missing}},
+        "a": {"data": "a", "config": config, "set": {"data": camvid("${NO_SUCH_ROOT}/a")}},
+        "b": {"data": "b", "config": config, "set": {"data": camvid(str(folder / "b")), **missing}},
     }
     return study_file(folder, columns=columns)
 

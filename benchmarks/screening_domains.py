@@ -1,0 +1,100 @@
+"""The domains that benchmarks/screening.py adapts to: images for training, labelled images for the probes."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.reading.sources import Source
+from src.probes.fair_comparison import FairProbes, LabelledImage
+
+# domain → classes, probe's input size, images of which kind
+DOMAINS = {
+    "camvid": (11, (294, 392)),
+    "cwfid": (3, (504, 672)),
+    "loveda": (7, (280, 280)),
+    "scenes": (7, (252, 252)),
+    "scenes-grey": (7, (252, 252)),
+    "shapes": (4, (224, 224)),
+}
+
+
+class Arrays:
+    """Encoded images and masks in memory, decoded at each use: a `Source`."""
+
+    def __init__(self, images: list[np.ndarray], masks: list[np.ndarray], names: list[str]) -> None:
+        self.images, self.masks, self.names = images, masks, names
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def image(self, index: int) -> np.ndarray:
+        return cv2.cvtColor(cv2.imdecode(self.images[index], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.image(index), cv2.imdecode(self.masks[index], cv2.IMREAD_GRAYSCALE)
+
+    def part(self, indices: list[int]) -> Arrays:
+        return Arrays(*([values[i] for i in indices] for values in (self.images, self.masks, self.names)))
+
+
+class Unlabelled(DomainDataModule):
+    """Pre-training on a source."""
+
+    def __init__(self, source: Source, **options: Any) -> None:
+        super().__init__(task="pretrain", **options)
+        self._given = source
+
+    @property
+    def class_names(self) -> list[str]:
+        return []
+
+    @property
+    def palette(self) -> list[Colour]:
+        return []
+
+    def read(self, split: Split) -> Source:
+        return self._given
+
+
+@functools.cache
+def domain(folder: Path, split: str) -> Arrays:
+    """The images of a domain's split."""
+    files = sorted((folder / split).glob("*.jpg"))
+    masks = [np.fromfile(file.with_suffix(".png"), np.uint8) for file in files]
+    return Arrays([np.fromfile(file, np.uint8) for file in files], masks, [file.name for file in files])
+
+
+def labelled(source: Arrays, size: tuple[int, int], most: int) -> list[LabelledImage]:
+    """Images at the probe's size with their masks, evenly spread."""
+    chosen = np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)
+    result = []
+    for index in chosen.tolist():
+        image, mask = source.pair(index)
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        result.append(LabelledImage(index, source.name(index), tensor, torch.from_numpy(mask)))
+    return result
+
+
+def probes_of(folder: Path, name: str, stage: str) -> tuple[Arrays, FairProbes]:
+    """Training images of a stage, and its probes."""
+    classes, size = DOMAINS[name]
+    train = domain(folder / name, "train")
+    if stage == "screening":
+        held = set(range(2, len(train), 5))
+        adapt = train.part([index for index in range(len(train)) if index not in held])
+        evaluation = train.part(sorted(held))
+    else:
+        adapt, evaluation = train, domain(folder / name, "val")
+    most = 10**6 if stage == "final" else 100
+    return adapt, FairProbes(labelled(adapt, size, most), labelled(evaluation, size, most), classes)

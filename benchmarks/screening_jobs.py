@@ -1,0 +1,150 @@
+"""The jobs of benchmarks/screening.py, one adaptation and its probes each, and the processes that run them."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from screening_domains import Arrays, Unlabelled, probes_of
+from screening_settings import BASE, SETTINGS, model, steps_of
+from torch import multiprocessing
+
+from src.backbones import Backbone
+from src.backbones.adapters.low_rank import LowRankUpdate
+from src.evaluation.test_time_averaging import TestTimeAveraging
+from src.probes.fair_comparison import FairProbes, Row, compare
+
+
+@torch.no_grad()
+def row(probes: FairProbes, backbone: Backbone, device: str, averaged: bool = False) -> Row:
+    """Probe the backbone as it is, plainly or averaged over six views."""
+
+    def maps(images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            return backbone.feature_maps(images)[-1].float()
+
+    return probes.measure(TestTimeAveraging(maps, backbone.patch_size) if averaged else maps, device)
+
+
+class Worker:
+    """Runs jobs in one process; keeps what jobs share."""
+
+    def __init__(self, data: Path, weights: str, device: str, quick: bool) -> None:
+        self.data, self.weights, self.device, self.quick = data, weights, device, quick
+        self._probes: dict[tuple[str, str], tuple[Arrays, FairProbes]] = {}
+        self._frozen: dict[tuple[str, str], tuple[Row, Row | None]] = {}
+
+    def backbone(self) -> Backbone:
+        name = "test_vit" if self.weights == "none" else "vit_small_patch14_dinov2"
+        return Backbone(name, self.weights).to(self.device)
+
+    def run(self, stage: str, name: str, label: str, seed: int) -> dict[str, Any]:
+        """One adaptation and its probes; only the change against frozen is kept."""
+        setting = BASE | SETTINGS[label]
+        key = (stage, name)
+        if key not in self._probes:
+            self._probes[key] = probes_of(self.data, name, stage)
+        source, probes = self._probes[key]
+        if key not in self._frozen:
+            backbone = self.backbone().eval()
+            averaged = row(probes, backbone, self.device, averaged=True) if stage == "final" else None
+            self._frozen[key] = (row(probes, backbone, self.device), averaged)
+        frozen, averaged = self._frozen[key]
+        seed_everything(seed)
+        steps = 2 if self.quick else steps_of(len(source), setting.get("length", 1.0))
+        module = model(setting, self.backbone(), seed)
+        size = setting.get("size", 168) if not self.quick else 112
+        data = Unlabelled(
+            source, batch_size=min(setting.get("batch", 8), len(source)), size=size, num_workers=1, seed=seed
+        )
+        start = time.perf_counter()
+        trainer = Trainer(
+            accelerator="gpu" if self.device == "cuda" else "cpu",
+            devices=1,
+            precision="bf16-mixed" if self.device == "cuda" else "32-true",
+            max_steps=steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=data)
+        seconds = time.perf_counter() - start
+        adapted = module.teacher.network.backbone.to(self.device).eval()
+        measured = row(probes, adapted, self.device)
+        changes, verdict = compare(frozen, [measured], averaged)
+        result: dict[str, Any] = {
+            "stage": stage, "domain": name, "setting": label, "seed": seed,
+            "steps": steps, "seconds": round(seconds, 1),
+            "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
+            "averaged": averaged.values() if averaged else None,
+            "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
+        }  # fmt: skip
+        updates = [part for part in adapted.modules() if isinstance(part, LowRankUpdate)]
+        if updates:
+            for update in updates:
+                update.scale *= 0.5
+            result["half strength"] = row(probes, adapted, self.device).values()
+        return result
+
+
+def work(jobs: Any, results: Any, arguments: tuple[Any, ...]) -> None:
+    """Process: jobs until there is none left."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("high")
+    cv2.setNumThreads(0)
+    worker = Worker(*arguments)
+    while True:
+        job = jobs.get()
+        if job is None:
+            results.put(None)
+            return
+        try:
+            results.put(worker.run(*job))
+        except Exception:
+            results.put({"failed": job, "error": traceback.format_exc()[-1500:]})
+
+
+def pool(
+    jobs: list[tuple[Any, ...]], arguments: tuple[Any, ...], processes: dict[str, int], seconds: float, into: list[Any]
+) -> None:
+    """Run jobs in several processes a domain, which share its frozen rows, until they are done or the time is over."""
+    context = multiprocessing.get_context("spawn")
+    done, workers, queues = context.Queue(), [], []
+    for name, count in processes.items():
+        todo = context.Queue()
+        queues.append(todo)  # a queue that is dropped takes its lock along before a process has opened it
+        for job in [*(job for job in jobs if job[1] == name), *[None] * count]:
+            todo.put(job)
+        workers += [context.Process(target=work, args=(todo, done, arguments)) for _ in range(count)]
+    for worker in workers:
+        worker.start()
+    end, running = time.monotonic() + seconds, len(workers)
+    while running and time.monotonic() < end:
+        try:
+            result = done.get(timeout=max(0.1, end - time.monotonic()))
+        except queue.Empty:
+            break
+        if result is None:
+            running -= 1
+            continue
+        into.append(result)
+        if "error" in result:
+            print("FAILED", result["failed"], result["error"], flush=True)
+            continue
+        change = result["change"]
+        gains = f"{change['miou'][0]:+.2f} {change['whitened_knn'][0]:+.2f} {change['cross_entropy'][0]:+.1f} %"
+        print(result["stage"], result["domain"], result["setting"], gains, result["seconds"], flush=True)
+    for worker in workers:
+        worker.kill()

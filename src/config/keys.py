@@ -1,0 +1,49 @@
+"""The keys of a whole configuration, checked without a parser: a misspelt one is found before anything runs."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from src.config.composition import Config
+from src.config.defaults import GROUPS, find_class
+from src.config.experiment_files import located_arguments
+from src.config.flags import config_first, underscored
+from src.config.part_files import inlined
+from src.config.renamed import current_arguments
+from src.config.suggestions import accepted_arguments, misspelt_keys
+from src.core.errors import CommandLineError
+
+_CLASSES = {**GROUPS, "checkpoint": "src.callbacks.checkpoint.RunCheckpoint"}
+_PLAIN = ("config", "seed_everything", "model", "data", "ckpt_path", "weights_only", "verbose")
+
+
+def as_parsed(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with current names, found files and underscores, and its configuration files in front.
+
+    Args:
+        arguments: The command's name and its options.
+    """
+    return inlined(config_first(underscored(located_arguments(current_arguments(arguments)))))
+
+
+@cache
+def fit_keys() -> frozenset[str]:
+    """Return the dotted keys that a configuration may have down to the arguments of `trainer` and its like."""
+    keys = set(_PLAIN)
+    for group, path in _CLASSES.items():
+        find_class(path)  # imports it
+        keys |= {f"{group}.{name}" for name in accepted_arguments(path) or ()}
+    return frozenset(keys)
+
+
+def check_keys(config: Config, where: str) -> None:
+    """Refuse a configuration with a misspelt key.
+
+    Args:
+        config: A configuration.
+        where: What it belongs to, for the message.
+
+    Raises:
+        CommandLineError: Naming the key and what was probably meant.
+    """
+    for found in misspelt_keys(config, set(fit_keys())):
+        raise CommandLineError(f"{where}: {found}")
