@@ -31,7 +31,7 @@ from datamodules.base import Colour, DomainDataModule, Split
 from datamodules.reading.sources import Source
 from src.backbones import Backbone
 from src.backbones.adapters import Full, LoRA, UniAdapter
-from src.backbones.adapters.low_rank import LowRankUpdate
+from src.backbones.adapters.low_rank_layer import LowRankUpdate
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.pretraining import ContinualPretraining
 from src.pretraining.anchors import CosineAnchor, GramAnchor
