@@ -73,7 +73,7 @@ class _Reparametrising(Adapter):
 
     def inject(self, trunk: Any) -> list[str]:
         places = []
-        for depth, block in enumerate(trunk.blocks):
+        for depth, block in self.adapted_blocks(trunk).items():
             layers: dict[Any, list[tuple[int, slice]]] = {}
             for target in self.targets:
                 layer, part, rows = _layer_rows(block, target)
@@ -139,20 +139,22 @@ class LoRA(_Reparametrising):
         rank: r; 8 is our choice.
         alpha: Numerator of the update's scale; 16 is our choice.
         targets: Which projections; q and v as in its paper.
+        first_block: Index of the first block that is adapted.
     """
 
     rank: int = 8
     alpha: float = 16.0
     targets: tuple[Target, ...] = ("q", "v")
+    first_block: int = 0
 
     @property
     def update_scale(self) -> float:
         return self.alpha / self.rank
 
     def parts(self, trunk: Any) -> list[Part]:
-        """The update of each target in each block of a trunk that this kind is in."""
+        """The update of each target in each adapted block of a trunk that this kind is in."""
         found = []
-        for depth, block in enumerate(trunk.blocks):
+        for depth, block in self.adapted_blocks(trunk).items():
             for target in sorted(self.targets, key=("q", "k", "v", "proj", "fc1", "fc2").index):
                 layer, _, rows = _layer_rows(block, target)
                 update = layer.parametrizations["weight"][0]
@@ -169,10 +171,12 @@ class SLR(_Reparametrising):
     Args:
         rank: r; 8 is our choice.
         targets: Which linear layers; all of a block's.
+        first_block: Index of the first block that is adapted.
     """
 
     rank: int = 8
     targets: tuple[Target, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
+    first_block: int = 0
     _scaling = True
 
     @property

@@ -35,6 +35,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     pixels = [read_image(path) for path in images]
     metadata = read_metadata(adapter)
     backbone = load_backbone(metadata["backbone"], weights, str(adapter), trust=trust)
+    print(f"adapter  {backbone.adapter} in {backbone.name}, step {metadata['step']}")
     context = teacher_context(adapter, backbone.width)
     if context is None:
         print(
