@@ -1,0 +1,327 @@
+"""One table of ratios in one run: this project against itself, against peers in their own environments, and its past.
+
+    make benchmark                                        # or: python benchmarks/ratios.py --out ratios.json
+    make benchmark ARGS="--commit 570062c --udi ../udi"   # with more rows; --only PART for some of them
+
+Two contestants of a row are two processes that take turns, a few steps each, so that other work on the machine meets
+both; the ratio is the median over the turns, and the first turn is not counted. Memory is each process's own peak.
+Everything is computed on the processor, in 32 bits unless the row says otherwise, on two views of random images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from pace import MARK
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+TREE = HERE.parent
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A program that trains in turns.
+
+    Attributes:
+        name: In the table.
+        command: Program and arguments, but for the number of steps.
+        folder: Where it runs.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path = TREE
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row: the second one's time and memory are divided by the first one's.
+
+    Attributes:
+        part: `own`, `blocks`, `commit`, `lightly-train` or `udi`.
+        setting: In words.
+        ours: The first.
+        other: The second.
+    """
+
+    part: str
+    setting: str
+    ours: Contestant
+    other: Contestant
+
+
+class Turns:
+    """A running contestant."""
+
+    def __init__(self, contestant: Contestant, steps: int, log: Path) -> None:
+        self.contestant = contestant
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*contestant.command, "--steps", str(steps)],
+                cwd=contestant.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def turn(self) -> dict[str, Any]:
+        """Make it run its steps.
+
+        Raises:
+            RuntimeError: If it ended instead, with the last of what it wrote.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith(MARK):
+                report: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return report
+        raise RuntimeError(f"{self.contestant.name} ended:\n{self.log.read_text(errors='replace')[-2000:]}")
+
+    def end(self) -> None:
+        """Close its input, at which it ends by itself."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running(contestant: Contestant, steps: int, folder: Path) -> Iterator[Turns]:
+    """A contestant, ended at the end."""
+    turns = Turns(contestant, steps, folder / "log.txt")
+    try:
+        yield turns
+    finally:
+        turns.end()
+
+
+def measure(pair: Pair, turns: int, steps: int) -> dict[str, Any]:
+    """A row of the report."""
+    reports: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    with ExitStack() as stack:
+        both = []
+        for contestant in (pair.ours, pair.other):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            both.append(stack.enter_context(running(contestant, steps, folder)))
+        for _ in range(1 + turns):
+            for contestant, kept in zip(both, reports, strict=True):
+                kept.append(contestant.turn())
+    ours, other = reports
+    ratios = [second["seconds"] / first["seconds"] for first, second in zip(ours[1:], other[1:], strict=True)]
+    losses = [
+        abs(a - b) / abs(a)
+        for first, second in zip(ours, other, strict=True)
+        for a, b in zip(first["losses"], second["losses"], strict=True)
+    ]
+    return {
+        "part": pair.part,
+        "setting": pair.setting,
+        "ours": pair.ours.name,
+        "other": pair.other.name,
+        "ours_seconds": round(median(report["seconds"] for report in ours[1:]), 4),
+        "other_seconds": round(median(report["seconds"] for report in other[1:]), 4),
+        "time_ratio": round(median(ratios), 3),
+        "time_ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        "ours_peak_mib": ours[-1]["peak_mib"],
+        "other_peak_mib": other[-1]["peak_mib"],
+        "memory_ratio": round(other[-1]["peak_mib"] / ours[-1]["peak_mib"], 3),
+        "memory_ratio_above_imports": round(
+            other[-1]["peak_above_imports_mib"] / max(1.0, ours[-1]["peak_above_imports_mib"]), 3
+        ),
+        "largest_relative_difference_of_losses": max(losses, default=None) if pair.part == "commit" else None,
+    }
+
+
+def ours(name: str, folder: Path = TREE, **options: object) -> Contestant:
+    """This project's step; options are those of `contestant_ours.py`."""
+    flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+    return Contestant(name, (sys.executable, str(HERE / "contestant_ours.py"), *flags), folder)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes, which the toy scale shrinks."""
+
+    model: str = "vit_small_patch14_dinov2"
+    udi_model: str = "vit_small_patch16_224"
+    depth: int = 12
+    side: int = 168
+    large_side: int = 224
+    batch: int = 8
+    hidden: int = 1024
+    prototypes: int = 1024
+    large_hidden: int = 2048
+    large_prototypes: int = 8192
+    local: int = 10
+    photographs: int = 32
+
+
+TOY = Scale("test_vit", "test_vit", 6, 32, 32, 2, 16, 32, 16, 32, 2, 4)
+
+
+def pairs(scale: Scale, options: argparse.Namespace, stack: ExitStack) -> Iterator[Pair]:
+    """The rows that the options ask for."""
+    size: dict[str, object] = {"model": scale.model, "batch": scale.batch, "side": scale.side}
+    small = size | {"hidden": scale.hidden, "prototypes": scale.prototypes}
+    large = size | {"hidden": scale.large_hidden, "prototypes": scale.large_prototypes, "side": scale.large_side}
+    words = f"{scale.batch} images, 2×{scale.side} px, K {scale.prototypes}"
+    full = ours("everything trains", **small, trains="everything")
+    for name, trains in (("UniAdapter", "uniadapter"), ("LoRA on every linear layer", "lora")):
+        yield Pair("own", words, ours(name, **small, trains=trains), full)
+    for last in (4, 6, 8):
+        first = max(1, scale.depth * (12 - last) // 12)
+        yield Pair("blocks", words, ours(f"UniAdapter from block {first} on", **small, first_block=first), full)
+    if options.commit:
+        past = stack.enter_context(worktree(options.commit))
+        preset = small | {"targets": "sinkhorn"}
+        wide = f"{scale.batch} images, 2×{scale.large_side} px, K {scale.large_prototypes}"
+        yield Pair("commit", words, ours("small-run preset", **preset), ours(options.commit, past, **preset))
+        yield Pair("commit", wide, ours("centring", **large), ours(options.commit, past, **large))
+    photographs = stack.enter_context(images(scale.photographs))
+    if options.lightly:
+        command = (options.lightly, str(HERE / "contestant_lightly.py"), str(photographs), "--model")
+        peer = "dinov2/_vittest14" if options.toy else "dinov2/vits14-noreg"
+        side = 2 * 14 if options.toy else scale.large_side
+        peer_size = ("--batch", str(scale.batch), "--side", str(side))
+        mine = ours("UniAdapter", **large | {"side": scale.large_side})
+        yield Pair(
+            "lightly-train",
+            f"{scale.batch} images, 2×{side} px",
+            mine,
+            Contestant("DINOv2", (*command, peer, *peer_size)),
+        )
+    if options.udi:
+        checkout = str(Path(options.udi).resolve())
+        views: tuple[str, ...] = ("--batch", str(scale.batch), "--local", str(scale.local))
+        views += ("--prototypes", str(8192))
+        program = (options.udi_python, str(HERE / "contestant_udi.py"), checkout, str(photographs))
+        mine = ours("UniAdapter", **large | {"model": scale.udi_model, "local": scale.local})
+        yield Pair("udi", f"{scale.batch} images, 2 + {scale.local} views", mine, Contestant("UDI", (*program, *views)))
+
+
+@contextmanager
+def worktree(commit: str) -> Iterator[Path]:
+    """The files of a commit, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "tree"
+        subprocess.run(["git", "-C", str(TREE), "worktree", "add", "-q", "--detach", str(place), commit], check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["git", "-C", str(TREE), "worktree", "remove", "--force", str(place)], check=True)
+
+
+@contextmanager
+def images(count: int) -> Iterator[Path]:
+    """A folder of one folder of photographs of 640×480 px."""
+    draws = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "all").mkdir()
+        for index in range(count):
+            small = Image.fromarray(draws.integers(0, 256, (15, 20, 3), dtype=np.uint8))
+            small.resize((640, 480), Image.Resampling.BICUBIC).save(Path(folder) / "all" / f"{index}.jpg", quality=90)
+        yield Path(folder)
+
+
+def reader(count: int) -> dict[str, Any]:
+    """`reading.py`: training pairs of this project's loader against torchvision v2, per core."""
+    command = [sys.executable, str(HERE / "reading.py"), "--images", str(count)]
+    result = subprocess.run(command, cwd=TREE, env=os.environ | {"PYTHONPATH": str(TREE)}, stdout=subprocess.PIPE)
+    if result.returncode:
+        raise RuntimeError(f"reading.py ended with {result.returncode}")
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def table(rows: list[dict[str, Any]], reading: dict[str, Any] | None) -> str:
+    """The report as Markdown."""
+    lines = [
+        "| | setting | ours | other | s a step | time, other / ours | peak MiB | memory, other / ours | losses |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if "failed" in row:
+            lines.append(f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | failed | | | | |")
+            continue
+        low, high = row["time_ratio_range"]
+        difference = row["largest_relative_difference_of_losses"]
+        lines.append(
+            f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | {row['ours_seconds']:.2f}, "
+            f"{row['other_seconds']:.2f} | **{row['time_ratio']:.2f}** ({low:.2f}–{high:.2f}) | "
+            f"{row['ours_peak_mib']:.0f}, {row['other_peak_mib']:.0f} | {row['memory_ratio']:.2f}, above imports "
+            f"{row['memory_ratio_above_imports']:.2f} | {'' if difference is None else f'{difference:.1e}'} |"
+        )
+    if reading:
+        rates = f"{reading['ours_images_per_second_and_core']}, {reading['torchvision_images_per_second_and_core']}"
+        lines.append(
+            f"| reader | pairs of 683×512 px | ours | torchvision v2 | {rates} images a second and core | "
+            f"**{reading['ratio']:.2f}** | | | |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table, and writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="where the report goes as JSON")
+    parser.add_argument("--commit", help="an earlier commit of this repository, to compare with")
+    parser.add_argument("--lightly", metavar="PYTHON", help="the Python of an environment with lightly-train")
+    parser.add_argument("--udi", metavar="FOLDER", help="a checkout of ISL-CV/udi")
+    parser.add_argument("--udi-python", default=sys.executable, metavar="PYTHON", help="of an environment for it")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="of a turn")
+    parser.add_argument("--only", action="append", help="own, blocks, commit, lightly-train, udi or reader")
+    parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the script")
+    options = parser.parse_args(arguments)
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        for pair in pairs(TOY if options.toy else Scale(), options, stack):
+            if options.only and pair.part not in options.only:
+                continue
+            try:
+                rows.append(measure(pair, options.turns, options.steps))
+            except RuntimeError as error:
+                print(error, file=sys.stderr)
+                names = {"ours": pair.ours.name, "other": pair.other.name}
+                rows.append({"part": pair.part, "setting": pair.setting, **names, "failed": True})
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    reading = reader(8 if options.toy else 100) if not options.only or "reader" in options.only else None
+    commit = subprocess.run(["git", "-C", str(TREE), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True)
+    report = {
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "rows": rows,
+        "reader": reading,
+    }
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(table(rows, reading))
+    return int(any("failed" in row for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
