@@ -42,7 +42,7 @@ CHANGES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[np.ndarra
     "brightness": (device_colours._brightness, pixel.adjust_brightness_torchvision, 1, 0.6),
     "contrast": (device_colours._contrast, pixel.adjust_contrast_torchvision, 1, 0.6),
     "saturation": (device_colours._saturation, pixel.adjust_saturation_torchvision, 1, 0.6),
-    "hue": (device_colours._hue, pixel.adjust_hue_torchvision, 10, 3),
+    "hue": (device_colours._hue, pixel.adjust_hue_torchvision, 12, 3),
 }
 
 
