@@ -5,7 +5,7 @@
 
 Two contestants of a row are two processes that take turns, a few steps each, so that other work on the machine meets
 both; the ratio is the median over the turns, and the first turn is not counted. Memory is each process's own peak.
-Everything is computed on the processor, in 32 bits unless the row says otherwise, on two views of random images.
+Everything is computed on the processor, on two views of random images, in 32 bits unless --precision says otherwise.
 """
 
 from __future__ import annotations
@@ -184,6 +184,7 @@ TOY = Scale("test_vit", "test_vit", 6, 32, 32, 2, 16, 32, 16, 32, 2, 4)
 def pairs(scale: Scale, options: argparse.Namespace, stack: ExitStack) -> Iterator[Pair]:
     """The rows that the options ask for."""
     size: dict[str, object] = {"model": scale.model, "batch": scale.batch, "side": scale.side}
+    size["precision"] = options.precision
     small = size | {"hidden": scale.hidden, "prototypes": scale.prototypes}
     large = size | {"hidden": scale.large_hidden, "prototypes": scale.large_prototypes, "side": scale.large_side}
     words = f"{scale.batch} images, 2×{scale.side} px, K {scale.prototypes}"
@@ -197,15 +198,17 @@ def pairs(scale: Scale, options: argparse.Namespace, stack: ExitStack) -> Iterat
         past = stack.enter_context(worktree(options.commit))
         preset = small | {"targets": "sinkhorn"}
         wide = f"{scale.batch} images, 2×{scale.large_side} px, K {scale.large_prototypes}"
+        lora = small | {"trains": "lora"}
+        yield Pair("commit", words, ours("LoRA on every linear layer", **lora), ours(options.commit, past, **lora))
         yield Pair("commit", words, ours("small-run preset", **preset), ours(options.commit, past, **preset))
         yield Pair("commit", wide, ours("centring", **large), ours(options.commit, past, **large))
     photographs = stack.enter_context(images(scale.photographs))
     if options.lightly:
-        command = (options.lightly, str(HERE / "contestant_lightly.py"), str(photographs), "--model")
+        command = (os.path.abspath(options.lightly), str(HERE / "contestant_lightly.py"), str(photographs), "--model")
         peer = "dinov2/_vittest14" if options.toy else "dinov2/vits14-noreg"
         side = 2 * 14 if options.toy else scale.large_side
         peer_size = ("--batch", str(scale.batch), "--side", str(side))
-        mine = ours("UniAdapter", **large | {"side": scale.large_side})
+        mine = ours("UniAdapter", **large | {"side": side, "precision": "32-true"})
         yield Pair(
             "lightly-train",
             f"{scale.batch} images, 2×{side} px",
@@ -217,7 +220,7 @@ def pairs(scale: Scale, options: argparse.Namespace, stack: ExitStack) -> Iterat
         views: tuple[str, ...] = ("--batch", str(scale.batch), "--local", str(scale.local))
         views += ("--prototypes", str(8192))
         program = (options.udi_python, str(HERE / "contestant_udi.py"), checkout, str(photographs))
-        mine = ours("UniAdapter", **large | {"model": scale.udi_model, "local": scale.local})
+        mine = ours("UniAdapter", **large | {"model": scale.udi_model, "local": scale.local, "precision": "32-true"})
         yield Pair("udi", f"{scale.batch} images, 2 + {scale.local} views", mine, Contestant("UDI", (*program, *views)))
 
 
@@ -293,6 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="of a turn")
     parser.add_argument("--only", action="append", help="own, blocks, commit, lightly-train, udi or reader")
+    parser.add_argument("--precision", default="32-true", help="of ours, but for the rows against peers (%(default)s)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the script")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
@@ -313,6 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
         "commit": commit.stdout.strip(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
+        "precision": options.precision,
         "threads": torch.get_num_threads(),
         "rows": rows,
         "reader": reading,
