@@ -204,17 +204,15 @@ def pairs(scale: Scale, options: argparse.Namespace, stack: ExitStack) -> Iterat
         yield Pair("commit", wide, ours("centring", **large), ours(options.commit, past, **large))
     photographs = stack.enter_context(images(scale.photographs))
     if options.lightly:
-        command = (os.path.abspath(options.lightly), str(HERE / "contestant_lightly.py"), str(photographs), "--model")
-        peer = "dinov2/_vittest14" if options.toy else "dinov2/vits14-noreg"
-        side = 2 * 14 if options.toy else scale.large_side
-        peer_size = ("--batch", str(scale.batch), "--side", str(side))
-        mine = ours("UniAdapter", **large | {"side": side, "precision": "32-true"})
-        yield Pair(
-            "lightly-train",
-            f"{scale.batch} images, 2×{side} px",
-            mine,
-            Contestant("DINOv2", (*command, peer, *peer_size)),
-        )
+        peer = "dinov2/_vittest14" if options.toy else "dinov2/vits14-noreg-notpretrained"
+        side = 28 if options.toy else scale.large_side
+        flags = {"model": peer, "batch": scale.batch, "side": side, "prototypes": scale.large_prototypes}
+        program = (os.path.abspath(options.lightly), str(HERE / "contestant_lightly.py"), str(photographs))
+        settings = tuple(part for key, value in flags.items() for part in (f"--{key}", str(value)))
+        words = f"{scale.batch} images, 2×{side} px, K {scale.large_prototypes}"
+        model = "vit_small_patch14_dinov2"
+        mine = ours("UniAdapter", **large | {"model": model, "side": side, "precision": "32-true"})
+        yield Pair("lightly-train", words, mine, Contestant("DINOv2", (*program, *settings)))
     if options.udi:
         checkout = str(Path(options.udi).resolve())
         views: tuple[str, ...] = ("--batch", str(scale.batch), "--local", str(scale.local))
