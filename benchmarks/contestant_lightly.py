@@ -1,4 +1,4 @@
-"""lightly-train's DINOv2 pre-training on the processor, for `ratios.py`: it runs with the Python that has lightly-train.
+"""DINOv2 pre-training of lightly-train on the processor, for `ratios.py`; it runs with a Python that has lightly-train.
 
 Two global views, no local ones, the head's default widths with as many prototypes as ours, random weights, 32 bits.
 """
