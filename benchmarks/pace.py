@@ -26,7 +26,7 @@ class Pace:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self._done = 0
-        self._seconds = self._began = 0.0
+        self._seconds = self._began = self._worked = self._counted = 0.0
         self._imported = _peak()
         self._losses: list[float] = []
 
@@ -35,17 +35,19 @@ class Pace:
         if self._done == 0:
             if not sys.stdin.readline():
                 raise SystemExit(0)
-            self._seconds, self._losses = 0.0, []
-        self._began = time.perf_counter()
+            self._seconds, self._worked, self._losses = 0.0, 0.0, []
+        self._began, self._counted = time.perf_counter(), time.process_time()
 
     def after(self, loss: float | None = None) -> None:
         """Stop the clock, and report at the end of a round."""
         self._seconds += time.perf_counter() - self._began
+        self._worked += time.process_time() - self._counted
         self._losses += [] if loss is None else [loss]
         self._done = (self._done + 1) % self.steps
         if self._done == 0:
             report: dict[str, Any] = {
                 "seconds": self._seconds / self.steps,
+                "processor_seconds": self._worked / self.steps,
                 "losses": self._losses,
                 "peak_mib": round(_peak(), 1),
                 "peak_above_imports_mib": round(_peak() - self._imported, 1),
