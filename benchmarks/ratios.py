@@ -277,7 +277,8 @@ def table(rows: list[dict[str, Any]], reading: dict[str, Any] | None) -> str:
             f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | {row['ours_seconds']:.2f}, "
             f"{row['other_seconds']:.2f} | **{row['time_ratio']:.2f}** ({low:.2f}–{high:.2f}) | "
             f"{row['processor_time_ratio']:.2f} | {row['ours_peak_mib']:.0f}, {row['other_peak_mib']:.0f} | "
-            f"{row['memory_ratio']:.2f}, above imports {row['memory_ratio_above_imports']:.2f} | {'' if difference is None else f'{difference:.1e}'} |"
+            f"{row['memory_ratio']:.2f}, above imports {row['memory_ratio_above_imports']:.2f} | "
+            f"{'' if difference is None else f'{difference:.1e}'} |"
         )
     if reading:
         rates = f"{reading['ours_images_per_second_and_core']}, {reading['torchvision_images_per_second_and_core']}"
