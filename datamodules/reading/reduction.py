@@ -21,7 +21,7 @@ _VERSION = 1  # of the copies; raise it when the same file would give another co
 
 @dataclass(frozen=True)
 class Reduction:
-    """How images for views of one side are read.
+    """Reading of images for views of one side.
 
     With a short side of `MARGIN` times the view, the smallest global crop (a quarter of the area at the flattest
     aspect: 0.43 of a square's side) still has more pixels than the view, so no global view gets coarser than one from
