@@ -48,18 +48,23 @@ KINDS = {
 
 
 class Clock:
-    """Seconds by part, of steps that count."""
+    """Seconds by part, of steps that count.
 
-    def __init__(self) -> None:
+    Args:
+        now: Seconds since some moment: of the wall, or of the processor.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
         self.seconds: dict[str, float] = defaultdict(float)
         self.counts = False
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Add the time of this context to a part."""
-        began = time.perf_counter()
+        began = self.now()
         yield
-        self.add(name, time.perf_counter() - began)
+        self.add(name, self.now() - began)
 
     def add(self, name: str, seconds: float) -> None:
         """Add to a part, if the step counts."""
@@ -79,8 +84,8 @@ class Clock:
 class Parts(Callback):
     """Puts the clock around the parts of a step, and the last steps under the profiler."""
 
-    def __init__(self, steps: int) -> None:
-        self.clock = Clock()
+    def __init__(self, steps: int, now: Callable[[], float]) -> None:
+        self.clock = Clock(now)
         self.steps = steps
         self.profiler = profile(activities=[ProfilerActivity.CPU])
         self._began = self._ended = 0.0
@@ -97,10 +102,10 @@ class Parts(Callback):
             return result
 
         def timed_backward(*inputs: Any, **options: Any) -> None:
-            self._began = self._border = time.perf_counter()
+            self._began = self._border = self.clock.now()
             backward(*inputs, **options)
             clock.add("head and losses, backward", self._border - self._began)
-            clock.add("student's backbone, backward", time.perf_counter() - self._border)
+            clock.add("student's backbone, backward", self.clock.now() - self._border)
 
         module.student.forward, module.backward = forward, timed_backward
         module.teacher.forward = clock.around("teacher's backbone", module.teacher.forward)
@@ -116,23 +121,23 @@ class Parts(Callback):
 
             def timed() -> Any:
                 nonlocal inside
-                began = time.perf_counter()
+                began = self.clock.now()
                 value = closure()
-                inside = time.perf_counter() - began
+                inside = self.clock.now() - began
                 return value
 
-            began = time.perf_counter()
+            began = self.clock.now()
             value = step(closure=timed, **options)
-            clock.add("optimiser", time.perf_counter() - began - inside)
+            clock.add("optimiser", self.clock.now() - began - inside)
             return value
 
         trainer.optimizers[0].step = optimise  # type: ignore[method-assign]
 
     def _reached(self, gradient: torch.Tensor) -> None:
-        self._border = time.perf_counter()
+        self._border = self.clock.now()
 
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
-        now = time.perf_counter()
+        now = self.clock.now()
         if self._ended:
             self.clock.add("waiting for the loader, and between steps", now - self._ended)
         self._step = now
@@ -140,8 +145,8 @@ class Parts(Callback):
             self.profiler.start()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.clock.add("whole step", time.perf_counter() - self._step)
-        self._ended = time.perf_counter()
+        self.clock.add("whole step", self.clock.now() - self._step)
+        self._ended = self.clock.now()
         self.clock.counts = WARM - 1 <= batch_idx < WARM + self.steps - 1
         if batch_idx == WARM + self.steps + PROFILED - 1:
             self.profiler.stop()
@@ -182,6 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=("calibrated", "small"), default="calibrated")
     parser.add_argument("--steps", type=int, default=12, help="that the clock counts")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--processor-time", action="store_true", help="of all threads, on a machine with other work")
     parser.add_argument("--weights", default="none")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--precision", help="bf16-mixed where the processor has instructions for it, else 32-true")
@@ -189,8 +196,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the script")
     options = parser.parse_args(arguments)
     precision = options.precision or ("bf16-mixed" if computes_bfloat16(processor_flags()) else "32-true")
-    model, side, batch = ("test_vit", 64, 2) if options.toy else ("vit_small_patch14_dinov2", 168, 8)
-    parts, monitor = Parts(options.steps), Monitor(every_n_steps=10**6, images=4, labelled=3 if options.toy else 36)
+    model, side, batch = ("test_vit", 64, 2) if options.toy else ("vit_small_patch14_dinov2", 168, options.batch)
+    now = time.process_time if options.processor_time else time.perf_counter
+    parts, monitor = (
+        Parts(options.steps, now),
+        Monitor(every_n_steps=10**6, images=4, labelled=3 if options.toy else 36),
+    )
     data = ScenesDataModule(24, 2, task="pretrain", batch_size=batch, size=side, num_workers=options.workers)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
