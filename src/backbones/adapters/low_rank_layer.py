@@ -71,9 +71,9 @@ class LowRankLinear(nn.Linear):
         update: LowRankUpdate = held[0]
         if not update.on_tokens:
             return super().forward(tokens)
-        dtype = tokens.dtype
-        if torch.is_autocast_enabled(tokens.device.type):
-            dtype = torch.get_autocast_dtype(tokens.device.type)
+        dtype, device = tokens.dtype, tokens.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # not on the meta device
+            dtype = torch.get_autocast_dtype(device)
         bias = None if self.bias is None else self.bias.to(dtype)
         factors = [factor.to(dtype) for pair in zip(update.down, update.up, strict=True) for factor in pair]
         outputs: Tensor = _OnTokens.apply(
