@@ -50,7 +50,7 @@ def main() -> None:
             batch_size=options.batch, num_workers=0, devices=1, accelerator="cpu", precision="32-true",
             method_args={"output_dim": options.prototypes},
             transform_args={"image_size": (options.side, options.side), "local_view": None},
-            loggers={"jsonl": None, "tensorboard": None},
+            loggers={"tensorboard": None},
         )  # fmt: skip
 
 
