@@ -20,7 +20,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart hint camvid evidence tables publish ledger sweep check lint test test-long docs release clean
+.PHONY: help setup quickstart hint camvid evidence tables publish ledger sweep benchmark check lint test test-long docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,15 @@ ledger: $(STAMP) ## every result in README and docs is what results/ says
 sweep: $(STAMP) ## create a wandb sweep and start an agent: make sweep SWEEP=glare-lr (ARGS=--local: without a server)
 	@test -f "experiments/sweeps/$(SWEEP).yaml" || { echo "no experiments/sweeps/$(SWEEP).yaml: give SWEEP=, one of: $(basename $(notdir $(wildcard experiments/sweeps/*.yaml)))"; exit 2; }
 	$(RUN) -m src sweep "experiments/sweeps/$(SWEEP).yaml" $(ARGS)
+
+LIGHTLY ?= .cache/benchmark/lightly-train
+
+benchmark: $(STAMP) ## ratios in one table, against lightly-train in an environment of its own: make benchmark ARGS="--commit 570062c --udi FOLDER"
+ifneq ($(LIGHTLY),)
+	test -x $(LIGHTLY)/bin/python || $(RUN) -m venv $(LIGHTLY)
+	$(LIGHTLY)/bin/python -m pip install --disable-pip-version-check -q 'lightly-train>=0.18,<0.19'
+endif
+	$(RUN) benchmarks/ratios.py $(if $(LIGHTLY),--lightly $(LIGHTLY)/bin/python) $(ARGS)
 
 lint: $(STAMP) ## formatting, lint and types
 	$(RUN) -m ruff format --check .

@@ -1,6 +1,7 @@
 """Reading and augmenting training pairs: this project's pipeline against torchvision's v2 transforms, in one run.
 
     python benchmarks/reading.py --images 100
+    python benchmarks/reading.py --large 6      # views of large images: whole, decoded at a fraction, from copies
 
 Both read the same JPEG and PNG files (683×512, the size of ADE20K's) and do the same steps with the same probabilities:
 random size 0.5–2, crop of 512 in which no class has more than 75 %, padding, flip, photometric distortion. Both run in
@@ -26,9 +27,11 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from datamodules.batches import LabelledPairs
-from datamodules.reading.images import IGNORE
+from datamodules.batches import LabelledPairs, UnlabelledViews
+from datamodules.reading.masks import IGNORE
+from datamodules.reading.reduction import MARGIN, Reduction
 from datamodules.reading.sources import Files
+from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.transforms.segmentation import PAD, TrainingTransforms
 
 CROP = 512
@@ -39,9 +42,14 @@ def main() -> None:
     """Prints images per second and core of both, and their ratio, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100, help="samples that each pipeline reads")
-    count = parser.parse_args().images
+    parser.add_argument("--large", type=int, help="samples of large images instead, for pre-training")
+    options = parser.parse_args()
+    count = options.images
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    if options.large:
+        print(json.dumps(large_images(options.large), indent=2))
+        return
     with tempfile.TemporaryDirectory() as folder:
         images, masks = write_pairs(Path(folder), min(count, 32))
         pipelines = {"ours": ours(Path(folder), images, masks), "torchvision": torchvision_v2(images, masks)}
@@ -72,6 +80,48 @@ def write_pairs(folder: Path, count: int) -> tuple[list[Path], list[Path]]:
         masks.append(folder / f"{i}.png")
         Image.fromarray(np.clip(regions * 4 + 10, 0, CLASSES - 1).astype(np.uint8)).save(masks[-1])
     return images, masks
+
+
+def large_images(count: int) -> dict[str, dict[str, float]]:
+    """Processor milliseconds for two views of an image of each kind, and how many times faster than from whole files.
+
+    Photographs of 12 megapixels as JPEG, and PNGs of Cityscapes' size. Copies are made before the clock starts.
+    """
+    side, report = 224, {}
+    crop = MultiViewCrop(side)
+    plain = MultiViewCrop(side, photometric=False)
+    for kind, (height, width), suffix in (("photographs", (3000, 4000), "jpg"), ("Cityscapes", (1024, 2048), "png")):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"a.{suffix}"
+            draws = np.random.default_rng(0)
+            small = draws.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+            pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+            pixels += draws.integers(-6, 7, pixels.shape, dtype=np.int16)  # what sensors add, and PNG has to keep
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=90)
+            ways = {
+                "whole": (None, crop),
+                "scaled": (Reduction(round(side * MARGIN), scaled=True), crop),
+                "copies": (Reduction(round(side * MARGIN), copies=Path(folder) / "copies"), crop),
+                "copies, colours on the device": (
+                    Reduction(round(side * MARGIN), copies=Path(folder) / "copies"),
+                    plain,
+                ),
+            }
+            views = {
+                name: UnlabelledViews(Files(Path(folder), [file], reduction=reduction), how)
+                for name, (reduction, how) in ways.items()
+            }
+            times = dict.fromkeys(views, 0.0)
+            for turn in range(1 + count):  # the first one imports, allocates and makes the copies
+                for name, dataset in views.items():
+                    start = time.process_time()
+                    dataset[turn, 0]
+                    times[name] += (time.process_time() - start) if turn else 0.0
+            report[kind] = {f"{name}, ms": round(1e3 * spent / count, 1) for name, spent in times.items()}
+            report[kind] |= {
+                f"{name}, times faster": round(times["whole"] / times[name], 2) for name in list(times)[1:]
+            }
+    return report
 
 
 def ours(root: Path, images: list[Path], masks: list[Path]) -> Callable[[int], object]:

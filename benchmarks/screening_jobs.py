@@ -18,7 +18,7 @@ from screening_settings import BASE, SETTINGS, model, steps_of
 from torch import multiprocessing
 
 from src.backbones import Backbone
-from src.backbones.adapters.low_rank import LowRankUpdate
+from src.backbones.adapters.low_rank_layer import LowRankUpdate
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fair_comparison import FairProbes, Row, compare
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.reading.checking import OnError
+from datamodules.reading.reduction import MARGIN, Reduction
 from datamodules.reading.stretching import Stretch
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.errors import UserError
@@ -40,6 +41,13 @@ class DataArguments:
             time, for the model's inference to see as it likes; where `transforms` has a `short_side`, at that scale.
         predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
         num_workers: Loader processes; 0 loads in the main process.
+        prefetch_factor: Batches that each loader process makes ahead.
+        scaled_decoding: Decode large JPEGs at a half, a quarter or an eighth of their size where that is no smaller
+            than 2.5 views (`pretrain`): several times faster, and pixels that differ a little.
+        copies: Folder of copies of the images, shrunk to 2.5 views as those in memory, which are made at the first use
+            and shared by processes and runs (`pretrain`); for sets that don't fit in memory.
+        colours: Where crops change their colours: in the `loader`, or on the `device` in whole batches, by other draws
+            from the same distribution (`pretrain`).
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
         max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
@@ -62,6 +70,10 @@ class DataArguments:
     evaluation: Literal["resized", "native"] = "resized"
     predict_on: Path | None = None
     num_workers: int = 2
+    prefetch_factor: int = 2
+    scaled_decoding: bool = False
+    copies: Path | None = None
+    colours: Literal["loader", "device"] = "loader"
     seed: int = 0
     cache: bool = True
     max_images: int | None = None
@@ -87,6 +99,8 @@ class DataArguments:
             raise UserError(
                 f"num_workers and local_views: expected 0 or more, found {self.num_workers} and {self.local_views}"
             )
+        if self.prefetch_factor < 1:
+            raise UserError(f"prefetch_factor: expected at least 1 batch, found {self.prefetch_factor}")
         if self.num_workers > MOST_WORKERS:
             raise UserError(f"num_workers: expected at most {MOST_WORKERS} processes, found {self.num_workers}")
         if not 0 < self.label_fraction <= 1:
@@ -94,3 +108,7 @@ class DataArguments:
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"max_images: expected at least 1, or null for all, found {self.max_images}")
         self.stretch = Stretch(self.percentiles, self.range)
+        self.reduction: Reduction | None = None
+        if self.task == "pretrain" and (self.scaled_decoding or self.copies is not None):
+            assert isinstance(self.size, int)
+            self.reduction = Reduction(round(self.size * MARGIN), self.scaled_decoding, self.copies)

@@ -37,7 +37,9 @@ from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
 from datamodules.sampling.splits import holdout, nested_fraction, subsample
 from datamodules.shared_memory import fitting_workers
+from datamodules.transforms.device_colours import DeviceColours
 from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.views import Crops
 from src.core.colours import Colour
 from src.core.distributed import process, share_of_batch
 from src.core.printable import printable
@@ -88,8 +90,8 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         masks: Sequence[Path] | None = None,
         labels: Mapping[int, int] | None = None,
     ) -> Files:
-        """Image files, with masks or without, stretched as the arguments say; see `Files`."""
-        return Files(root, images, masks, labels, self.stretch)
+        """Image files, with masks or without, stretched and reduced as the arguments say; see `Files`."""
+        return Files(root, images, masks, labels, self.stretch, self.reduction)
 
     def source(self, split: Split) -> Source:
         """The images of a split, as the job uses them, from memory where they are cached."""
@@ -122,13 +124,20 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         sampler = EpochSampler(len(source), batch, self.seed, self._resume_state.consumed)
         if self.task == "pretrain":
             assert isinstance(self.size, int)
-            crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed)
+            in_loader = self.colours == "loader"
+            crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed, photometric=in_loader)
             loader = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
         else:
             pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
             loader = self._loader(pairs, batch, sampler, collate_training)
         self._resume_state.follow(self.trainer, sampler, batch, source)
         return loader
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change the colours of crops that the loader left as they are."""
+        if self.task == "pretrain" and self.colours == "device" and isinstance(batch, Crops):
+            return DeviceColours(self.seed)(batch)
+        return batch
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Every validation image once, masks at native size. Pre-training has none."""
@@ -256,7 +265,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         return self._loader(pairs, 1 if native else self._share, EverySampleOnce(len(source)), collate)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
-        num_workers = fitting_workers(lambda: dataset[0], batch, self.num_workers)
+        num_workers = fitting_workers(lambda: dataset[0], batch, self.num_workers, self.prefetch_factor)
         return DataLoader(
             dataset,
             batch_size=batch,
@@ -264,6 +273,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
             num_workers=num_workers,
             collate_fn=collate,
             persistent_workers=num_workers > 0,
+            prefetch_factor=self.prefetch_factor if num_workers > 0 else None,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )

@@ -26,7 +26,7 @@ _NODATA = 42113  # TIFF tag of GDAL's, a number as text
 _PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
 
 
-def read_image(path: Path, stretch: Stretch = WHOLE_RANGE) -> NDArray[np.uint8]:
+def read_image(path: Path, stretch: Stretch = WHOLE_RANGE, least: int | None = None) -> NDArray[np.uint8]:
     """Decode a file to RGB, upright as its EXIF orientation says.
 
     More than 8 bits a channel are stretched to 0–255, by default from the image's own range; what a TIFF names as no
@@ -36,6 +36,8 @@ def read_image(path: Path, stretch: Stretch = WHOLE_RANGE) -> NDArray[np.uint8]:
     Args:
         path: The file.
         stretch: The range that becomes 0–255.
+        least: Short side that suffices, pixels: a JPEG may come at a half, a quarter or an eighth of its size where
+            that is no smaller, which skips most of the decoding.
 
     Returns:
         uint8 `[h, w, 3]`.
@@ -44,13 +46,15 @@ def read_image(path: Path, stretch: Stretch = WHOLE_RANGE) -> NDArray[np.uint8]:
         ImageError: If the file is missing, truncated, no image, of more pixels than Pillow's limit against
             decompression bombs (179 million), or has channels that are not colours.
     """
-    return decode_image(path, stretch)[0]
+    return decode_image(path, stretch, least)[0]
 
 
-def decode_image(path: Path, stretch: Stretch = WHOLE_RANGE) -> tuple[NDArray[np.uint8], int]:
+def decode_image(path: Path, stretch: Stretch = WHOLE_RANGE, least: int | None = None) -> tuple[NDArray[np.uint8], int]:
     """`read_image`, and the orientation that the file had."""
     try:
         with opened(path) as stored:
+            if least is not None:
+                _scale(stored.image, least)
             deep = bits(stored.image, path) > 8
             pixels = _decode_deep(path, stored, stretch) if deep else np.asarray(_to_rgb(stored.image))
             return np.ascontiguousarray(upright(pixels, stored.orientation)), stored.orientation
@@ -63,6 +67,14 @@ def decode_image(path: Path, stretch: Stretch = WHOLE_RANGE) -> tuple[NDArray[np
         return np.ascontiguousarray(upright(_read_bands(path, stretch), orientation)), orientation
     except Exception as error:  # decoders raise nearly anything on broken input
         raise unreadable(path, "an image", error) from error
+
+
+def _scale(file: Image.Image, least: int) -> None:
+    """Let a JPEG be decoded at the smallest of its scales whose short side is at least that; others are left alone."""
+    if file.format == "JPEG" and file.mode in ("RGB", "L"):
+        factor = least / min(file.size)
+        # Pillow takes the largest scale that divides either side by no more than the sides asked for
+        file.draft(None, (round(file.width * factor), round(file.height * factor)))
 
 
 def _read_bands(path: Path, stretch: Stretch) -> NDArray[np.uint8]:

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from datamodules.reading.decoders import DECODERS
@@ -21,6 +20,7 @@ from datamodules.reading.errors import ImageError
 from datamodules.reading.images import decode_image
 from datamodules.reading.masks import IGNORE, decode_mask
 from datamodules.reading.path_list import Listing
+from datamodules.reading.reduction import MARGIN, Reduction, shrink
 from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 from src.core.file_contents import paths_of
 from src.core.printable import printable
@@ -28,7 +28,6 @@ from src.core.printable import printable
 logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 2**30  # a set that would take more memory than this is decoded at each use instead
-CACHE_MARGIN = 2.5  # short side of a cached image over the side of a view; see `Cached`
 
 
 class Source(Protocol):
@@ -58,6 +57,7 @@ class Files:
         masks: The mask file of each image; None where nothing is labelled.
         labels: id in a mask file → class, or `IGNORE`.
         stretch: What becomes of images of more than 8 bits.
+        reduction: How images without their masks are read; None for whole.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Files:
         masks: Sequence[Path] | None = None,
         labels: Mapping[int, int] | None = None,
         stretch: Stretch = WHOLE_RANGE,
+        reduction: Reduction | None = None,
     ) -> None:
         assert masks is None or (len(masks) == len(images) and labels is not None)
         self.root = root
@@ -74,6 +75,7 @@ class Files:
         self.masks = None if masks is None else Listing(root, masks)
         self.labels = labels or {}
         self.stretch = stretch
+        self.reduction = reduction
         self._turned_alone = torch.zeros(1, dtype=torch.bool).share_memory_()  # one warning over all workers
 
     def __len__(self) -> int:
@@ -83,6 +85,8 @@ class Files:
         return self.images[index].relative_to(self.root).as_posix()
 
     def image(self, index: int) -> NDArray[np.uint8]:
+        if self.reduction is not None:
+            return self.reduction.read(self.images[index], self.stretch)
         return decode_image(self.images[index], self.stretch)[0]
 
     def paths(self, index: int) -> tuple[Path, ...]:
@@ -209,9 +213,7 @@ class Concat:
 class Cached:
     """A source that is decoded once, before the loader's workers start, and shared with them.
 
-    Images for views of side `view` are kept no larger than they need to be: with a short side of `CACHE_MARGIN` times
-    the view, the smallest global crop (a quarter of the area at the flattest aspect: 0.43 of a square's side)
-    still has more pixels than the view, so no global view gets coarser than one from the original.
+    Images for views of side `view` are kept no larger than they need to be, as `Reduction` says.
 
     Args:
         source: What to read.
@@ -245,17 +247,7 @@ class Cached:
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         if self.view is None:
             return self.source.pair(index)
-        return shrink(self.source.image(index), round(self.view * CACHE_MARGIN)), None
-
-
-def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize an image so that its short side is `side` pixels, bicubic with antialiasing; smaller ones stay."""
-    height, width = image.shape[:2]
-    if min(height, width) <= side:
-        return image
-    scale = side / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+        return shrink(self.source.image(index), round(self.view * MARGIN)), None
 
 
 def cache(source: Source, view: int | None = None) -> Source:
@@ -267,9 +259,14 @@ def cache(source: Source, view: int | None = None) -> Source:
     """
     images = [source.image(i) for i in range(0, len(source), max(1, len(source) // 8))]
     if view is not None:
-        images = [shrink(image, round(view * CACHE_MARGIN)) for image in images]
+        images = [shrink(image, round(view * MARGIN)) for image in images]
     expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if view is None else 1)
     if expected > CACHE_BYTES:
-        logger.info("%d images would take %.1f GiB of memory: decoding them at each use", len(source), expected / 2**30)
+        logger.info(
+            "%d images would take %.1f GiB of memory: decoding them at each use; copies: FOLDER keeps shrunk ones on a "
+            "disk, scaled_decoding reads large JPEGs faster",
+            len(source),
+            expected / 2**30,
+        )
         return source
     return Cached(source, view)

@@ -250,7 +250,8 @@ class Backbone(Adaptable):
 
     def _run(self, block: Any, tokens: Tensor, rope: Tensor | None) -> Tensor:
         run = block if rope is None else partial(block, rope=rope)
-        if self.checkpoint_blocks and torch.is_grad_enabled():
+        learns = tokens.requires_grad or any(parameter.requires_grad for parameter in block.parameters())
+        if self.checkpoint_blocks and torch.is_grad_enabled() and learns:
             return checkpoint(run, tokens, use_reentrant=False, preserve_rng_state=block.training)
         return run(tokens)
 

@@ -107,6 +107,8 @@ def write_peft_folder(folder: str | Path, kind: LoRA, trunk: Any, name: str, wei
         "lora_dropout": 0.0,
         "inference_mode": True,
     }
+    if kind.first_block:
+        config |= {"layers_to_transform": sorted(kind.adapted_blocks(trunk)), "layers_pattern": "blocks"}
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_bytes(Path(folder) / _TENSORS, save(tensors, {"format": "pt", "weight_hash": weight_hash}))
     write_text(Path(folder) / _CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -141,7 +143,8 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
     if len(scales) > 1:  # one alpha for all: the rest goes into B
         updates = {key: Update(one.down, one.up * one.scale, 1.0) for key, one in updates.items()}
     targets = dict.fromkeys(target for (_, target), update in sorted(updates.items()) if len(update.down))
-    kind = LoRA(rank, rank * (scales.pop() if len(scales) == 1 else 1.0), tuple(targets))
+    first = min(depth for (depth, _), update in updates.items() if len(update.down))
+    kind = LoRA(rank, rank * (scales.pop() if len(scales) == 1 else 1.0), tuple(targets), first)
     if not weight_hash:
         logger.warning("%s does not say which weights it was made on: make sure that they are these", folder)
     metadata = {

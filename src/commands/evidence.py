@@ -19,12 +19,13 @@ from src.backbones.backbone import Backbone, load_backbone
 from src.cli import main as run
 from src.commands import parsers
 from src.commands.adapt.request import base, prepared, resumption
-from src.commands.adapt.settings import METHODS, Method, choose, cpu_flags, multiple
+from src.commands.adapt.settings import METHODS, Method, choose, multiple
 from src.config.composition import Config, override
 from src.config.environment import expand_environment
 from src.config.prerequisites import check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import write_text
+from src.core.bfloat16 import processor_flags
 from src.core.errors import UserError
 from src.core.file_contents import content_fingerprint
 from src.core.import_path import HOME
@@ -133,7 +134,7 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
     sizes = ("size", "batch_size", "transforms", "evaluation", "task")
     arguments = {key: value for key, value in data["init_args"].items() if key not in sizes}
     config["data"] = {"class_path": data["class_path"], "init_args": {**arguments, "task": "pretrain"}}
-    settings = choose(len(probes.training), torch.cuda.is_available(), options.backbone, cpu_flags(), method)
+    settings = choose(len(probes.training), torch.cuda.is_available(), options.backbone, processor_flags(), method)
     changes: Config = {
         **settings.changes(),
         "seed_everything": seed,

@@ -65,6 +65,9 @@ def resolved(config: Config) -> Config:
     trainer = whole["trainer"]
     if trainer["precision"] in (None, 32, "32"):
         trainer["precision"] = "32-true"
+    data = whole.get("data", {}).get("init_args", {})
+    if data.get("copies") is not None:
+        data["copies"] = True  # images shrunk; where the copies lie, and which there are already, has no effect
     callbacks = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
     trainer["callbacks"] = [item for item in callbacks if class_of(item) not in WATCHING]
     return dict(by_content(without_effect(whole)))

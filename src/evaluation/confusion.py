@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from src.core.archives import read_arrays, write_arrays
 from src.core.atomic_files import make_folder
@@ -140,16 +139,17 @@ class ConfusionPerImage:
         """
         if prediction.shape != truth.shape:
             raise UserError(f"{name}: prediction {list(prediction.shape)} and mask {list(truth.shape)} differ in size")
-        unknown = truth[(truth != self.ignore_index) & ((truth < 0) | (truth >= self.num_classes))]
+        labelled = truth != self.ignore_index
+        held, given = truth[labelled].long(), prediction[labelled]
+        unknown = held[(held < 0) | (held >= self.num_classes)]
         if unknown.numel():
             raise UserError(
                 f"{name}: the mask holds id {int(unknown[0])}; expected classes 0 to {self.num_classes - 1} or the "
                 f"ignore id {self.ignore_index}"
             )
-        counts = multiclass_confusion_matrix(
-            prediction, truth, self.num_classes, ignore_index=self.ignore_index, validate_args=False
-        )
-        self._images[index] = (name, counts.long().cpu().to_sparse())
+        # not torchmetrics' confusion matrix, which builds a pixels × C² table where algorithms have to be deterministic
+        cells = torch.bincount(held * self.num_classes + given, minlength=self.num_classes**2)
+        self._images[index] = (name, cells.view(self.num_classes, self.num_classes).cpu().to_sparse())
 
     def gathered(self) -> ImageConfusions:
         """Every image of every rank, each once; to be called on all ranks together."""

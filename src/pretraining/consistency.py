@@ -6,7 +6,7 @@ Pure: two branches and a batch in, a scalar out. Shapes: V views · B images · 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from src.core.keyed_random import KeyedRandom
 from src.pretraining.correspondence import locate, patch_centres, scatter_bilinear
 from src.pretraining.cross_entropy import weighted_cross_entropy
 from src.pretraining.network import NetworkOutput
+from src.pretraining.patch_subset import met_rows, put, take
 from src.pretraining.regions import AttentionAware, RegionSampler, region_means
 from src.pretraining.target_summary import TargetSummary
 from src.pretraining.targets import Centring, Targets, TokenMean
@@ -94,6 +95,8 @@ class WithTargets(Objective):
         weights: Tensor,
         pulls: Tensor,
         describe: bool,
+        met: Tensor | None = None,
+        met_alone: bool = False,
     ) -> LossOutput:
         """The weighted sum of cross-entropies between targets and codes (`cross_entropy.py`).
 
@@ -105,10 +108,21 @@ class WithTargets(Objective):
             weights: Weights of each code, `[...]`.
             pulls: Codes that meet each target, times their coefficients: the leading axes of `seen`, `[..., C]`.
             describe: Also give entropy and usage of the targets.
+            met: Rows of the flattened `seen` that some code meets, int64 `[m]`; the pulls of all others are zero. None
+                for all. The others get no target where they are not described.
+            met_alone: Hide the other rows from the targets, whose shared state (a centre, a balance) then follows from
+                the rows that are met.
         """
+        seen, pulls = seen.flatten(0, -2), pulls.flatten(0, -2)
+        if met is not None and describe and not met_alone:
+            met = None
+        if met is not None:
+            pulls = pulls[met]
+            if met_alone or self.targets.independent:
+                seen, met = seen[met], None
         with torch.no_grad():
-            rows, prototypes = teacher.head.code(seen).flatten(0, -2), teacher.head.weight
-        blocks, summary = self.targets.blocks(rows, prototypes, teacher.temperature), TargetSummary()
+            rows, prototypes = teacher.head.code(seen), teacher.head.weight
+        blocks, summary = self.targets.blocks(rows, prototypes, teacher.temperature, met), TargetSummary()
         blocks = summary.watch(blocks) if describe else blocks
         loss = weighted_cross_entropy(codes, weights, pulls, student.head.weight, student.temperature, blocks)
         return LossOutput(loss, summary.entropy(), summary.prototypes_used()) if describe else LossOutput(loss)
@@ -204,6 +218,11 @@ class LocalConsistency(WithTargets):
             the other view, found by back-tracking the crops.
         distorted_only: Take `L_loc1` over the distorted patches alone.
         patches: Score a random subset of this many patches of each student view; None for all. Our choice, for speed.
+            Below a fifth of two views' patches the teacher makes no targets that no scored patch meets: the loss is
+            the same, since their weight is zero.
+        targets_from: With `patches`, what the targets' shared state (a centre, Sinkhorn–Knopp's balance) follows from:
+            `all` patches of the teacher, or only those that are `met` by a scored patch, which spares the teacher's
+            head and the balance as well, but changes the targets (not those of `Uncentred`, which share nothing).
     """
 
     def __init__(
@@ -214,8 +233,10 @@ class LocalConsistency(WithTargets):
         between_views: float = 0.5,
         distorted_only: bool = False,
         patches: int | None = None,
+        targets_from: Literal["all", "met"] = "all",
     ) -> None:
         super().__init__(weight, targets)
+        self.targets_from = targets_from
         self.same_view = same_view
         self.between_views = between_views
         self.distorted_only = distorted_only
@@ -226,18 +247,18 @@ class LocalConsistency(WithTargets):
     ) -> LossOutput:
         seen, patches = teacher.features.patches, student.features.patches  # [V, B, N, D]
         chosen = self._subset(patches, random)  # [V, B, M], None for all
-        codes = student.head.code(_take(patches, chosen))  # [V, B, M, C]
+        codes = student.head.code(take(patches, chosen))  # [V, B, M, C]
         weights, pulls = codes.new_zeros(codes.shape[:-1]), codes.new_zeros(*seen.shape[:-1], codes.shape[-1])
         if self.same_view:
             mask = torch.ones_like(weights, dtype=torch.bool)
             if self.distorted_only:
-                mask = _take(batch.mask[..., None], chosen).squeeze(-1)
+                mask = take(batch.mask[..., None], chosen).squeeze(-1)
             same = self.same_view * mean_weights(mask, codes.dtype)
             weights = weights + same
-            pulls = pulls + _put(codes * same[..., None], chosen, seen.shape[-2])
+            pulls = pulls + put(codes * same[..., None], chosen, seen.shape[-2])
         if self.between_views:
             pairs = [(a, b) for a in range(len(seen)) for b in range(len(codes)) if a != b]
-            ground = _take(patch_centres(batch.clean.boxes, batch.clean.flips, student.features.grid), chosen)
+            ground = take(patch_centres(batch.clean.boxes, batch.clean.flips, student.features.grid), chosen)
             grid = teacher.features.grid
             tracked = [locate(ground[b], batch.clean.boxes[a], batch.clean.flips[a], grid) for a, b in pairs]
             between = self.between_views * mean_weights(torch.stack([inside for _, inside in tracked]), codes.dtype)
@@ -248,7 +269,14 @@ class LocalConsistency(WithTargets):
                 back[a].append(scatter_bilinear(codes[b] * share[..., None], positions, grid))
             weights = weights + torch.stack([torch.stack(parts).sum(dim=0) for parts in given])
             pulls = pulls + torch.stack([torch.stack(parts).sum(dim=0) for parts in back])
-        return self.compare(student, teacher, seen, codes, weights, pulls, describe)
+        met = None if self.patches is None else met_rows(pulls, self.patches * self._meetings(len(codes)))
+        alone = self.targets_from == "met"
+        return self.compare(student, teacher, seen, codes, weights, pulls, describe, met, alone)
+
+    def _meetings(self, views: int) -> int:
+        """Patches of a teacher view that one scored patch of each student view meets at most: one of its own view's,
+        and the four around its ground point for each other view's."""
+        return bool(self.same_view) + 4 * (views - 1) * bool(self.between_views)
 
     def _subset(self, patches: Tensor, random: KeyedRandom) -> Tensor | None:
         """Indices of the student's patches that are scored, `[V, B, M]`; None for all."""
@@ -257,16 +285,3 @@ class LocalConsistency(WithTargets):
             return None
         order = random.uniform("local/subset", views, count).transpose(0, 1)  # [V, B, N]
         return order.argsort(dim=-1)[..., : self.patches]
-
-
-def _take(values: Tensor, index: Tensor | None) -> Tensor:
-    """Rows of `[..., N, C]` at `[..., M]`; None takes all as they are."""
-    return values if index is None else values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
-
-
-def _put(values: Tensor, index: Tensor | None, count: int) -> Tensor:
-    """Rows `[..., M, C]` at their places among `count` others that are zero, the transpose of `_take`."""
-    if index is None:
-        return values
-    empty = values.new_zeros(*values.shape[:-2], count, values.shape[-1])
-    return empty.scatter_add(-2, index[..., None].expand_as(values), values)

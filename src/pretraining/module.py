@@ -23,6 +23,7 @@ from src.backbones.base_model import base_model
 from src.backbones.frozen import check_loaded_keys, frozen_buffers, trainable_state
 from src.backbones.images import check_range
 from src.backbones.parameter_groups import parameter_groups
+from src.core.bfloat16 import warn_of_emulation
 from src.core.distributed import logs_this_step, mean_of_ranks
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
@@ -117,6 +118,7 @@ class ContinualPretraining(LightningModule):
                 f"trainer.precision {self.trainer.precision}: pre-training keeps its weights in 32 bits, since small "
                 "steps and the teacher's average would round to nothing in 16; use bf16-mixed"
             )
+        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device)
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Loss of a batch (docs/method.md, sections 3 to 8)."""

@@ -21,7 +21,12 @@ class Targets(nn.Module, ABC):
     Args:
         temperature: τ_t of this level alone; None takes the schedule's. Ours: class tokens of one domain are so alike
             that at the schedule's temperatures their targets are all but uniform (docs/small-runs.md).
+
+    Attributes:
+        independent: Whether a row's distribution depends on no other row, in this batch or before.
     """
+
+    independent = False
 
     def __init__(self, temperature: float | None = None) -> None:
         super().__init__()
@@ -40,41 +45,49 @@ class Targets(nn.Module, ABC):
         with torch.no_grad():
             return self.distributions(scores, temperature if self.temperature is None else self.temperature)
 
-    def blocks(self, codes: Tensor, prototypes: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(
+        self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
         """Targets of the scores `codes · prototypesᵀ`, by blocks of rows; state, if any, moves on by this batch.
 
         Args:
             codes: The teacher's, `[M, C]`.
             prototypes: The teacher's, `[K, C]`.
             temperature: τ_t as the schedule has it.
+            asked: Rows whose targets are wanted, int64 `[m]`; None for all, in order. What rows share, such as a
+                centre, follows from all of them in either case.
 
         Yields:
-            Rows and their distributions `[rows, K]`, which are the caller's to use until the next block.
+            Places among the rows asked for and their distributions `[rows, K]`, which are the caller's to use until
+            the next block.
         """
         with torch.no_grad():
             held = temperature if self.temperature is None else self.temperature
-            yield from self.block_distributions(codes, prototypes, held)
+            yield from self.block_distributions(codes, prototypes, held, asked)
 
     @abstractmethod
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
         """`forward` at the temperature that holds."""
 
     def block_distributions(
-        self, codes: Tensor, prototypes: Tensor, temperature: float
+        self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None
     ) -> Iterator[tuple[slice, Tensor]]:
         """`blocks` at the temperature that holds; here all rows at once, for targets that depend on each other."""
-        yield slice(0, len(codes)), self.distributions(codes @ prototypes.T, temperature)
+        yield _picked(self.distributions(codes @ prototypes.T, temperature), asked)
 
 
 class Uncentred(Targets):
     """`softmax(scores / τ)`, for prototypes that are balanced from the start (`CalibratedHead`)."""
 
+    independent = True
+
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
         return (scores / temperature).softmax(dim=-1)
 
     def block_distributions(
-        self, codes: Tensor, prototypes: Tensor, temperature: float
+        self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None
     ) -> Iterator[tuple[slice, Tensor]]:
+        codes = codes if asked is None else codes[asked]
         for rows in row_blocks(len(codes), len(prototypes), codes.device):
             yield rows, self.distributions(codes[rows] @ prototypes.T, temperature)
 
@@ -102,12 +115,12 @@ class Centring(Targets):
         return targets
 
     def block_distributions(
-        self, codes: Tensor, prototypes: Tensor, temperature: float
+        self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None
     ) -> Iterator[tuple[slice, Tensor]]:
         shift = self.centre.to(codes.dtype) / -temperature
         self._move(prototypes @ mean_over_ranks(codes))  # the mean score, since scores are linear in the codes
-        scaled = codes / temperature
-        for rows in row_blocks(len(codes), len(prototypes), codes.device):
+        scaled = (codes if asked is None else codes[asked]) / temperature
+        for rows in row_blocks(len(scaled), len(prototypes), codes.device):
             yield rows, torch.addmm(shift, scaled[rows], prototypes.T).softmax(dim=-1)
 
     def _move(self, mean: Tensor) -> None:
@@ -130,9 +143,9 @@ class SinkhornKnopp(Targets):
         return self._balance(scores.flatten(0, -2) / temperature).view_as(scores)
 
     def block_distributions(
-        self, codes: Tensor, prototypes: Tensor, temperature: float
+        self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None
     ) -> Iterator[tuple[slice, Tensor]]:
-        yield slice(0, len(codes)), self._balance((codes @ prototypes.T).div_(temperature))
+        yield _picked(self._balance((codes @ prototypes.T).div_(temperature)), asked)
 
     def _balance(self, logits: Tensor) -> Tensor:
         """Targets of logits `[samples, K]`, in their memory; in logarithms, since a weight itself may not fit."""
@@ -144,6 +157,12 @@ class SinkhornKnopp(Targets):
             for rows in blocks:
                 logits[rows] -= logits[rows].logsumexp(dim=-1, keepdim=True)
         return logits.exp_()
+
+
+def _picked(distributions: Tensor, asked: Tensor | None) -> tuple[slice, Tensor]:
+    """Distributions of the rows asked for, as one block."""
+    picked = distributions if asked is None else distributions[asked]
+    return slice(0, len(picked)), picked
 
 
 class TokenMean(nn.Module):

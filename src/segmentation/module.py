@@ -20,6 +20,7 @@ from src.backbones.adapters import Adapter
 from src.backbones.backbone import Backbone
 from src.backbones.identity import adapter_record
 from src.backbones.images import check_range
+from src.core.bfloat16 import warn_of_emulation
 from src.core.distributed import logs_this_step, mean_of_ranks, ranks, sum_over_ranks
 from src.core.errors import UserError
 from src.core.numbers import check_number
@@ -238,6 +239,7 @@ class SemanticSegmentation(ScoredSegmentation):
         """
         if stage == "fit" and self.trainer.precision == "16-true":
             raise UserError("trainer.precision 16-true ends in NaN with AdamW, whose ε is 0 in float16; use bf16-mixed")
+        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device)
         if stage != "fit" or not self.cache_features:
             return
         if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:

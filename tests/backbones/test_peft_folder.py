@@ -20,7 +20,12 @@ from tests.tiny import FAMILIES, tiny_backbone
 
 everywhere = pytest.mark.parametrize("family", FAMILIES)
 ALL = ("q", "k", "v", "proj", "fc1", "fc2")
-KINDS = [LoRA(rank=2), LoRA(rank=3, alpha=4.0, targets=("k", "fc2")), LoRA(rank=2, targets=ALL)]
+KINDS = [
+    LoRA(rank=2),
+    LoRA(rank=3, alpha=4.0, targets=("k", "fc2")),
+    LoRA(rank=2, targets=ALL),
+    LoRA(rank=2, first_block=1),
+]
 
 
 def adapted(monkeypatch: pytest.MonkeyPatch, family: str, kind: LoRA) -> Backbone:
@@ -65,6 +70,7 @@ def test_a_written_folder_means_the_same_features_to_peft_and_comes_back(
     metadata = fresh.load_adapter(tmp_path / "peft")
     assert torch.equal(fresh(images).patches, wanted)
     assert (fresh.adapter.rank, fresh.adapter.alpha) == (kind.rank, kind.alpha)
+    assert fresh.adapter.first_block == kind.first_block
     assert set(fresh.adapter.targets) == set(kind.targets) and metadata["weight_hash"] == made.weight_hash
     fresh.save_adapter(tmp_path / "a.safetensors", 0, "teacher")  # and on as a file of this project
 

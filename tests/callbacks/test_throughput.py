@@ -15,6 +15,7 @@ from src.callbacks.throughput import Throughput
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
+        self.device = torch.device("cpu")
         self.logged: dict[str, float] = {}
 
     def log(self, name: str, value: float, **_: Any) -> None:
@@ -54,6 +55,43 @@ def test_a_validation_is_not_waiting(clock: Clock) -> None:
         callback.on_validation_start(trainer(step), clock)  # type: ignore[arg-type]
         clock.now += 60.0
     assert clock.logged == {"train/images_per_second": 4.0, "train/data_share": 0.0}
+
+
+def test_a_loader_that_waits_while_kernels_run_costs_a_gpu_nothing(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that is given 3 s of work by a host that needs 1 s for it, and then 1, 5 s for the next batch."""
+
+    class Event:
+        """Reached when the device has done what was queued before it."""
+
+        free = 0.0  # when the device will be
+
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            Event.free = self.at = max(Event.free, clock.now)
+
+        def synchronize(self) -> None:
+            clock.now = max(clock.now, self.at)
+
+        def elapsed_time(self, other: Event) -> float:
+            return 1e3 * (other.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock.device = torch.device("cuda")
+    callback, batch = Throughput(), (SimpleNamespace(indices=torch.arange(4)),)
+    for step, loading in enumerate((1.0, 5.0, 0.0)):
+        now = trainer(step)
+        now.log_every_n_steps = 3
+        callback.on_train_batch_start(now, clock, batch, step)  # type: ignore[arg-type]
+        Event.free = max(Event.free, clock.now) + 3.0  # kernels
+        clock.now += 1.0  # the host starts them
+        callback.on_train_batch_end(now, clock, None, batch, step)  # type: ignore[arg-type]
+        clock.now += loading
+    # kernels from 100 to 103 and 106, as the second batch is there at 102; then the third comes at 108, for 3 s of them
+    assert clock.logged == {"train/images_per_second": 12 / 11, "train/data_share": 2 / 11}
 
 
 def test_a_batch_without_indices_is_refused(clock: Clock) -> None:

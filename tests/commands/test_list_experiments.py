@@ -37,7 +37,14 @@ def test_the_readme_is_up_to_date() -> None:
 
 def test_the_authors_own_studies_are_marked() -> None:
     own = {item.file.stem for found in experiments().values() for item in found if item.authors}
-    assert own == {"camvid-settings", "camvid-decoders", "camvid-data-efficiency", "real-images", "fair"}
+    assert own == {
+        "camvid-settings",
+        "camvid-blocks",
+        "camvid-decoders",
+        "camvid-data-efficiency",
+        "real-images",
+        "fair",
+    }
 
 
 @pytest.mark.parametrize("missing", ["GOOD", "COST"])

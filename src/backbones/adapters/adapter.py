@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from src.core.errors import UserError
+from src.core.numbers import check_number
 
 LARGEST_RANK = 1 << 14
 
@@ -44,7 +45,16 @@ class Adapter(ABC):
 
     A kind is a frozen dataclass: its fields are its settings, which adapter files store as JSON. It holds no tensors;
     everything that it adds lives in the trunk. `Backbone` calls these methods and keeps track of the adapter in it.
+
+    Attributes:
+        first_block: Index of the first block that is adapted. Those below stay as they are: training builds no graph
+            for them, and backward ends above them.
+        unsaid: Settings that files and messages leave out at their default. Files made before such a setting existed
+            mean the default, and are equal to files made since.
     """
+
+    first_block: int = 0
+    unsaid: ClassVar[frozenset[str]] = frozenset({"first_block"})
 
     def __post_init__(self) -> None:
         """Check the settings against their annotations.
@@ -63,6 +73,30 @@ class Adapter(ABC):
                 expected = f"a whole number from 1 to {LARGEST_RANK}"
             if expected is not None:
                 raise UserError(f"{type(self).__name__}: expected {field.name} to be {expected}, found {value!r}")
+        check_number(f"{type(self).__name__}.first_block", self.first_block)
+
+    def __str__(self) -> str:
+        if not dataclasses.is_dataclass(self):
+            return repr(self)
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+
+    def settings(self) -> dict[str, Any]:
+        """Fields and their values, but for what goes `unsaid`."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {key: value for key, (value, default) in values.items() if key not in self.unsaid or value != default}
+
+    def adapted_blocks(self, trunk: Any) -> dict[int, Any]:
+        """The trunk's blocks from `first_block` on, by their index.
+
+        Raises:
+            UserError: If there are none.
+        """
+        blocks = dict(enumerate(trunk.blocks))
+        if self.first_block >= len(blocks):
+            raise UserError(
+                f"{self}: expected first_block from 0 to {len(blocks) - 1}, for a backbone of {len(blocks)} blocks"
+            )
+        return {depth: block for depth, block in blocks.items() if depth >= self.first_block}
 
     @abstractmethod
     def inject(self, trunk: Any) -> list[str]:

@@ -99,18 +99,19 @@ def inner_block(block: Any) -> Any:
 
 
 class _Wrapping(Adapter):
-    """Kinds that wrap every block in an `AdaptedBlock`."""
+    """Kinds that wrap blocks in an `AdaptedBlock` each."""
 
     def inject(self, trunk: Any) -> list[str]:
-        for depth, block in enumerate(trunk.blocks):
+        blocks = self.adapted_blocks(trunk)
+        for depth, block in blocks.items():
             if type(block) not in (Block, EvaBlock):
                 raise UserError(
                     f"{self} knows timm's Block and EvaBlock, but blocks.{depth} is a {type(block).__name__}; "
                     "use LoRA or SLR, which only touch linear layers"
                 )
-        for depth, block in enumerate(trunk.blocks):
+        for depth, block in blocks.items():
             trunk.blocks[depth] = self._wrap(block, trunk.embed_dim)
-        return [f"blocks.{depth}" for depth in range(len(trunk.blocks))]
+        return [f"blocks.{depth}" for depth in blocks]
 
     rank: int
     scale: float
@@ -154,6 +155,7 @@ class UniAdapter(_Wrapping):
         placement: `sequential`, on the residual stream (the paper's), or `parallel` to the MLP.
         norm: LayerNorm before the projection down; `none` is our choice.
         init: How W_down starts; the rest starts at zero, so an untouched adapter is the identity bit for bit.
+        first_block: Index of the first block that is adapted; 0, as in the paper, adapts all.
     """
 
     rank: int = 64
@@ -161,6 +163,7 @@ class UniAdapter(_Wrapping):
     placement: Literal["sequential", "parallel"] = "sequential"
     norm: Literal["none", "layernorm"] = "none"
     init: Literal["kaiming", "normal"] = "kaiming"
+    first_block: int = 0
 
     def _wrap(self, block: Any, width: int) -> AdaptedBlock:
         bottleneck = Bottleneck(width, self.rank, self.scale, self.norm == "layernorm", self.init)
@@ -174,10 +177,12 @@ class AdaptFormer(_Wrapping):
     Args:
         rank: r; 64 as in its paper.
         scale: s; 0.1 as in its paper.
+        first_block: Index of the first block that is adapted.
     """
 
     rank: int = 64
     scale: float = 0.1
+    first_block: int = 0
 
     def _wrap(self, block: Any, width: int) -> AdaptedBlock:
         bottleneck = Bottleneck(width, self.rank, self.scale, False, "kaiming")

@@ -46,7 +46,7 @@ def class_path(kind: Adapter) -> str:
 
 
 def settings_text(kind: Adapter) -> str:
-    """The kind's settings as JSON, keys sorted.
+    """The kind's settings as JSON, keys sorted; those that go unsaid at their default are left out.
 
     Raises:
         UserError: If the kind is no dataclass, or a setting is not plain JSON.
@@ -54,7 +54,8 @@ def settings_text(kind: Adapter) -> str:
     if not dataclasses.is_dataclass(kind):
         raise UserError(f"{class_path(kind)}: expected a frozen dataclass, whose fields an adapter file can hold")
     try:
-        return json.dumps(dataclasses.asdict(kind), sort_keys=True, allow_nan=False)
+        said = {key: value for key, value in dataclasses.asdict(kind).items() if key in kind.settings()}
+        return json.dumps(said, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(f"{kind}: expected numbers, texts, booleans, lists and tuples as settings: {error}") from None
 

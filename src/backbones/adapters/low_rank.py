@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from src.backbones.adapters.adapter import Adapter, switched_off
+from src.backbones.adapters.low_rank_layer import LowRankLinear, LowRankUpdate
 from src.core.errors import UserError
 from src.core.numbers import check_number
 
@@ -53,48 +53,6 @@ class Part(NamedTuple):
     up: Tensor
 
 
-class LowRankUpdate(nn.Module):
-    """Weight reparametrisation: `W ← W + scale · B A` on chosen rows, optionally `diag(out) W diag(in)` first.
-
-    Args:
-        weight: The frozen weight `[out, in]`.
-        rows: Slices of rows, each with its own A `[r, in]` (Kaiming) and B `[rows, r]` (zero).
-        rank: r.
-        scale: Factor of the update.
-        scaling: Also learn a scale per input and per output, both starting at one.
-
-    Attributes:
-        strength: Fraction of the way from the frozen to the updated weight, 0 to 1.
-    """
-
-    def __init__(self, weight: Tensor, rows: list[slice], rank: int, scale: float, scaling: bool) -> None:
-        super().__init__()
-        self.rows, self.scale, self.enabled, self.strength = rows, scale, True, 1.0
-        counts = [len(range(*part.indices(weight.shape[0]))) for part in rows]
-        self.down = nn.ParameterList([torch.empty(rank, weight.shape[1]) for _ in rows])
-        self.up = nn.ParameterList([torch.zeros(count, rank) for count in counts])
-        for start in self.down:
-            nn.init.kaiming_uniform_(start, a=5**0.5)
-        self.scale_in = nn.Parameter(torch.ones(weight.shape[1])) if scaling else None
-        self.scale_out = nn.Parameter(torch.ones(weight.shape[0])) if scaling else None
-
-    def forward(self, weight: Tensor) -> Tensor:
-        if not self.enabled:
-            return weight
-        updated = weight
-        if self.scale_in is not None and self.scale_out is not None:
-            updated = self.scale_out[:, None] * weight * self.scale_in
-        deltas = [torch.zeros_like(weight[:0])]
-        position = 0
-        for part, down, up in zip(self.rows, self.down, self.up, strict=True):
-            start, stop, _ = part.indices(weight.shape[0])
-            deltas += [torch.zeros_like(weight[position:start]), self.scale * (up @ down)]
-            position = stop
-        deltas.append(torch.zeros_like(weight[position:]))
-        updated = updated + torch.cat(deltas)
-        return updated if self.strength == 1 else torch.lerp(weight, updated, self.strength)
-
-
 class _Reparametrising(Adapter):
     """Kinds that reparametrise the weights of linear layers."""
 
@@ -115,7 +73,7 @@ class _Reparametrising(Adapter):
 
     def inject(self, trunk: Any) -> list[str]:
         places = []
-        for depth, block in enumerate(trunk.blocks):
+        for depth, block in self.adapted_blocks(trunk).items():
             layers: dict[Any, list[tuple[int, slice]]] = {}
             for target in self.targets:
                 layer, part, rows = _layer_rows(block, target)
@@ -124,6 +82,8 @@ class _Reparametrising(Adapter):
             for layer, parts in layers.items():
                 ordered = [rows for _, rows in sorted(parts, key=lambda part: part[0])]
                 update = LowRankUpdate(layer.weight, ordered, self.rank, self.update_scale, self._scaling)
+                if type(layer) is nn.Linear:
+                    layer.__class__ = LowRankLinear
                 parametrize.register_parametrization(layer, "weight", update.to(layer.weight))
         return places
 
@@ -156,7 +116,8 @@ class _Reparametrising(Adapter):
             if keep:
                 update.enabled = True
                 weight = nn.Parameter(update(weight).detach())
-            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            plain = parametrize.type_before_parametrizations(layer)
+            layer.__class__ = nn.Linear if plain is LowRankLinear else plain
             del layer.parametrizations
             layer.weight = weight.requires_grad_(False)
 
@@ -178,20 +139,22 @@ class LoRA(_Reparametrising):
         rank: r; 8 is our choice.
         alpha: Numerator of the update's scale; 16 is our choice.
         targets: Which projections; q and v as in its paper.
+        first_block: Index of the first block that is adapted.
     """
 
     rank: int = 8
     alpha: float = 16.0
     targets: tuple[Target, ...] = ("q", "v")
+    first_block: int = 0
 
     @property
     def update_scale(self) -> float:
         return self.alpha / self.rank
 
     def parts(self, trunk: Any) -> list[Part]:
-        """The update of each target in each block of a trunk that this kind is in."""
+        """The update of each target in each adapted block of a trunk that this kind is in."""
         found = []
-        for depth, block in enumerate(trunk.blocks):
+        for depth, block in self.adapted_blocks(trunk).items():
             for target in sorted(self.targets, key=("q", "k", "v", "proj", "fc1", "fc2").index):
                 layer, _, rows = _layer_rows(block, target)
                 update = layer.parametrizations["weight"][0]
@@ -208,10 +171,12 @@ class SLR(_Reparametrising):
     Args:
         rank: r; 8 is our choice.
         targets: Which linear layers; all of a block's.
+        first_block: Index of the first block that is adapted.
     """
 
     rank: int = 8
     targets: tuple[Target, ...] = ("q", "k", "v", "proj", "fc1", "fc2")
+    first_block: int = 0
     _scaling = True
 
     @property

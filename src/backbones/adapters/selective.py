@@ -102,10 +102,18 @@ def _set_parameter(trunk: Any, name: str, parameter: nn.Parameter) -> None:
 
 @dataclass(frozen=True)
 class BitFit(_Marking):
-    """Only the biases of the blocks train (BitFit, arXiv 2106.10199)."""
+    """Only the biases of the blocks train (BitFit, arXiv 2106.10199).
+
+    Args:
+        first_block: Index of the first block whose biases train.
+    """
+
+    first_block: int = 0
 
     def _chosen(self, trunk: Any) -> list[str]:
-        return [name for name, _ in trunk.blocks.named_parameters(prefix="blocks") if name.endswith("bias")]
+        blocks = self.adapted_blocks(trunk).items()
+        named = [name for depth, block in blocks for name, _ in block.named_parameters(prefix=f"blocks.{depth}")]
+        return [name for name in named if name.endswith("bias")]
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class LastBlocks(_Marking):
     """The last blocks train whole.
 
     Args:
-        count: How many; 2 is our choice.
+        count: How many; 2 is our choice. The first block that is adapted follows from it.
     """
 
     count: int = 2

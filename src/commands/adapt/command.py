@@ -26,13 +26,14 @@ from src.commands.adapt.images import (
 from src.commands.adapt.outcome import Outcome, by_masks, by_structure
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
-from src.commands.adapt.settings import choose, cpu_flags, multiple
+from src.commands.adapt.settings import choose, multiple
 from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
 from src.config.composition import Config, override
 from src.config.prerequisites import check_files, check_writable
 from src.config.yaml_reader import read
 from src.core.atomic_files import make_folder, write_text
+from src.core.bfloat16 import processor_flags
 from src.core.errors import UserError
 from src.core.file_contents import content_fingerprint
 from src.explanation.before_after import write_pictures
@@ -127,7 +128,7 @@ def compared(options: Request, masks: MaskLocation) -> CrossValidatedProbes:
 def config_of(options: Request, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
     """The configuration of the run; says what was chosen."""
     gpu = torch.cuda.is_available()
-    settings = choose(training or images, gpu, options.backbone, cpu_flags(), options.method)
+    settings = choose(training or images, gpu, options.backbone, processor_flags(), options.method)
     if options.max_steps is None:
         device = torch.cuda.get_device_name() if gpu else "the CPU"
         log(settings.sentence(training or images, device))

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from src.config.composition import Config
+from src.core.bfloat16 import computes_bfloat16
 
 Method = Literal["glare-calibrated", "glare"]
 METHODS: dict[Method, str] = {"glare-calibrated": "the calibrated preset", "glare": "pure GLARE"}
@@ -55,8 +55,7 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: M
         method: The calibrated preset, or pure GLARE.
     """
     patch = patch_of(backbone)
-    bfloat16 = gpu or re.search(r"\b(avx512_bf16|amx_bf16)\b", cpu_flags) is not None
-    precision = "bf16-mixed" if bfloat16 else "32-true"
+    precision = "bf16-mixed" if gpu or computes_bfloat16(cpu_flags) else "32-true"
     if method == "glare-calibrated":
         return _calibrated(images, gpu, patch, precision)
     return _glare(images, gpu, patch, precision)
@@ -87,13 +86,6 @@ def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
     steps = min(20_000, max(400, 100 * images // batch))
     prototypes = 1024 if images < 2_000 else 4096 if images < 20_000 else 8192
     return Settings("glare", steps, batch, multiple(224, patch), prototypes, 1e-3 if batch < 32 else 5e-4, precision)
-
-
-def cpu_flags() -> str:
-    """The processor's flags; empty where the system does not list them."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line for line in lines if line.startswith("flags")), "")
 
 
 def patch_of(backbone: str) -> int:

@@ -42,6 +42,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     metadata = read_metadata(adapter)
     backbone = load_backbone(metadata["backbone"], weights, str(adapter), trust=trust)
     pixels = [read_image(path) for path in files]
+    print(f"adapter  {backbone.adapter} in {backbone.name}, step {metadata['step']}")
     context = teacher_context(adapter, backbone.width)
     if context is None:
         print(

@@ -1,0 +1,68 @@
+"""Steps on command: the protocol between `ratios.py` and the programs that it compares, in any environment.
+
+A contestant is a process that trains. It calls `before` and `after` around each step. At the start of a round it waits
+for a line on its standard input, and at the round's end it reports on its standard output. Only one contestant computes
+at a time, and they take turns: other work on the machine meets all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+MARK = "@pace "
+
+
+class Pace:
+    """Rounds of steps.
+
+    Args:
+        steps: Steps of a round.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._done = 0
+        self._seconds = self._began = self._worked = self._counted = 0.0
+        self._imported = _peak()
+        self._losses: list[float] = []
+
+    def before(self) -> None:
+        """Wait for the round to be called, then start the clock; a closed input ends the process."""
+        if self._done == 0:
+            if not sys.stdin.readline():
+                raise SystemExit(0)
+            self._seconds, self._worked, self._losses = 0.0, 0.0, []
+        self._began, self._counted = time.perf_counter(), time.process_time()
+
+    def after(self, loss: float | None = None) -> None:
+        """Stop the clock, and report at the end of a round."""
+        self._seconds += time.perf_counter() - self._began
+        self._worked += time.process_time() - self._counted
+        self._losses += [] if loss is None else [loss]
+        self._done = (self._done + 1) % self.steps
+        if self._done == 0:
+            report: dict[str, Any] = {
+                "seconds": self._seconds / self.steps,
+                "processor_seconds": self._worked / self.steps,
+                "losses": self._losses,
+                "peak_mib": round(_peak(), 1),
+                "peak_above_imports_mib": round(_peak() - self._imported, 1),
+            }
+            print(f"\n{MARK}{json.dumps(report)}", flush=True)
+
+
+def _peak() -> float:
+    """MiB that this process held at most, since it began."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage also counts what the process was forked from
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        assert found is not None
+        return int(found[1]) / 2**10
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / 2**20 if sys.platform == "darwin" else held / 2**10

@@ -1,0 +1,41 @@
+"""Processors that compute in bfloat16, and a warning where one only emulates it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+_INSTRUCTIONS = r"\b(avx512_bf16|amx_bf16|bf16)\b"  # of x86's `flags`, and of Arm's `Features`
+
+
+def processor_flags() -> str:
+    """The processor's instruction sets; empty where the system does not list them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def computes_bfloat16(flags: str) -> bool:
+    """Return whether these instruction sets have products of bfloat16 matrices."""
+    return re.search(_INSTRUCTIONS, flags) is not None
+
+
+def warn_of_emulation(precision: object, device: torch.device) -> None:
+    """Warn of a fit or an evaluation in bfloat16 on a processor that has no instructions for it.
+
+    Args:
+        precision: The trainer's.
+        device: Where it computes.
+    """
+    flags = processor_flags()
+    if device.type == "cpu" and str(precision).startswith("bf16") and flags and not computes_bfloat16(flags):
+        logger.warning(
+            "trainer.precision %s: this processor has no bfloat16 instructions (expected avx512_bf16 or amx_bf16 among "
+            "its flags) and emulates them, up to a hundred times slower; use 32-true",
+            precision,
+        )
