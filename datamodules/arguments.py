@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.reading.checking import OnError
-from datamodules.reading.reduction import MARGIN, Reduction
+from datamodules.reading.reduction import Reduction, sufficient_side
 from datamodules.reading.stretching import Stretch
+from datamodules.transforms.multi_crop import GLOBAL_AREA, checked_scale
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.errors import UserError
 
@@ -26,6 +27,9 @@ class DataArguments:
             loaders yield `SegmentationBatch`.
         batch_size: Images per batch, over all processes together; the set's size, if that is smaller.
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
+        global_crops_scale: Least and largest share of an image's area that a global view covers (`pretrain`). Views
+            should show things about as large, in pixels, as images do when the backbone is used: at half the share,
+            the same ground takes twice as many patches.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
         transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
@@ -43,8 +47,8 @@ class DataArguments:
         num_workers: Loader processes; 0 loads in the main process.
         prefetch_factor: Batches that each loader process makes ahead.
         scaled_decoding: Decode large JPEGs at a half, a quarter or an eighth of their size where that is no smaller
-            than 2.5 views (`pretrain`): several times faster, and pixels that differ a little.
-        copies: Folder of copies of the images, shrunk to 2.5 views as those in memory, which are made at the first use
+            than views need (`pretrain`): several times faster, and pixels that differ a little.
+        copies: Folder of copies of the images, shrunk as those in memory, which are made at the first use
             and shared by processes and runs (`pretrain`); for sets that don't fit in memory.
         colours: Where crops change their colours: in the `loader`, or on the `device` in whole batches, by other draws
             from the same distribution (`pretrain`).
@@ -60,6 +64,7 @@ class DataArguments:
     task: Literal["pretrain", "segment"] = "pretrain"
     batch_size: int = 16
     size: int | tuple[int, int] = 224
+    global_crops_scale: tuple[float, float] = GLOBAL_AREA
     local_views: int = 0
     local_size: int = 96
     transforms: TrainingTransforms | None = None
@@ -101,6 +106,7 @@ class DataArguments:
             )
         if self.prefetch_factor < 1:
             raise UserError(f"prefetch_factor: expected at least 1 batch, found {self.prefetch_factor}")
+        self.global_crops_scale = checked_scale(self.global_crops_scale)
         if self.num_workers > MOST_WORKERS:
             raise UserError(f"num_workers: expected at most {MOST_WORKERS} processes, found {self.num_workers}")
         if not 0 < self.label_fraction <= 1:
@@ -111,4 +117,5 @@ class DataArguments:
         self.reduction: Reduction | None = None
         if self.task == "pretrain" and (self.scaled_decoding or self.copies is not None):
             assert isinstance(self.size, int)
-            self.reduction = Reduction(round(self.size * MARGIN), self.scaled_decoding, self.copies)
+            side = sufficient_side(self.size, self.global_crops_scale[0])
+            self.reduction = Reduction(side, self.scaled_decoding, self.copies)

@@ -30,6 +30,7 @@ from datamodules.reading.fingerprint import fingerprint
 from datamodules.reading.left_out import left_out
 from datamodules.reading.listing import list_images
 from datamodules.reading.masks import IGNORE
+from datamodules.reading.reduction import sufficient_side
 from datamodules.reading.sources import Concat, Files, Source, Subset, cache
 from datamodules.sampling.clean_views import clean_views
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
@@ -124,8 +125,14 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         sampler = EpochSampler(len(source), batch, self.seed, self._resume_state.consumed)
         if self.task == "pretrain":
             assert isinstance(self.size, int)
-            in_loader = self.colours == "loader"
-            crop = MultiViewCrop(self.size, self.local_views, self.local_size, self.seed, photometric=in_loader)
+            crop = MultiViewCrop(
+                self.size,
+                self.local_views,
+                self.local_size,
+                self.seed,
+                photometric=self.colours == "loader",
+                global_crops_scale=self.global_crops_scale,
+            )
             loader = self._loader(UnlabelledViews(source, crop), batch, sampler, collate_views)
         else:
             pairs = LabelledPairs(source, self._input_size, training=True, transforms=self.transforms, seed=self.seed)
@@ -183,7 +190,8 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         labelling.task = "segment"
         bank, queries = bank_and_queries(lambda: labelling.read("train"), self.size, labelled)
         held = self.held_out_source()
-        return MonitorSample(fixed_views(held or self.source("train"), self.size, images), bank, queries)
+        views = fixed_views(held or self.source("train"), self.size, images, self.global_crops_scale)
+        return MonitorSample(views, bank, queries)
 
     def held_out_source(self) -> Source | None:
         """The images that `max_images` keeps from `pretrain`; None where it keeps fewer than two."""
@@ -197,7 +205,8 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
     def clean_views(self, images: int) -> DataLoader[Any]:
         """Two views of each of about `images` training images, without colour changes, as `Crops` (`pretrain`)."""
         assert isinstance(self.size, int)
-        return clean_views(self.source("train"), self.size, images, self.seed, self.num_workers)
+        source = self.source("train")
+        return clean_views(source, self.size, images, self.seed, self.num_workers, self.global_crops_scale)
 
     def state_dict(self) -> dict[str, Any]:
         """State from which a resumed fit continues with the next sample, in the middle of an epoch if need be."""
@@ -230,7 +239,9 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
             source = usable(source, labelled=self.task == "segment")
         if not self.cache:
             return source
-        return cache(source, self.size if self.task == "pretrain" and isinstance(self.size, int) else None)
+        if self.task == "segment" or not isinstance(self.size, int):
+            return cache(source)
+        return cache(source, sufficient_side(self.size, self.global_crops_scale[0]))
 
     def _labelled(self, split: Split) -> Source:
         if self.evaluate_on == "holdout":

@@ -35,7 +35,7 @@ from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
 from datamodules.shared_memory import fitting_workers
-from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 from datamodules.views import Crops
 from src.core.distributed import share_of_batch
 from src.core.errors import MissingFile, UserError
@@ -75,6 +75,7 @@ class StreamingDataModule(LightningDataModule):
         size: Side of the global views.
         local_views: Number of local views.
         local_size: Side of the local views.
+        global_crops_scale: Least and largest share of an image's area that a global view covers.
         num_workers: Loader processes.
         seed: Seed of order and views.
         cache_folder: Where chunks from an address are kept; None: litdata's default.
@@ -95,14 +96,15 @@ class StreamingDataModule(LightningDataModule):
         seed: int = 0,
         cache_folder: str | None = None,
         cache_bytes: str = "25GB",
+        global_crops_scale: tuple[float, float] = GLOBAL_AREA,
     ) -> None:
         super().__init__()
         check_address(chunks)
         allow_plain_http()
         self.chunks = chunks
         self.batch_size = batch_size
-        self.crop = MultiViewCrop(size, local_views, local_size, seed)
-        self.clean_crop = MultiViewCrop(size, seed=seed, photometric=False)
+        self.crop = MultiViewCrop(size, local_views, local_size, seed, global_crops_scale=global_crops_scale)
+        self.clean_crop = MultiViewCrop(size, seed=seed, photometric=False, global_crops_scale=global_crops_scale)
         self.num_workers = num_workers
         self.seed = seed
         self.cache_folder = cache_folder

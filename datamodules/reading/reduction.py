@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,6 @@ from datamodules.reading.images import read_image
 from datamodules.reading.stretching import Stretch
 from src.core.atomic_files import make_folder, replacing
 
-MARGIN = 2.5  # short side of a reduced image over the side of a view
-
 _VERSION = 1  # of the copies; raise it when the same file would give another copy
 
 
@@ -23,12 +22,8 @@ _VERSION = 1  # of the copies; raise it when the same file would give another co
 class Reduction:
     """Reading of images for views of one side.
 
-    With a short side of `MARGIN` times the view, the smallest global crop (a quarter of the area at the flattest
-    aspect: 0.43 of a square's side) still has more pixels than the view, so no global view gets coarser than one from
-    the original.
-
     Attributes:
-        side: Short side that suffices, pixels.
+        side: Short side that suffices, pixels (`sufficient_side`).
         scaled: Decode a JPEG at a half, a quarter or an eighth of its size where that is still large enough. Each pixel
             is then the mean that the coefficients of its block give, which differs a little from a resized image.
         copies: Folder of shrunk copies, uint8 arrays that are mapped into memory: ranks, workers and runs share them.
@@ -59,6 +54,19 @@ class Reduction:
         whole = (_VERSION, str(path.resolve()), state.st_size, state.st_mtime_ns, str(stretch), self.side, self.scaled)
         key = hashlib.blake2b(repr(whole).encode(), digest_size=16).hexdigest()
         return folder / key[:2] / f"{key}.npy"
+
+
+def sufficient_side(view: int, share: float) -> int:
+    """Short side of an image that no global view gets coarser from than from the original, pixels.
+
+    The smallest crop, at the flattest aspect of 4/3, has √(3/4 · share) of a square's side: with 1.25 / √share times
+    the view's side (2.5 times for a quarter of the area) it still has more pixels than the view.
+
+    Args:
+        view: Side of the views, pixels.
+        share: Least share of the image's area that a view covers.
+    """
+    return round(1.25 * view / math.sqrt(share))
 
 
 def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from datamodules.reading.errors import ImageError
 from datamodules.reading.images import decode_image
 from datamodules.reading.masks import IGNORE, decode_mask
 from datamodules.reading.path_list import Listing
-from datamodules.reading.reduction import MARGIN, Reduction, shrink
+from datamodules.reading.reduction import Reduction, shrink
 from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 from src.core.file_contents import paths_of
 from src.core.printable import printable
@@ -213,16 +213,15 @@ class Concat:
 class Cached:
     """A source that is decoded once, before the loader's workers start, and shared with them.
 
-    Images for views of side `view` are kept no larger than they need to be, as `Reduction` says.
-
     Args:
         source: What to read.
-        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
+        side: Short side that suffices (`sufficient_side`), pixels: images are kept no larger, and without their masks;
+            None keeps both as they are.
     """
 
-    def __init__(self, source: Source, view: int | None = None) -> None:
+    def __init__(self, source: Source, side: int | None = None) -> None:
         self.source = source
-        self.view = view
+        self.side = side
         with ThreadPoolExecutor(DECODERS) as threads:  # the decoders release the interpreter lock
             samples = threads.map(self._read, range(len(source)))
             self.samples = list(tqdm(samples, "decoding", len(source), unit="image", delay=5, leave=False))
@@ -245,22 +244,22 @@ class Cached:
         return paths_of(self.source, index)
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        if self.view is None:
+        if self.side is None:
             return self.source.pair(index)
-        return shrink(self.source.image(index), round(self.view * MARGIN)), None
+        return shrink(self.source.image(index), self.side), None
 
 
-def cache(source: Source, view: int | None = None) -> Source:
+def cache(source: Source, side: int | None = None) -> Source:
     """Keep a source in memory if a sample of its images says that it fits in `CACHE_BYTES`; else leave it as it is.
 
     Args:
         source: What to read.
-        view: Side of the views that will be cut, pixels; None keeps images as they are, and their masks.
+        side: Short side that suffices, pixels: masks are then left out; None keeps images and masks as they are.
     """
     images = [source.image(i) for i in range(0, len(source), max(1, len(source) // 8))]
-    if view is not None:
-        images = [shrink(image, round(view * MARGIN)) for image in images]
-    expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if view is None else 1)
+    if side is not None:
+        images = [shrink(image, side) for image in images]
+    expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if side is None else 1)
     if expected > CACHE_BYTES:
         logger.info(
             "%d images would take %.1f GiB of memory: decoding them at each use; copies: FOLDER keeps shrunk ones on a "
@@ -269,4 +268,4 @@ def cache(source: Source, view: int | None = None) -> Source:
             expected / 2**30,
         )
         return source
-    return Cached(source, view)
+    return Cached(source, side)

@@ -9,12 +9,19 @@ from torch.utils.data import DataLoader
 from datamodules.batches import UnlabelledViews, collate_views
 from datamodules.reading.sources import Source
 from datamodules.sampling.monitor_sample import spread
-from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 
 BATCH = 16  # images at a time: bounds the memory of who reads them
 
 
-def clean_views(source: Source, size: int, images: int, seed: int, num_workers: int) -> DataLoader[Any]:
+def clean_views(
+    source: Source,
+    size: int,
+    images: int,
+    seed: int,
+    num_workers: int,
+    scale: tuple[float, float] = GLOBAL_AREA,
+) -> DataLoader[Any]:
     """Batches of `Crops` with two views of each image, without colour changes; the same on every rank.
 
     Args:
@@ -24,8 +31,9 @@ def clean_views(source: Source, size: int, images: int, seed: int, num_workers: 
             in several epochs, each with other crops.
         seed: The run's seed.
         num_workers: Loader processes.
+        scale: Least and largest share of an image's area that a view covers.
     """
     chosen = spread(range(len(source)), images)
     keys = [(epoch, index) for epoch in range(max(1, images // len(chosen))) for index in chosen]
-    views: Any = UnlabelledViews(source, MultiViewCrop(size, seed=seed, photometric=False))
+    views: Any = UnlabelledViews(source, MultiViewCrop(size, seed=seed, photometric=False, global_crops_scale=scale))
     return DataLoader(views, batch_size=BATCH, sampler=keys, collate_fn=collate_views, num_workers=num_workers)

@@ -23,7 +23,7 @@ from datamodules.reading.errors import ImageError
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 from datamodules.sampling.splits import holdout
-from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 from datamodules.views import Crops
 
 logger = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ class MonitorSample(NamedTuple):
     queries: SegmentationBatch | None
 
 
-def fixed_views(source: Source, side: int, images: int) -> Crops:
+def fixed_views(source: Source, side: int, images: int, scale: tuple[float, float] = GLOBAL_AREA) -> Crops:
     """Two views of each of `images` images, or of all if there are fewer; none of it depends on a run."""
-    views = UnlabelledViews(source, MultiViewCrop(side, seed=SEED))
+    views = UnlabelledViews(source, MultiViewCrop(side, seed=SEED, global_crops_scale=scale))
     return collate_views([views[(0, place)] for place in spread(range(len(source)), images)])
 
 

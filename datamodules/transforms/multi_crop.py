@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,14 +55,25 @@ class MultiViewCrop:
         local_size: Side of the local views, pixels.
         seed: The run's seed.
         photometric: Change colours as DINO does; without, views are only cut, resized and mirrored.
+        global_crops_scale: Least and largest share of the image's area that a global view covers.
+
+    Raises:
+        UserError: If a side, a number or a share is out of its range.
     """
 
     def __init__(
-        self, size: int, local_views: int = 0, local_size: int = 96, seed: int = 0, photometric: bool = True
+        self,
+        size: int,
+        local_views: int = 0,
+        local_size: int = 96,
+        seed: int = 0,
+        photometric: bool = True,
+        global_crops_scale: tuple[float, float] = GLOBAL_AREA,
     ) -> None:
         if size < 1 or local_size < 1 or local_views < 0:
             found = f"size {size}, local_size {local_size}, local_views {local_views}"
             raise UserError(f"expected sides of at least 1 and local_views of at least 0, found {found}")
+        self.global_crops_scale = checked_scale(global_crops_scale)
         self.size = size
         self.local_views = local_views
         self.local_size = local_size
@@ -81,8 +93,8 @@ class MultiViewCrop:
         """
         draws = np.random.default_rng([self.seed, epoch, index])
         height, width = image.shape[:2]
-        first = draw_box(draws, height, width, GLOBAL_AREA)
-        second = draw_overlapping_box(draws, height, width, GLOBAL_AREA, first)
+        first = draw_box(draws, height, width, self.global_crops_scale)
+        second = draw_overlapping_box(draws, height, width, self.global_crops_scale, first)
         local = [draw_box(draws, height, width, LOCAL_AREA) for _ in range(self.local_views)]
         pixels = Image.fromarray(image)
         return (
@@ -102,6 +114,20 @@ class MultiViewCrop:
             crop = transform(image=np.ascontiguousarray(crop))["image"]
         y0, x0, y1, x1 = box
         return View(crop, (y0 / image.height, x0 / image.width, y1 / image.height, x1 / image.width), flip)
+
+
+def checked_scale(scale: Sequence[float]) -> tuple[float, float]:
+    """The least and largest share of an image that a view covers.
+
+    Raises:
+        UserError: If they are not 0 < least ≤ largest ≤ 1.
+    """
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        raise UserError(
+            f"global_crops_scale: expected the least and the largest share of an image's area, above 0 and at most 1, "
+            f"such as [0.25, 1.0]; found {list(scale)}"
+        )
+    return scale[0], scale[1]
 
 
 def dino_photometric(blur: float, solarize: float) -> albumentations.Compose:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -134,7 +135,10 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
     sizes = ("size", "batch_size", "transforms", "evaluation", "task")
     arguments = {key: value for key, value in data["init_args"].items() if key not in sizes}
     config["data"] = {"class_path": data["class_path"], "init_args": {**arguments, "task": "pretrain"}}
-    settings = choose(len(probes.training), torch.cuda.is_available(), options.backbone, processor_flags(), method)
+    used = math.sqrt(math.prod(probes.training[0].image.shape[-2:]))
+    settings = choose(
+        len(probes.training), torch.cuda.is_available(), options.backbone, processor_flags(), method, used
+    )
     changes: Config = {
         **settings.changes(),
         "seed_everything": seed,

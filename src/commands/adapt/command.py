@@ -22,11 +22,12 @@ from src.commands.adapt.images import (
     seen_in_training,
     spread_images,
     squares,
+    used_side,
 )
 from src.commands.adapt.outcome import Outcome, by_masks, by_structure
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
-from src.commands.adapt.settings import choose, multiple
+from src.commands.adapt.settings import choose, multiple, patch_of
 from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
 from src.config.composition import Config, override
@@ -41,6 +42,7 @@ from src.probes.cross_validation import CrossValidatedProbes
 
 VERDICT, CARD = "verdict.json", "README.md"
 PICTURES = 4
+MEASURED = 16  # images whose sizes say how large things are when the backbone is used (our choice)
 KINDS = 64  # images that are looked at for two kinds (our choice)
 
 
@@ -88,7 +90,7 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     training = None if probed is not None else seen_in_training(len(source))
     prepared(options.out, {"contents": content_fingerprint(source)}, "images.yaml")
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
-    command = trained(options, config_of(options, len(source), training, beside, log), log)
+    command = trained(options, config_of(options, source, training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
     backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -125,10 +127,12 @@ def compared(options: Request, masks: MaskLocation) -> CrossValidatedProbes:
     return CrossValidatedProbes(labelled.images, len(labelled.class_names), labelled.ignore_index, options.seed)
 
 
-def config_of(options: Request, images: int, training: int | None, masks: Path | None, log: Log) -> Config:
+def config_of(options: Request, source: Any, training: int | None, masks: Path | None, log: Log) -> Config:
     """The configuration of the run; says what was chosen."""
     gpu = torch.cuda.is_available()
-    settings = choose(training or images, gpu, options.backbone, processor_flags(), options.method)
+    images = len(source)
+    used = used_side(spread_images(source, MEASURED), patch_of(options.backbone))
+    settings = choose(training or images, gpu, options.backbone, processor_flags(), options.method, used)
     if options.max_steps is None:
         device = torch.cuda.get_device_name() if gpu else "the CPU"
         log(settings.sentence(training or images, device))

@@ -136,6 +136,11 @@ def probed_size(shape: tuple[int, int], patch: int, patches: int) -> tuple[int, 
     return multiple(round(height * scale), patch), multiple(round(width * scale), patch)
 
 
+def used_side(images: list[NDArray[np.uint8]], patch: int) -> float:
+    """Side of a square as large as images are, by their median, in use: `LARGEST` patches at most."""
+    return float(np.median([math.sqrt(math.prod(probed_size(one.shape[:2], patch, LARGEST))) for one in images]))
+
+
 def spread_images(source: Any, count: int) -> list[NDArray[np.uint8]]:
     """`count` images `[h, w, 3]` of a source at equal distances, or all."""
     places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int).tolist()

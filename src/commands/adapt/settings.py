@@ -8,6 +8,7 @@ from src.config.composition import Config
 from src.core.bfloat16 import computes_bfloat16
 
 Method = Literal["glare-calibrated", "glare"]
+ZOOM = 0.75, 1.5  # least and largest enlargement of a view against the image as it is used (our choice)
 METHODS: dict[Method, str] = {"glare-calibrated": "the calibrated preset", "glare": "pure GLARE"}
 
 
@@ -22,6 +23,7 @@ class Settings:
     prototypes: int
     lr: float
     precision: str
+    scale: tuple[float, float] | None = None  # of global views, shares of an image's area; None: the method's own
 
     def changes(self) -> Config:
         """Dotted keys of a configuration."""
@@ -32,19 +34,28 @@ class Settings:
             "data.init_args.size": self.side,
             "model.init_args.head.init_args.prototypes": self.prototypes,
             "model.init_args.optimisation.lr": self.lr,
+            **({} if self.scale is None else {"data.init_args.global_crops_scale": list(self.scale)}),
         }
 
     def sentence(self, images: int, device: str) -> str:
         """Describe the chosen settings in one sentence."""
         epochs = self.steps * self.batch / images
+        share = "" if self.scale is None else f" on {self.scale[0]:.0%} to {self.scale[1]:.0%} of an image"
         return (
             f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "
-            f"images ({epochs:.1f} epochs), views of {self.side} px, {self.prototypes} prototypes, "
+            f"images ({epochs:.1f} epochs), views of {self.side} px{share}, {self.prototypes} prototypes, "
             f"learning rate {self.lr:g}, {self.precision}"
         )
 
 
-def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: Method = "glare-calibrated") -> Settings:
+def choose(
+    images: int,
+    gpu: bool,
+    backbone: str,
+    cpu_flags: str = "",
+    method: Method = "glare-calibrated",
+    used: float | None = None,
+) -> Settings:
     """Choose settings for a number of images.
 
     Args:
@@ -53,15 +64,16 @@ def choose(images: int, gpu: bool, backbone: str, cpu_flags: str = "", method: M
         backbone: timm name; it tells the patch size that views must be a multiple of.
         cpu_flags: Instruction sets of the processor; with bfloat16 among them a step takes half the time.
         method: The calibrated preset, or pure GLARE.
+        used: Side of a square as large as the images are when the backbone is used, pixels; None if it is not known.
     """
     patch = patch_of(backbone)
     precision = "bf16-mixed" if gpu or computes_bfloat16(cpu_flags) else "32-true"
     if method == "glare-calibrated":
-        return _calibrated(images, gpu, patch, precision)
+        return _calibrated(images, gpu, patch, precision, used)
     return _glare(images, gpu, patch, precision)
 
 
-def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
+def _calibrated(images: int, gpu: bool, patch: int, precision: str, used: float | None) -> Settings:
     """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 images on.
 
     The length is that of the images seen: longer runs did harm. A GPU sees more of each image, and more images a step.
@@ -69,7 +81,8 @@ def _calibrated(images: int, gpu: bool, patch: int, precision: str) -> Settings:
     steps = round(150 + 150 * (min(max(images, 60), 240) - 60) / 180)
     batch, side = min(16 if gpu else 8, images), multiple(224 if gpu else 168, patch)
     prototypes = min(256, 64 * images)  # no more than half of the tokens that they are centroids of
-    return Settings("glare-calibrated", steps, batch, side, prototypes, 1e-3, precision)
+    scale = None if used is None else crops_scale(side, used)
+    return Settings("glare-calibrated", steps, batch, side, prototypes, 1e-3, precision, scale)
 
 
 def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
@@ -86,6 +99,17 @@ def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
     steps = min(20_000, max(400, 100 * images // batch))
     prototypes = 1024 if images < 2_000 else 4096 if images < 20_000 else 8192
     return Settings("glare", steps, batch, multiple(224, patch), prototypes, 1e-3 if batch < 32 else 5e-4, precision)
+
+
+def crops_scale(side: int, used: float) -> tuple[float, float]:
+    """Shares of an image that views cover, so that they show things about as large as when the backbone is used.
+
+    Args:
+        side: Side of a view, pixels.
+        used: Side of a square as large as the images are then.
+    """
+    least, largest = (min(1.0, (side / (zoom * used)) ** 2) for zoom in reversed(ZOOM))
+    return round(least, 4), round(largest, 4)
 
 
 def patch_of(backbone: str) -> int:

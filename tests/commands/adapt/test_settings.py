@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from src.commands.adapt.images import used_side
 from src.commands.adapt.request import base
 from src.commands.adapt.settings import METHODS, choose, multiple
 from src.config.composition import lookup
@@ -25,6 +27,22 @@ def test_the_calibrated_preset_is_the_default_and_its_length_goes_by_images(imag
     assert (found.method, found.steps, found.lr) == ("glare-calibrated", steps, 1e-3)
     assert (found.side, found.batch) == ((224, min(16, images)) if gpu else (168, min(8, images)))
     assert found.prototypes == min(256, 64 * images)
+
+
+@pytest.mark.parametrize(
+    ("used", "scale"), [(518.0, (0.0467, 0.187)), (168.0, (0.4444, 1.0)), (60.0, (1.0, 1.0)), (None, None)], ids=str
+)
+def test_views_show_things_as_large_as_the_images_in_use(used: float | None, scale: tuple[float, float] | None) -> None:
+    found = choose(60, False, VIT, used=used)
+    assert found.scale == scale
+    assert found.changes().get("data.init_args.global_crops_scale") == (None if scale is None else list(scale))
+    assert choose(60, False, VIT, method="glare", used=used).scale is None  # the paper's method keeps its own views
+
+
+def test_the_side_in_use_is_that_of_the_median_image() -> None:
+    images = [np.zeros((height, width, 3), np.uint8) for height, width in ((280, 280), (280, 280), (3000, 4000))]
+    assert used_side(images, 14) == 280
+    assert used_side(images[2:], 14) == pytest.approx(518, rel=0.02)
 
 
 def test_a_processor_with_bfloat16_uses_it() -> None:

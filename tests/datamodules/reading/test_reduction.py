@@ -53,7 +53,7 @@ def test_other_formats_and_turned_photographs_come_as_they_should(tmp_path: Path
 
 def test_a_copy_is_the_image_that_memory_would_hold_and_is_read_without_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", gradient(100, 300))
-    kept = Cached(Files(tmp_path, [path]), view=20).image(0)
+    kept = Cached(Files(tmp_path, [path]), side=50).image(0)
     files = Files(tmp_path, [path], reduction=Reduction(50, copies=tmp_path / "copies"))
     for _ in range(2):
         np.testing.assert_array_equal(files.image(0), kept)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from datamodules.reading import sources
+from datamodules.reading.reduction import sufficient_side
 from datamodules.reading.sources import Cached, Files, Subset, cache, shrink
+from datamodules.transforms.multi_crop import ASPECT
 from tests.datamodules.pictures import gradient, save
 
 
@@ -17,9 +19,15 @@ def test_cached_images_are_no_smaller_than_the_smallest_crop_needs(tmp_path: Pat
     files = Files(
         tmp_path, [save(tmp_path / "wide.png", gradient(100, 300)), save(tmp_path / "low.png", gradient(40, 90))]
     )
-    kept = Cached(files, view=20)
-    assert kept.image(0).shape == (50, 150, 3)  # 2.5 views
+    kept = Cached(files, side=50)
+    assert kept.image(0).shape == (50, 150, 3)
     np.testing.assert_array_equal(kept.image(1), files.image(1))
+
+
+@pytest.mark.parametrize(("share", "side"), [(0.25, 50), (0.04, 125), (1.0, 25)])
+def test_the_smallest_crop_of_a_sufficient_image_has_more_pixels_than_a_view(share: float, side: int) -> None:
+    assert sufficient_side(20, share) == side
+    assert side * (share / ASPECT[1]) ** 0.5 > 20
 
 
 def test_shrinking_keeps_the_picture() -> None:
@@ -30,7 +38,7 @@ def test_shrinking_keeps_the_picture() -> None:
 
 def test_files_are_decoded_once_if_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = Files(tmp_path, [save(tmp_path / f"{i}.png", gradient(16, 16)) for i in range(3)])
-    kept = cache(files, view=16)
+    kept = cache(files, side=40)
     (tmp_path / "1.png").unlink()
     np.testing.assert_array_equal(kept.image(1), gradient(16, 16))
 
@@ -40,10 +48,10 @@ def test_sets_beyond_the_bound_are_left_on_disk(
 ) -> None:
     files = Files(tmp_path, [save(tmp_path / f"{i}.png", gradient(100, 100)) for i in range(3)])
     monkeypatch.setattr(sources, "CACHE_BYTES", 3 * 50 * 50 * 3)
-    assert isinstance(cache(files, view=20), Cached)  # three images of 50 × 50
+    assert isinstance(cache(files, side=50), Cached)  # three images of 50 × 50
     monkeypatch.setattr(sources, "CACHE_BYTES", 3 * 50 * 50 * 3 - 1)
     with caplog.at_level(logging.INFO):
-        assert cache(files, view=20) is files
+        assert cache(files, side=50) is files
     assert "3 images would take" in caplog.text
     monkeypatch.setattr(sources, "CACHE_BYTES", 3 * 100 * 100 * 4 - 1)  # masks count as well
     assert cache(files) is files

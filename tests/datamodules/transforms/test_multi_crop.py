@@ -23,6 +23,7 @@ from datamodules.transforms.multi_crop import (
     overlap,
     resize_crop,
 )
+from src.core.errors import UserError
 from tests.datamodules.pictures import gradient
 
 sides = st.integers(1, 3000)
@@ -113,6 +114,22 @@ def test_views_depend_on_seed_epoch_and_index_alone() -> None:
         np.testing.assert_array_equal(one, three)
     for other in (crop(image, 3, 7), crop(image, 2, 8), MultiViewCrop(32, 1, 16, seed=6)(image, 2, 7)):
         assert not np.array_equal(other[0][0].image, first[0])
+
+
+@pytest.mark.parametrize("scale", [(0.04, 0.16), (0.3, 0.3), (1.0, 1.0)])
+def test_global_views_cover_the_share_that_they_are_told_to(scale: tuple[float, float]) -> None:
+    crop = MultiViewCrop(16, photometric=False, global_crops_scale=scale)
+    for index in range(20):
+        for view in crop(gradient(120, 120), 0, index)[0]:
+            y0, x0, y1, x1 = view.box
+            share = (y1 - y0) * (x1 - x0)
+            assert scale[0] * 0.999 <= share <= scale[1] * 1.001 or share == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [(0.0, 0.5), (0.5, 0.25), (0.5, 1.5), (0.5,), (float("nan"), 1.0)])
+def test_shares_that_no_view_can_cover_are_refused(scale: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="global_crops_scale: expected"):
+        MultiViewCrop(16, global_crops_scale=scale)  # type: ignore[arg-type]
 
 
 def test_photometric_changes_colours_but_not_geometry() -> None:
