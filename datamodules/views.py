@@ -48,9 +48,11 @@ class Batch(NamedTuple):
         distorted: The same views as the student sees them.
         mask: `[V, B, N]`, bool: which patches were distorted.
         local_views: Small views for the student; None where there are none.
+        step: Optimiser step, from 0; the same on every rank.
     """
 
     clean: Views
     distorted: Views
     mask: Tensor
     local_views: Views | None
+    step: int = 0

@@ -30,7 +30,7 @@ from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.evaluation.rank import effective_rank
 from src.pretraining.consistency import Objective
 from src.pretraining.correspondence import locate, patch_centres, sample_bilinear
-from src.pretraining.network import Network, NetworkOutput
+from src.pretraining.network import FrozenFeatures, Network, NetworkOutput
 
 CHUNK = 32  # images at a time through the backbone: bounds the memory
 RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell (ours)
@@ -146,9 +146,10 @@ class FeatureMetrics:
         self, features: Features, network: Network, objectives: Mapping[str, Objective], temperature: float
     ) -> dict[str, float]:
         """Entropy and usage of each objective's targets, from copies: centres move with every batch they see."""
-        some, original = (_first(part, LEVEL_IMAGES) for part in (features, self.original))
-        branch = NetworkOutput(some, None, network.head, network.context, temperature, original)
+        some = _first(features, LEVEL_IMAGES)
         views = Views(*(part[:, :LEVEL_IMAGES] for part in self.views))
+        frozen = FrozenFeatures(self.backbone, views.images)
+        branch = NetworkOutput(some, None, network.head, network.context, temperature, frozen)
         indices = self.indices[:LEVEL_IMAGES]
         batch = Batch(views, views, torch.ones(some.patches.shape[:3], dtype=torch.bool, device=indices.device), None)
         random = KeyedRandom(0, torch.zeros_like(indices), indices)

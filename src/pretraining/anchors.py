@@ -19,7 +19,7 @@ from src.pretraining.network import NetworkOutput
 class _Anchor(Objective):
     """Compares the student's features with those of the frozen backbone on the clean views."""
 
-    needs_frozen = True
+    needs_teacher = False
 
     def forward(
         self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True

@@ -54,7 +54,8 @@ class Objective(nn.Module, ABC):
 
     needs_attention = False
     needs_context = False
-    needs_frozen = False
+    needs_teacher = True  # its tokens; they are not computed where no objective does
+    needs_whitening = False
     needs_second_class_token = False
 
     def __init__(self, weight: float = 1.0) -> None:

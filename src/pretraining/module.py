@@ -101,6 +101,11 @@ class ContinualPretraining(LightningModule):
         projection = head(backbone.width)
         if init_head:
             projection.load_published(backbone.published_head())
+        if self._any("needs_whitening") and not isinstance(projection, CalibratedHead):
+            raise UserError(
+                "an objective compares whitened tokens, and a head without the domain's statistics was given; use "
+                "head.class_path src.pretraining.calibrated_head.CalibratedHead, or set that objective's weight to 0"
+            )
         context = RegionalAttention(backbone.width) if self._any("needs_context") else None
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
@@ -123,11 +128,11 @@ class ContinualPretraining(LightningModule):
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Loss of a batch (docs/method.md, sections 3 to 8)."""
         random = KeyedRandom(self.seed, crops.epoch, crops.indices)
-        batch = self.patch_augmentation(crops, self.student.backbone.patch_size, random)
+        batch = self.patch_augmentation(crops, self.student.backbone.patch_size, random, self.global_step)
         local_images = None if batch.local_views is None else batch.local_views.images
         temperature = self.optimisation.teacher_temperature_at(self.global_step, self.total_steps)
         teacher = self.teacher(
-            batch.clean.images, temperature, self._any("needs_attention"), frozen=self._any("needs_frozen")
+            batch.clean.images, temperature, self._any("needs_attention"), asked=self._any("needs_teacher")
         )
         student = self.student(
             batch.distorted.images,

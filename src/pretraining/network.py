@@ -5,6 +5,7 @@ Shapes: V global views · L local views · B images · S side in pixels.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch.autograd import Function
 
 from src.backbones.backbone import Backbone
 from src.backbones.features import Features
+from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.pretraining.head import Head
 from src.pretraining.regions import RegionalAttention
 
@@ -26,7 +28,7 @@ class NetworkOutput(NamedTuple):
         head: Tokens to scores over prototypes.
         context: Regional cross-attention; None where no objective uses it.
         temperature: Temperature of the softmax over this branch's scores.
-        frozen: Tokens that the frozen backbone, adapters off, makes of the same views; None unless asked for.
+        frozen: Tokens that the frozen backbone, adapters off, makes of the same views, once they are asked for.
     """
 
     features: Features
@@ -34,7 +36,42 @@ class NetworkOutput(NamedTuple):
     head: Head
     context: RegionalAttention | None
     temperature: float
-    frozen: Features | None = None
+    frozen: FrozenFeatures | None = None
+
+
+class FrozenFeatures:
+    """The frozen backbone's tokens of a batch of views, computed when they are asked for, without gradients.
+
+    Args:
+        backbone: Its adapters are turned off for as long as it is asked.
+        images: Views `[V, B, 3, S, S]`, float in [0, 1].
+    """
+
+    def __init__(self, backbone: Backbone, images: Tensor) -> None:
+        self.backbone = backbone
+        self.images = images
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """Patch tokens `[V, B, N, D]` of the views as they are."""
+        return self.seen(1.0, mirrored=False)
+
+    def seen(self, scale: float, mirrored: bool) -> Tensor:
+        """Patch tokens `[V, B, N, D]` of the views at another scale or mirrored, brought back to the views' own grid.
+
+        Args:
+            scale: Enlargement of the views, to the nearest multiple of the patch size.
+            mirrored: Left to right.
+        """
+        images = self.images.flatten(0, 1)
+        with torch.no_grad(), self.backbone.adapters_off():
+            view = TestTimeAveraging(self._maps, self.backbone.patch_size, (scale,), flip=False)
+            maps = view(images.flip(-1)).flip(-1) if mirrored else view(images)
+        return maps.flatten(2).transpose(1, 2).unflatten(0, self.images.shape[:2])
+
+    def _maps(self, images: Tensor) -> Tensor:
+        features: Features = self.backbone(images)
+        return features.patches.transpose(1, 2).unflatten(-1, features.grid)
 
 
 class Network(nn.Module):
@@ -58,7 +95,6 @@ class Network(nn.Module):
         temperature: float,
         attention: bool = False,
         local_images: Tensor | None = None,
-        frozen: bool = False,
         backbone_learns: bool = True,
     ) -> NetworkOutput:
         """Features of a batch of views.
@@ -68,7 +104,6 @@ class Network(nn.Module):
             temperature: Temperature of this branch's softmax.
             attention: Also give the class token's attention.
             local_images: Local views `[L, B, 3, s, s]`, or None.
-            frozen: Also give the features with adapters off.
             backbone_learns: Whether gradients reach into the backbone; without, its parameters get zeros.
         """
         views = images.shape[0]
@@ -77,11 +112,21 @@ class Network(nn.Module):
         if local_images is not None:
             local = self._features(local_images.flatten(0, 1), False, backbone_learns)
             local_cls = local.cls.unflatten(0, local_images.shape[:2])
-        original = None
-        if frozen:
-            with self.backbone.adapters_off():
-                original = self.backbone(images.flatten(0, 1)).split_views(views)
-        return NetworkOutput(features, local_cls, self.head, self.context, temperature, original)
+        frozen = FrozenFeatures(self.backbone, images)
+        return NetworkOutput(features, local_cls, self.head, self.context, temperature, frozen)
+
+    def unasked(self, images: Tensor, temperature: float) -> NetworkOutput:
+        """The output for objectives that read no tokens of this network: its features hold no view.
+
+        Args:
+            images: Global views `[V, B, 3, S, S]`, for the frozen backbone.
+            temperature: Temperature of this branch's softmax.
+        """
+        none = images.new_empty(0, images.shape[1], 0, self.backbone.width)
+        features = Features(none.sum(2), none, none, None, (0, 0))
+        return NetworkOutput(
+            features, None, self.head, self.context, temperature, FrozenFeatures(self.backbone, images)
+        )
 
     def _features(self, images: Tensor, attention: bool, learns: bool) -> Features:
         if learns or not torch.is_grad_enabled():

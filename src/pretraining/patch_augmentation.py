@@ -32,13 +32,14 @@ class PatchAugmentation(ABC):
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:
         """Distort every patch of `[V, B, 3, S, S]`, float in [0, 1]; the caller keeps the chosen ones."""
 
-    def __call__(self, crops: Crops, patch_size: int, random: KeyedRandom) -> Batch:
+    def __call__(self, crops: Crops, patch_size: int, random: KeyedRandom, step: int = 0) -> Batch:
         """Clean and distorted views of a batch.
 
         Args:
             crops: Views as they come from the loader, uint8 or float in [0, 1].
             patch_size: p of the backbone.
-            draws: Keyed random numbers of the batch.
+            random: Keyed random numbers of the batch.
+            step: Optimiser step.
         """
         clean = crops.global_views._replace(images=as_float(crops.global_views.images))
         views, _, _, side, _ = clean.images.shape
@@ -49,7 +50,7 @@ class PatchAugmentation(ABC):
         local_views = crops.local_views
         if local_views is not None:
             local_views = local_views._replace(images=as_float(local_views.images))
-        return Batch(clean, clean._replace(images=distorted), mask, local_views)
+        return Batch(clean, clean._replace(images=distorted), mask, local_views, step)
 
 
 class Blur(PatchAugmentation):
