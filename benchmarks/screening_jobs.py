@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 import traceback
@@ -13,12 +14,14 @@ from typing import Any
 import cv2
 import torch
 from lightning.pytorch import Trainer, seed_everything
-from screening_domains import Arrays, Unlabelled, probes_of
+from screening_domains import DOMAINS, Arrays, Unlabelled, probes_of
 from screening_settings import BASE, SETTINGS, model, steps_of
 from torch import multiprocessing
 
+from datamodules.transforms.multi_crop import GLOBAL_AREA
 from src.backbones import Backbone
 from src.backbones.adapters.low_rank_layer import LowRankUpdate
+from src.commands.adapt.settings import crops_scale
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fair_comparison import FairProbes, Row, compare
 
