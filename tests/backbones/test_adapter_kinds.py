@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from src.backbones import adapters
 from src.backbones.adapter_file import read_metadata
-from src.backbones.adapters import SLR, AdaptFormer, BitFit, LoRA, UniAdapter
+from src.backbones.adapters import SLR, Adapter, AdaptFormer, BitFit, LastBlocks, LoRA, UniAdapter
 from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.backbone import load_backbone
 from src.core.errors import UserError
@@ -126,3 +128,19 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         kind(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("LoRA", {"rank": 4, "targets": ["q", "fc1"], "first_block": 1}, LoRA(4, targets=("q", "fc1"), first_block=1)),
+        ("SLR", {"targets": ["proj"]}, SLR(targets=("proj",))),
+        ("UniAdapter", {"rank": 4, "scale": 1}, UniAdapter(rank=4, scale=1.0)),
+        ("LastBlocks", {"count": 2}, LastBlocks(2)),
+    ],
+)
+def test_kinds_are_built_from_what_a_yaml_holds(name: str, settings: dict[str, Any], expected: Adapter) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--adapter", type=Adapter)
+    given = {"adapter": {"class_path": f"src.backbones.adapters.{name}", "init_args": settings}}
+    assert parser.instantiate_classes(parser.parse_object(given)).adapter == expected

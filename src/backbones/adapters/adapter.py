@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -54,7 +54,7 @@ class Adapter(ABC):
     """
 
     first_block: int = 0
-    unsaid: ClassVar[frozenset[str]] = frozenset({"first_block"})
+    unsaid = frozenset({"first_block"})
 
     def __post_init__(self) -> None:
         """Check the settings against their annotations.
