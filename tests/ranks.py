@@ -22,6 +22,7 @@ from src.core.distributed import ranks, sum_over_ranks
 from src.pretraining import ContinualPretraining
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.distillation import MultiScaleDistillation
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.targets import Centring, SinkhornKnopp, Uncentred
 from tests.tiny import TINY, tiny_head
@@ -40,7 +41,8 @@ class Recorded(ContinualPretraining):
 
     def on_train_batch_end(self, *_: object) -> None:
         self.logged.append(float(self.trainer.callback_metrics["train/loss"]))
-        self.logged.append(float(self.trainer.callback_metrics["train/target_entropy/local"]))
+        if "train/target_entropy/local" in self.trainer.callback_metrics:
+            self.logged.append(float(self.trainer.callback_metrics["train/target_entropy/local"]))
 
 
 class SaveAt(Callback):
@@ -58,13 +60,15 @@ def main(target: Path, devices: int, kind: str, resume: Path | None = None) -> N
     """Fit three steps of 8 images, whatever the number of processes, in float64."""
     torch.set_num_threads(1)
     seed_everything(0)
-    make = {"centring": Centring, "sinkhorn": SinkhornKnopp, "calibrated": Uncentred}[kind]
-    calibrated = functools.partial(CalibratedHead, prototypes=16, hidden=24)
+    make = {"centring": Centring, "sinkhorn": SinkhornKnopp, "calibrated": Uncentred, "distillation": Uncentred}[kind]
+    calibrated = functools.partial(CalibratedHead, prototypes=16, hidden=24 if kind == "calibrated" else 0)
     module = Recorded(
         Backbone(TINY, "none"),
         UniAdapter(rank=4),
-        calibrated if kind == "calibrated" else tiny_head(),
-        {
+        calibrated if kind in ("calibrated", "distillation") else tiny_head(),
+        {"distillation": MultiScaleDistillation(scales=(1.0, 1.5))}
+        if kind == "distillation"
+        else {
             "global": GlobalConsistency(targets=make(temperature=0.02), centre_tokens=True),
             "regional": RegionalConsistency(targets=make()),
             "local": LocalConsistency(targets=make(), distorted_only=True, patches=3),

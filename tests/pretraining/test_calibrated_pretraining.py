@@ -149,11 +149,12 @@ def test_the_loss_falls(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_ranks_are_calibrated_and_trained_like_one(tmp_path):
+@pytest.mark.parametrize("kind", ["calibrated", "distillation"])
+def test_two_ranks_are_calibrated_and_trained_like_one(kind, tmp_path):
     results = []
     for devices in (1, 2):
         file = tmp_path / f"{devices}.pt"
-        command = [sys.executable, "-m", "tests.ranks", str(file), str(devices), "calibrated"]
+        command = [sys.executable, "-m", "tests.ranks", str(file), str(devices), kind]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
