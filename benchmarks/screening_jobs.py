@@ -65,8 +65,15 @@ class Worker:
         steps = 2 if self.quick else steps_of(len(source), setting.get("length", 1.0))
         module = model(setting, self.backbone(), seed)
         size = setting.get("size", 168) if not self.quick else 112
+        own_views = setting["method"] != "calibrated" or setting.get("views") == "udi"
+        scale = GLOBAL_AREA if own_views else crops_scale(size, math.sqrt(math.prod(DOMAINS[name][1])))
         data = Unlabelled(
-            source, batch_size=min(setting.get("batch", 8), len(source)), size=size, num_workers=1, seed=seed
+            source,
+            batch_size=min(setting.get("batch", 8), len(source)),
+            size=size,
+            num_workers=1,
+            seed=seed,
+            global_crops_scale=scale,
         )
         start = time.perf_counter()
         trainer = Trainer(

@@ -7,10 +7,12 @@ from typing import Any
 
 from src.backbones import Backbone
 from src.backbones.adapters import Full, LoRA, UniAdapter
+from src.evaluation.test_time_averaging import SCALES
 from src.pretraining import ContinualPretraining
 from src.pretraining.anchors import CosineAnchor, GramAnchor
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.distillation import MultiScaleDistillation
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.patch_augmentation import Blur, Mask
 from src.pretraining.projection_head import ProjectionHead
@@ -18,6 +20,7 @@ from src.pretraining.targets import SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
 BASE: dict[str, Any] = {"method": "calibrated"}
+LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0, "hidden": 1024}  # a moving teacher on prototypes
 SETTINGS: dict[str, dict[str, Any]] = {
     "calibrated": {},
     "glare": {"method": "glare"},
@@ -26,21 +29,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lr 2e-3": {"lr": 2e-3},
     "UniAdapter s 1": {"adapter": "uniadapter"},
     "full 5e-5": {"adapter": "full", "lr": 5e-5},
-    "+ regional": {"regional": 0.5},
-    "+ global": {"global": 0.5},
+    "local + regional": {**LOCAL, "regional": 0.5},
+    "local + global": {**LOCAL, "global": 0.5},
     "16 x 224 px": {"batch": 16, "size": 224},
-    "K 64": {"prototypes": 64},
-    "K 1024": {"prototypes": 1024},
+    "local, K 64": {**LOCAL, "prototypes": 64},
+    "local, K 1024": {**LOCAL, "prototypes": 1024},
     "no whitening": {"epsilon": None},
-    "no MLP": {"hidden": 0},
-    "random centroids": {"centroids": "random"},
+    "local, no MLP": {**LOCAL, "hidden": 0},
+    "local, random centroids": {**LOCAL, "centroids": "random"},
     "steps x 0.5": {"length": 0.5},
     "rank 64": {"rank": 64},
     "cosine anchor 1": {"anchor": 1.0},
+    "UDI's views": {"views": "udi"},
+    "finer scales": {"scales": (1.0, 1.5, 2.0)},
+    "mirroring alone": {"scales": (1.0,)},
+    "+ local": {"local": 0.25},
+    "local": LOCAL,
+    "local, UDI's views": {**LOCAL, "views": "udi"},
+    "UniAdapter s 0.1": {"adapter": "uniadapter", "scale": 0.1},
     "DINO + LoRA + Gram": {"method": "dino-gram"},
     "masked patches": {"mask": True},
     "epsilon 0.3": {"epsilon": 0.3},
-    "teacher at 0.07": {"temperature": 0.07},
+    "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
 }
 
 
@@ -56,18 +66,19 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
         rank = setting.get("rank", 16)
         adapter = {
             "lora": LoRA(rank=rank, alpha=rank, targets=LINEAR),
-            "uniadapter": UniAdapter(rank=64, scale=1.0),
+            "uniadapter": UniAdapter(rank=64, scale=setting.get("scale", 1.0)),
             "full": Full(),
         }[kind]
         head: Any = functools.partial(
             CalibratedHead,
             prototypes=setting.get("prototypes", 256),
-            hidden=setting.get("hidden", 1024),
+            hidden=setting.get("hidden", 0),
             epsilon=setting.get("epsilon", 0.1),
             centroids=setting.get("centroids", "kmeans"),
         )
         objectives: dict[str, Any] = {
-            "local": LocalConsistency(targets=Uncentred()),
+            "distillation": MultiScaleDistillation(setting.get("distillation", 1.0), setting.get("scales", SCALES)),
+            "local": LocalConsistency(weight=setting.get("local", 0.0), targets=Uncentred()),
             "regional": RegionalConsistency(weight=setting.get("regional", 0.0), targets=Uncentred()),
             "global": GlobalConsistency(weight=setting.get("global", 0.0), targets=Uncentred()),
         }
