@@ -23,6 +23,10 @@ CLASSES: dict[str, Colour] = {
 }
 
 
+MOST_SCENES = 10**8  # beyond what anybody would wait for
+LARGEST_SIDE = 2**14  # pixels; a scene is painted in memory
+
+
 class PaintedScenes:
     """A list of scenes; scene i depends on (seed, split, i) alone, not on how many there are.
 
@@ -72,8 +76,9 @@ class ScenesDataModule(DomainDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        for name, value in (("train_images", train_images), ("val_images", val_images), ("side", side)):
-            check_number(name, value, least=1)
+        for name, value in (("train_images", train_images), ("val_images", val_images)):
+            check_number(name, value, least=1, most=MOST_SCENES)
+        check_number("side", side, least=1, most=LARGEST_SIDE)
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

@@ -34,6 +34,8 @@ class RunFolder(SaveConfigCallback):
     Weights & Biases gets the configuration under one key, `config`, because sweeps lock top-level keys.
     """
 
+    _replaced = False
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.already_saved:
             return
@@ -53,8 +55,16 @@ class RunFolder(SaveConfigCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace the configuration of a run that is resumed."""
-        if not (self.config.get("ckpt_path") and trainer.is_global_zero):
+        self._accepted(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same of a run that was complete, so that nothing was left to train."""
+        self._accepted(trainer)
+
+    def _accepted(self, trainer: Trainer) -> None:
+        if self._replaced or not (self.config.get("ckpt_path") and trainer.is_global_zero):
             return
+        self._replaced = True
         path = Path(trainer.default_root_dir) / "config.yaml"
         if path.is_file() and (changed := _changed(path, parse(self._content, "config.yaml"))):
             rank_zero_warn(

@@ -6,8 +6,6 @@ import logging
 import re
 from pathlib import Path
 
-import torch
-
 logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = r"\b(avx512_bf16|amx_bf16|bf16)\b"  # of x86's `flags`, and of Arm's `Features`
@@ -25,15 +23,15 @@ def computes_bfloat16(flags: str) -> bool:
     return re.search(_INSTRUCTIONS, flags) is not None
 
 
-def warn_of_emulation(precision: object, device: torch.device) -> None:
+def warn_of_emulation(precision: object, device: str) -> None:
     """Warn of a fit or an evaluation in bfloat16 on a processor that has no instructions for it.
 
     Args:
         precision: The trainer's.
-        device: Where it computes.
+        device: Type of the device that computes, such as `cpu`.
     """
     flags = processor_flags()
-    if device.type == "cpu" and str(precision).startswith("bf16") and flags and not computes_bfloat16(flags):
+    if device == "cpu" and str(precision).startswith("bf16") and flags and not computes_bfloat16(flags):
         logger.warning(
             "trainer.precision %s: this processor has no bfloat16 instructions (expected avx512_bf16 or amx_bf16 among "
             "its flags) and emulates them, up to a hundred times slower; use 32-true",

@@ -123,7 +123,7 @@ class ContinualPretraining(LightningModule):
                 f"trainer.precision {self.trainer.precision}: pre-training keeps its weights in 32 bits, since small "
                 "steps and the teacher's average would round to nothing in 16; use bf16-mixed"
             )
-        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device)
+        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device.type)
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Loss of a batch (docs/method.md, sections 3 to 8)."""

@@ -239,7 +239,7 @@ class SemanticSegmentation(ScoredSegmentation):
         """
         if stage == "fit" and self.trainer.precision == "16-true":
             raise UserError("trainer.precision 16-true ends in NaN with AdamW, whose ε is 0 in float16; use bf16-mixed")
-        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device)
+        warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device.type)
         if stage != "fit" or not self.cache_features:
             return
         if not isinstance(self.inference, Whole) or self.inference.passes != [(1.0, False)]:

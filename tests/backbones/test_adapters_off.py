@@ -166,7 +166,7 @@ def test_a_kind_that_marks_nothing_raises_and_leaves_nothing_behind(kind, monkey
     backbone = tiny_backbone(monkeypatch)
     if kind != LoRA(targets=()):
         backbone.trunk.blocks = torch.nn.Sequential()
-    with pytest.raises(ValueError, match="matches nothing"):
+    with pytest.raises(ValueError, match=r"matches nothing|expected first_block"):
         backbone.install(kind)
     assert not any(isinstance(module, FrozenValues) for module in backbone.modules())
 

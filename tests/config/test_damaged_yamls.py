@@ -29,6 +29,12 @@ EACH = 2  # damages of each key that continuous integration tries; the slow test
 SOUND = {
     ("seed_everything", "zero"),
     ("trainer.max_steps", "negative"),  # −1: without end, as Lightning has it
+    ("trainer.max_steps", "huge"),
+    ("trainer.log_every_n_steps", "huge"),  # never
+    ("monitor.every_n_steps", "zero"),  # not watched
+    ("data.init_args.num_workers", "zero"),  # loads in the main process
+    ("optimisation.lr", "zero"),
+    ("guards.patience", "huge"),
     ("trainer.default_root_dir", "empty"),  # the current folder
     ("data.init_args.batch_size", "huge"),  # no more than the images, which a line says
     ("optimisation.lr", "huge"),  # the divergence guard ends it

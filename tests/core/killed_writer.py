@@ -49,15 +49,16 @@ def half_saved(content: Any, target: Any) -> None:
     if isinstance(target, io.BytesIO):  # as Lightning does by itself
         save(content, target)
         return
+    name = getattr(target, "stream", target).name
     buffer = io.BytesIO()
     save(content, buffer)
-    if reached("half-written", target.name):
+    if reached("half-written", name):
         target.write(buffer.getvalue()[: buffer.tell() // 2])
         target.flush()
         die()
     target.write(buffer.getvalue())
     target.flush()
-    if reached("written", target.name):
+    if reached("written", name):
         die()
 
 

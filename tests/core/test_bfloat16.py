@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import pytest
-import torch
 from lightning.pytorch import Trainer
 
 from src.backbones.adapters import UniAdapter
@@ -47,7 +46,7 @@ def test_emulation_is_warned_of(
 ) -> None:
     monkeypatch.setattr(bfloat16, "processor_flags", lambda: flags)
     with caplog.at_level(logging.WARNING):
-        warn_of_emulation(precision, torch.device(device))
+        warn_of_emulation(precision, device)
     assert ("use 32-true" in caplog.text) == warned
 
 

@@ -36,6 +36,7 @@ OTHERS: dict[str, tuple[str, Any]] = {  # a value that is not the default, as te
     "task": ("segment", "segment"),
     "batch_size": ("3", 3),
     "size": ("[8, 16]", (8, 16)),
+    "global_crops_scale": ("[0.1, 0.5]", (0.1, 0.5)),
     "local_views": ("2", 2),
     "local_size": ("32", 32),
     "evaluate_on": ("holdout", "holdout"),
