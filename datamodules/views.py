@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 class Views(NamedTuple):
     """Crops of one size.
@@ -56,3 +58,16 @@ class Batch(NamedTuple):
     mask: Tensor
     local_views: Views | None
     step: int = 0
+
+
+def check_crops(batch: object) -> None:
+    """Refuse a batch that is no `Crops`.
+
+    Raises:
+        UserError: Saying where such batches come from.
+    """
+    if not isinstance(batch, Crops):
+        raise UserError(
+            f"ContinualPretraining expects batches of datamodules.views.Crops, found a {type(batch).__name__}; use a "
+            "data module with task='pretrain', or src.adapt(loader, out=DIR), which takes a loader of plain images"
+        )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from datamodules.views import Crops
+from datamodules.views import Crops, check_crops
 from src.backbones.adapters import Adapter, UniAdapter
 from src.backbones.backbone import Backbone
 from src.backbones.base_model import base_model
@@ -281,19 +281,6 @@ class ContinualPretraining(LightningModule):
 
     def _any(self, need: str) -> bool:
         return any(getattr(objective, need) for objective in self.objectives.values())
-
-
-def check_crops(batch: object) -> None:
-    """Refuse a batch that is no `Crops`.
-
-    Raises:
-        UserError: Saying where such batches come from.
-    """
-    if not isinstance(batch, Crops):
-        raise UserError(
-            f"ContinualPretraining expects batches of datamodules.views.Crops, found a {type(batch).__name__}; use a "
-            "data module with task='pretrain', or src.adapt(loader, out=DIR), which takes a loader of plain images"
-        )
 
 
 def _drop_gradients(module: nn.Module) -> None:

@@ -95,7 +95,10 @@ class Study:
             MissingFile: if the file is missing.
             UserError: naming the file, the key and its nearest valid spelling.
         """
-        content = scaled(path, read(path), scale)
+        content = read(path)
+        if isinstance(content, dict) and "model" in content:
+            raise UserError(f"{path} configures a fit, not a study: python -m src fit --config {path}")
+        content = scaled(path, content, scale)
         where = str(path) if scale is None else f"{path}, scale {scale}"
         allow(where, content, KEYS)
         for key in ("seeds", "rows", "columns"):

@@ -103,7 +103,7 @@ def test_three_lines_adapt_quietly_and_again_give_the_same(
 
 
 def test_pretraining_says_what_it_wants_instead_of_a_batch_of_images() -> None:
-    from src.pretraining.module import check_crops
+    from datamodules.views import check_crops
 
     with pytest.raises(UserError, match=r"batches of datamodules\.views\.Crops, found a Tensor; .*src\.adapt\(loader"):
         check_crops(TENSORS)

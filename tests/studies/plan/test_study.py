@@ -88,6 +88,7 @@ def test_only_keeps_the_named_rows_and_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model": {}}, "configures a fit, not a study: python -m src fit --config"),
         ({"sedes": [1]}, "no key `sedes`, did you mean 'seeds'"),
         ({"seeds": []}, "needs `seeds`"),
         ({"seeds": [1, 1]}, "different whole numbers"),
