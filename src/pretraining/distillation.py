@@ -22,10 +22,9 @@ class MultiScaleDistillation(Objective):
     """Pulls the student's tokens of a distorted view towards the frozen backbone's of the clean one, seen otherwise.
 
     `mean over patches of 1 − cos(w(z), w(z_frozen))`, where w is the soft whitening of a calibrated head. The frozen
-    backbone sees the view at one scale, mirrored or not, and its tokens are brought back to the view's grid; each step
-    takes the next of these sights. The loss is linear in the target, so that over the steps the student learns their
-    mean: what averaging over scales and mirroring gives at inference, in one pass. Targets do not move, and cannot
-    collapse.
+    backbone sees the view at one scale, mirrored or not, and its tokens are brought back to the view's grid; steps take
+    turns. The loss is linear in the target, so that over the steps the student learns the mean: what averaging over
+    scales and mirroring gives at inference, in one pass. Targets do not move, and cannot collapse.
 
     Args:
         weight: λ of this term.
@@ -43,13 +42,15 @@ class MultiScaleDistillation(Objective):
         super().__init__(weight)
         if not scales or not min(scales) > 0:
             raise UserError(f"scales: expected at least one, all above 0, found {list(scales)}")
-        self.sights = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
+        self.augmentations = [
+            (scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))
+        ]
 
     def forward(
         self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
     ) -> LossOutput:
         assert teacher.frozen is not None and isinstance(student.head, CalibratedHead)
         whitening = student.head.whitening
-        frozen = teacher.frozen.seen(*self.sights[batch.step % len(self.sights)])
+        frozen = teacher.frozen.augmented(*self.augmentations[batch.step % len(self.augmentations)])
         ours, theirs = (F.normalize(whitening(tokens), dim=-1) for tokens in (student.features.patches, frozen))
         return LossOutput((1 - (ours * theirs).sum(dim=-1)).mean())

@@ -132,7 +132,7 @@ class ContinualPretraining(LightningModule):
         local_images = None if batch.local_views is None else batch.local_views.images
         temperature = self.optimisation.teacher_temperature_at(self.global_step, self.total_steps)
         teacher = self.teacher(
-            batch.clean.images, temperature, self._any("needs_attention"), asked=self._any("needs_teacher")
+            batch.clean.images, temperature, self._any("needs_attention"), features=self._any("needs_teacher")
         )
         student = self.student(
             batch.distorted.images,

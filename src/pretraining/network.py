@@ -54,9 +54,9 @@ class FrozenFeatures:
     @cached_property
     def patches(self) -> Tensor:
         """Patch tokens `[V, B, N, D]` of the views as they are."""
-        return self.seen(1.0, mirrored=False)
+        return self.augmented(1.0, mirrored=False)
 
-    def seen(self, scale: float, mirrored: bool) -> Tensor:
+    def augmented(self, scale: float, mirrored: bool) -> Tensor:
         """Patch tokens `[V, B, N, D]` of the views at another scale or mirrored, brought back to the views' own grid.
 
         Args:
@@ -115,7 +115,7 @@ class Network(nn.Module):
         frozen = FrozenFeatures(self.backbone, images)
         return NetworkOutput(features, local_cls, self.head, self.context, temperature, frozen)
 
-    def unasked(self, images: Tensor, temperature: float) -> NetworkOutput:
+    def without_features(self, images: Tensor, temperature: float) -> NetworkOutput:
         """The output for objectives that read no tokens of this network: its features hold no view.
 
         Args:

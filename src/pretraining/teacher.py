@@ -42,17 +42,19 @@ class Teacher(nn.Module):
         followed: list[Tensor] = [student.get_parameter(name) for name in self._followed]
         torch._foreach_lerp_(moving, followed, 1 - momentum)
 
-    def forward(self, images: Tensor, temperature: float, attention: bool = False, asked: bool = True) -> NetworkOutput:
+    def forward(
+        self, images: Tensor, temperature: float, attention: bool = False, features: bool = True
+    ) -> NetworkOutput:
         """Run the network without gradients.
 
         Args:
             images: Global views `[V, B, 3, S, S]`.
             temperature: Temperature of the targets.
             attention: Also give the class token's attention.
-            asked: Whether any objective reads the tokens; without, they are not computed.
+            features: Whether any objective reads the tokens; without, they are not computed.
         """
-        if not asked:
-            return self.network.unasked(images, temperature)
+        if not features:
+            return self.network.without_features(images, temperature)
         with torch.no_grad():
             branch: NetworkOutput = self.network(images, temperature, attention)
             return branch

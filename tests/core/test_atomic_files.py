@@ -91,8 +91,12 @@ def test_leftovers_of_one_file_are_removed_and_no_other(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = []
+
     def refuse(folder: Path, *_: object) -> int:
+        refused.append(folder)
         raise PermissionError(folder)
 
     monkeypatch.setattr(os, "open", refuse)
     atomic_files.flush_folder(tmp_path)
+    assert refused == [tmp_path]

@@ -62,7 +62,7 @@ def naive(student: Tensor, frozen: Tensor, head: CalibratedHead) -> float:
 
 
 @pytest.mark.parametrize("step", range(5))
-def test_each_step_meets_the_next_sight_of_the_bare_model(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_meets_the_next_augmentation_of_the_bare_model(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bare, backbone = tiny_backbone(monkeypatch), tiny_backbone(monkeypatch)
     objective = MultiScaleDistillation(scales=(1.0, 2.0))
     module = calibrated(module_of(backbone, objective, UniAdapter(rank=4, scale=1.0)))
@@ -72,7 +72,7 @@ def test_each_step_meets_the_next_sight_of_the_bare_model(step: int, monkeypatch
     crops = random_crops(3)
     batch = module.patch_augmentation(crops, backbone.patch_size, KeyedRandom(0, crops.epoch, crops.indices))
     student = module.student(batch.distorted.images, 0.1)
-    teacher = module.teacher.network.unasked(batch.clean.images, 0.1)
+    teacher = module.teacher.network.without_features(batch.clean.images, 0.1)
     found = objective(student, teacher, batch._replace(step=step), KeyedRandom(0, crops.epoch, crops.indices))
     scale, mirrored = [(1.0, False), (1.0, True), (2.0, False), (2.0, True)][step % 4]
     images = batch.clean.images.flatten(0, 1)
@@ -99,13 +99,13 @@ def test_targets_are_those_of_the_bare_model_where_student_and_teacher_drifted(
     module = module_of(backbone, MultiScaleDistillation(), kind)
     images = random_crops(2).global_views.images.float()
     images = images / 255 if images.max() > 1 else images
-    before = FrozenFeatures(bare, images).seen(1.5, mirrored=True)
+    before = FrozenFeatures(bare, images).augmented(1.5, mirrored=True)
     with torch.no_grad():
         for name, parameter in backbone.trainable():
             parameter.add_(0.5 * torch.randn_like(parameter))
             module.teacher.network.backbone.get_parameter(name).copy_(parameter)
     for network in (module.student, module.teacher.network):
-        assert torch.equal(FrozenFeatures(network.backbone, images).seen(1.5, mirrored=True), before)
+        assert torch.equal(FrozenFeatures(network.backbone, images).augmented(1.5, mirrored=True), before)
 
 
 def test_one_pass_learns_what_averaging_gives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
