@@ -120,7 +120,11 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         batch = max(1, min(self._share, len(source) // ranks))  # of this process
         if batch * ranks < self.batch_size:
             logger.warning(
-                "%d images for %d processes: batch size %d, not %d", len(source), ranks, batch * ranks, self.batch_size
+                "%d images for %d processes: using batch size %d instead of %d",
+                len(source),
+                ranks,
+                batch * ranks,
+                self.batch_size,
             )
         sampler = EpochSampler(len(source), batch, self.seed, self._resume_state.consumed)
         if self.task == "pretrain":

@@ -107,7 +107,7 @@ class UnlabelledViews(Dataset[ViewSample]):
             self.warned.fill_(True)
             warnings.warn(
                 f"{printable(self.source.name(index))}: {image.shape[1]}×{image.shape[0]} is smaller than a view of "
-                f"{self.crop.size} pixels; it is enlarged, and so is any other such image",
+                f"{self.crop.size} pixels; this and any other small image is enlarged",
                 stacklevel=2,
             )
         return ViewSample(*self.crop(image, epoch, index), sample=index, epoch=epoch)

@@ -141,8 +141,8 @@ class StreamingDataModule(LightningDataModule):
         batch = share_of_batch(self.batch_size)
         if len(views) < batch:  # those of this process
             raise UserError(
-                f"{self.chunks}: expected images for a batch of {batch} in each process, found {len(views)} "
-                "for one; lower batch_size"
+                f"{self.chunks}: expected enough images for a batch of {batch} in each process, found {len(views)} "
+                f"per process; lower batch_size"
             )
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,
@@ -187,7 +187,7 @@ def check_address(chunks: str) -> None:
     # a bucket has neither sign in its name; a secret may hold a slash, which then ends what counts as the bucket
     if address.scheme and (set(":@") & set(address.netloc) or address.query):
         raise UserError(
-            f"{address.scheme}://…: expected an address without credentials, found some; put them into the environment "
+            f"{address.scheme}://…: expected an address without credentials, found some; put them in the environment "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or into ~/.aws/credentials"
         )
 
@@ -213,7 +213,9 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     allow_plain_http()
     files = list_images(folder)
     if Path(target, "index.json").exists():
-        raise UserError(f"{target}: expected a folder without chunks, found an index.json; remove it or name another")
+        raise UserError(
+            f"{target}: expected a folder without chunks, found an index.json; remove it or give another folder"
+        )
     inputs = [(i, str(file)) for i, file in enumerate(files)]
     method = multiprocessing.get_start_method()
     try:

@@ -188,7 +188,9 @@ class CLI(LightningCLI):
         if config.get("weights_only") is None:
             config.weights_only = True  # our checkpoints are plain tensors: never run code from a file
         elif config.weights_only is False:
-            rank_zero_warn("--weights_only false: the checkpoint can run any code; use it for files that you trust")
+            rank_zero_warn(
+                "--weights_only false: the checkpoint can run any code; use it only for files that you trust"
+            )
         if config.get("return_predictions") is None and "return_predictions" in config:
             config.return_predictions = False  # they are written; a large folder's masks would fill the memory
         expand_environment(config)

@@ -240,7 +240,7 @@ class TestRuns:
             plain = ["test", "--config", written(tmp_path / "z.yaml", segmentation(tmp_path / "run")), *command[3:]]
             assert run(plain).trainer.callback_metrics == with_file
         file.unlink()
-        with pytest.warns(UserWarning, match=r"adapter\.safetensors is gone; using the adapter that the checkpoint"):
+        with pytest.warns(UserWarning, match=r"adapter\.safetensors not found; using the adapter in the checkpoint"):
             assert run(command).trainer.callback_metrics == with_file
         assert main([*command, "--model.init_args.backbone.init_args.adapter", str(file)]) == 1
         assert "adapter.safetensors not found" in capsys.readouterr().err

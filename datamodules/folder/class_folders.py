@@ -89,9 +89,15 @@ class WholeImages(DomainDataModule):
         if self.task == "pretrain":
             return super()._loader(dataset, batch, sampler, collate)
         if self.evaluation == "native":
-            raise UserError("data.init_args.evaluation: whole images are classified resized; remove native")
+            raise UserError(
+                "data.init_args.evaluation: expected resized, since classification resizes whole images, found native; "
+                "remove it"
+            )
         if self.transforms is not None:
-            raise UserError("data.init_args.transforms: whole images are classified as they are; remove transforms")
+            raise UserError(
+                "data.init_args.transforms: expected none, since classification uses images as they are; remove "
+                "transforms"
+            )
         return super()._loader(ClassifiedImages(dataset.source, self._input_size), batch, sampler, collate_classes)
 
 
@@ -113,7 +119,7 @@ class ClassFolders(WholeImages):
         if not folder.is_dir():
             raise MissingFile(
                 f"{self.root}: expected the folders train/<class> and val/<class>, found no train; "
-                "set root to the folder above them"
+                "set root to their parent folder"
             )
         found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not 2 <= len(found) < IGNORE:

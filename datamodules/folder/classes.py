@@ -119,13 +119,13 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
         entries = [f"- {{name: {name}, id: {i}}}" for name, i in zip(names, sorted(found), strict=True)]
         raise ImageError(
             f"{root}: expected masks of two classes or more, found the ids {', '.join(map(str, sorted(found)))}, of "
-            f"which {', '.join(map(str, left_out))} is no class by ignored_ids; if all are classes, write "
-            f"`ignored_ids: []`, or name them in {root / 'classes.yaml'}, a line each: `{'` and `'.join(entries)}`"
+            f"which ignored_ids leaves out {', '.join(map(str, left_out))}; if all are classes, write "
+            f"`ignored_ids: []`, or list them in {root / 'classes.yaml'}, one per line: `{'` and `'.join(entries)}`"
         )
     if len(classes) == 1:
         warnings.warn(
-            f"{root}: the masks hold the id {classes[0]} alone, with which every score is perfect; if others are "
-            f"rare, name all of them in {root / 'classes.yaml'}",
+            f"{root}: expected masks of two classes or more, found only the id {classes[0]}, for which every score is "
+            f"perfect; if other classes are rare, list all of them in {root / 'classes.yaml'}",
             stacklevel=1,
         )
     check_count(f"{root}: masks", len(classes))
@@ -141,8 +141,8 @@ def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> Non
     others = sorted(i for i in set(ids) - set(ignored) if not 0 <= i <= MOST)
     if others:
         raise ImageError(
-            f"{mask}: expected ids of classes, 0 to {MOST}, found {id_ranges(others)}; if these mark pixels without a "
-            f"label, as GIS tools write no data, ignore them: ignored_ids: {sorted({*ignored, *others})}"
+            f"{mask}: expected class ids from 0 to {MOST}, found {id_ranges(others)}; if these mark unlabelled "
+            f"pixels, such as the nodata value of GIS tools, ignore them: ignored_ids: {sorted({*ignored, *others})}"
         )
 
 
@@ -170,9 +170,10 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
         others = {i: name for i, name in own.items() if i not in expected or not (i in unnamed or expected[i] == name)}
     if others:
         raise UserError(
-            f"{root}: expected classes that the head was trained on, {described([*expected], [*expected.values()])}, "
-            f"found {described([*others], [*others.values()])}; correct class_names or classes.yaml, or leave them out "
-            "to take those of the head"
+            f"{root}: expected the classes that the head was trained on, "
+            f"{described([*expected], [*expected.values()])}, "
+            f"found {described([*others], [*others.values()])}; correct class_names or classes.yaml, or leave them "
+            f"out to use the head's"
         )
 
 
@@ -184,7 +185,7 @@ def check_known(ids: Collection[int], expected: Mapping[int, str], mask: Path, i
     """
     if others := sorted(set(ids) - expected.keys()):
         raise ImageError(
-            f"{mask}: expected ids of classes that the head was trained on, "
+            f"{mask}: expected the class ids that the head was trained on, "
             f"{described([*expected], [*expected.values()])}, found {id_ranges(others)}; correct the mask, train a "
             f"head with these classes, or ignore them: ignored_ids: {sorted({*ignored, *others})}"
         )
@@ -198,8 +199,8 @@ def check_count(place: str, count: int) -> None:
     """
     if count > IGNORE:
         raise ImageError(
-            f"{place}: expected at most {IGNORE} classes, found {count}; classes are kept in 8 bits, and {IGNORE} is "
-            "what is ignored: merge classes (or are these numbers of objects, or depths?)"
+            f"{place}: expected at most {IGNORE} classes, found {count}; class ids are stored in 8 bits, and {IGNORE} "
+            f"is the ignore index: merge classes (or are these instance ids or depths?)"
         )
 
 
@@ -208,7 +209,7 @@ def _entry(entry: Any, place: str) -> FolderClass:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or set(entry) - _KEYS:
         raise ImageError(f"{place}: expected {example}, found {entry!r}")
     if not entry["name"].isprintable():
-        raise ImageError(f"{place}: expected a name of letters and signs that can be seen, found {entry['name']!r}")
+        raise ImageError(f"{place}: expected a name of printable characters, found {entry['name']!r}")
     number, ignore = entry.get("id"), entry.get("ignore", False)
     given = entry.get("colour", entry.get("color"))
     if number is None and given is None:

@@ -76,7 +76,7 @@ def decode_colour_mask(path: Path, colours: Mapping[Colour, int]) -> tuple[NDArr
         else:
             unknown.append(colour)
     if unknown:
-        more = f" and {len(unknown) - 3} more (was it JPEG once?)" if len(unknown) > 3 else ""
+        more = f" and {len(unknown) - 3} more (was the mask once saved as JPEG?)" if len(unknown) > 3 else ""
         raise ImageError(
             f"{path}: expected only colours of classes.yaml, found {', '.join(map(str, unknown[:3]))}{more} as well; "
             "add them there, or correct the mask"

@@ -18,8 +18,8 @@ def foreign_labels(root: Path) -> str:
     for path, _ in zip(candidates, range(_FILES), strict=False):
         if kind := _kind(path):
             return (
-                f"{path}, which holds {kind}; draw these as masks first, a PNG for each image in {root / 'masks'} in "
-                f"which a pixel holds the id of its class ({_HOW[kind]})"
+                f"{path}, which holds {kind}; convert these to masks first, one PNG of class ids per image in "
+                f"{root / 'masks'} ({_HOW[kind]})"
             )
     return ""
 
@@ -27,7 +27,7 @@ def foreign_labels(root: Path) -> str:
 _HOW = {
     "COCO annotations": "pycocotools: COCO(file).annToMask(annotation)",
     "labelme polygons": "labelme: labelme_export_voc or labelme2voc.py",
-    "YOLO labels": "cv2.fillPoly for polygons; boxes alone are no masks",
+    "YOLO labels": "cv2.fillPoly for polygons; bounding boxes are not masks",
 }
 
 

@@ -135,7 +135,7 @@ class FolderLayout:
         found = self._with_masks(split, ending)
         if not found:
             raise ImageError(
-                f"{masks}: expected masks named as the images of {self.image_folder(split)}, with any suffix, found "
+                f"{masks}: expected masks named like the images of {self.image_folder(split)}, with any suffix, found "
                 f"none for its {len(images)} images, such as {images[0].name}; rename them, or set mask_ending"
             )
         return found
@@ -149,7 +149,7 @@ class FolderLayout:
         kept = set(holdout(len(files)))
         if not kept and split == "val":
             raise ImageError(
-                f"{self.base}: expected 5 images or more to keep a fifth for validation, found {len(files)}"
+                f"{self.base}: expected 5 images or more to hold out a fifth for validation, found {len(files)}"
             )
         return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
 

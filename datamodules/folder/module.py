@@ -86,7 +86,7 @@ class FolderDataModule(DomainDataModule):
         if class_names is not None:
             check_count("class_names", len(class_names))
         if class_ids is not None and (class_names is None or len({*class_ids}) != len(class_names)):
-            raise UserError(f"class_ids: expected an id of its own for each of class_names, found {class_ids}")
+            raise UserError(f"class_ids: expected one distinct id for each of class_names, found {class_ids}")
         self.root = Path(root)
         self.layout = FolderLayout(self.root, None if masks is None else Path(masks))
         self.given_names = class_names
@@ -199,8 +199,8 @@ class FolderDataModule(DomainDataModule):
                 return self.files(self.root, self.layout.images(split))
             if self.layout.masks is None and (elsewhere := self.layout.masks_elsewhere()):
                 warnings.warn(
-                    f"{elsewhere}: expected masks in a folder called masks, found this one among the images; rename "
-                    "it if it holds masks, which would be left out, or even be taken for images",
+                    f"{elsewhere}: expected masks in a folder called masks, found this one among the images; if it "
+                    f"holds masks, rename it to masks, or they will be left out or even used as images",
                     stacklevel=1,  # from here, so that it is shown once, whichever split is read
                 )
             return self.files(self.root, self.layout.all_images(split))
@@ -214,7 +214,7 @@ class FolderDataModule(DomainDataModule):
             found = f"{elsewhere}; rename it if it holds them" if elsewhere else foreign_labels(self.root) or "nothing"
             raise MissingFile(
                 f"{masks}: expected a folder with a mask for each image of {self.layout.image_folder(split)}, "
-                f"found {found}; without masks only task: pretrain and predict are possible"
+                f"found {found}; without masks, only task: pretrain and predict work"
             )
         paired = pair_masks(
             files, self.layout.image_folder(split), masks, mask_ending=self.mask_ending, on_error=self.on_error
@@ -281,7 +281,7 @@ class FolderDataModule(DomainDataModule):
         masks = frozenset({self.layout.mask_folder("train"), self.layout.mask_folder("val"), self.root / "masks"})
         lines = []
         if "val" not in files and (held := self._held(used)):
-            lines.append(f"kept for validation: {len(held)} images")
+            lines.append(f"held out for validation: {len(held)} images")
             used += held
         folders = {self.root: left_out(self.root, used, masks if self.task == "pretrain" else frozenset())}
         folders |= {Path(folder): left_out(Path(folder), list_images(Path(folder))) for folder in self.extra or ()}

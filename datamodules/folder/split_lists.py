@@ -63,13 +63,13 @@ def _image(line: _Line, found: Mapping[str, list[Path]], first: dict[Path, _Line
     if len(images) != 1:
         what = ", ".join(path.name for path in images) or "none"
         raise ImageError(
-            f"{line}: expected the name of one image, relative to the folder of images or to that of the lists, found "
+            f"{line}: expected the name of one image, relative to the folder of images or of the lists, found "
             f"{what} called {line.name!r}; correct the line"
         )
     earlier = first.setdefault(images[0], line)
     if earlier is not line:
         raise ImageError(
-            f"{line}: expected each image once, and none both in training and in validation, found {line.name!r}, "
+            f"{line}: expected each image once, and never in both training and validation, found {line.name!r}, "
             f"which is in {earlier} already; remove one of the lines"
         )
     return images[0]

@@ -76,7 +76,7 @@ def _of_split(base: Path, split: Split) -> Iterator[Shortfall]:
 def _masks_missing(base: Path, split: Split, images: list[Path], naming: Naming) -> str | None:
     masks = [mask_of(base, image, naming) for image in images]
     if without := [mask for mask in masks if not mask.is_file()]:
-        return f"expected a mask for each image, found none at {len(without)} ({without[0]})"
+        return f"expected a mask for each image, found none for {len(without)} ({without[0]})"
     if split.listing is not None or len(images) >= split.count:
         return None
     # count the masks of missing images as missing too; otherwise their archive would be requested one run later

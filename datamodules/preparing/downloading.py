@@ -74,8 +74,8 @@ def fetch(download: Download, folder: Path) -> Path:
         os.replace(part, path)
         return path
     raise DownloadError(
-        f"{path}: expected to download it, found {'; '.join(failures)}; run the command again to resume where it "
-        f"stopped, or put the file there by hand"
+        f"{path}: the download failed ({'; '.join(failures)}); run the command again to resume it, or put the file "
+        f"there by hand"
     )
 
 
@@ -112,7 +112,7 @@ def _transfer(url: str, part: Path, resumable: bool) -> None:
         try:
             if _once(url, part, resumable):
                 return
-            error: Exception = ConnectionError("the connection ended before the file did")
+            error: Exception = ConnectionError("the connection closed before the end of the file")
         except urllib.error.HTTPError as answer:
             if 400 <= answer.code < 500:
                 raise  # asking again gives the same answer

@@ -28,7 +28,7 @@ from src.core.json_files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 MANIFEST = ".manifest.json"
-"""In the data set's folder. Hidden: it is no part of the data, nor of what a study hashes."""
+"""In the data set's folder. Hidden, so that it is neither data nor part of a study's hash."""
 
 TAKEN = "archives.json"
 """In the folder of downloads, until the manifest is written: the archives that were unpacked."""
@@ -110,7 +110,7 @@ def compared(root: Path, found: dict[str, Verified]) -> str:
     known = _manifest(root)["splits"]
     if changed := [split for split, one in found.items() if known.get(split, {}).get("sha256") != one.sha256]:
         raise ImageError(
-            f"{root / MANIFEST}: expected the files that it was written for, found others in {', '.join(changed)}; "
+            f"{root / MANIFEST}: expected the files that it lists, found changes in {', '.join(changed)}; "
             "restore them, or prepare again to accept them"
         )
     return "\nevery byte matches the manifest"
@@ -150,7 +150,7 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
     if poor := _that_help(base, preparation):
         said = "; ".join(dict.fromkeys(line for lines in poor.values() for line in lines))
         advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
-        raise ImageError(f"{base}: {said}, with all that the archives hold; {advice}")
+        raise ImageError(f"{base}: {said}, although all archives are unpacked; {advice}")
     return _recorded(work)
 
 
@@ -208,7 +208,7 @@ def _discarded(path: Path, work: Path) -> str:
         if folder.is_dir():  # unpacked, but not converted
             shutil.rmtree(folder)
     _remove_if_empty(work)
-    return f"{path.name} has been removed, run the command again to download it anew"
+    return f"{path.name} has been removed; run the command again to download it"
 
 
 def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]:
@@ -229,8 +229,7 @@ def _require_package(archive: Archive) -> None:
     """Said before hours of downloads, not after them."""
     if archive.package is not None and importlib.util.find_spec(archive.package) is None:
         raise UserError(
-            f"{archive.download.name}: expected {archive.package}, which converts it, found it not installed; "
-            "pip install 'glare-lightning[prepare]'"
+            f"{archive.download.name}: converting it needs {archive.package}; pip install 'glare-lightning[prepare]'"
         )
 
 

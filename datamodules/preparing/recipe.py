@@ -15,7 +15,7 @@ WORK = ".preparing"
 
 Part = Literal["images", "masks", "derived masks"]
 Naming = tuple[tuple[str, str], ...]
-"""What turns the path of an image into that of its mask, as (old, new) in turn, the suffix becoming `.png`."""
+"""Replacements (old, new), in this order, from an image's path to its mask's; the suffix becomes `.png`."""
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,10 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
                     os.replace(Path(staging, target), root / target)
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
-            raise UserError(f"{root}: expected to unpack {archive.name} there, found: {error}; run again") from error
-        raise ArchiveError(f"{archive}: expected a whole archive, found: {error}") from error
+            raise UserError(
+                f"{root}: {archive.name} could not be unpacked there ({error}); run the command again"
+            ) from error
+        raise ArchiveError(f"{archive}: expected a complete archive, found a damaged one ({error})") from error
     return [root / target for target in taken]
 
 
@@ -90,7 +92,7 @@ def _checked(
     size = 0
     for count, member in enumerate(members, start=1):
         if not is_inside(member.name):
-            raise ArchiveError(f"{archive}: expected paths inside of the archive, found {member.name!r}")
+            raise ArchiveError(f"{archive}: expected paths that stay inside the folder, found {member.name!r}")
         size += member.size
         if count > max_files or size > max_bytes:
             raise ArchiveError(f"{archive}: expected at most {max_files:,} files and {max_bytes:,} bytes, found more")

@@ -78,7 +78,9 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
     found = {split.name: _verify_split(base, split, preparation) for split in preparation.splits}
     if problems := [problem for _, split_problems in found.values() for problem in split_problems]:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise ImageError(f"{base}: expected good pairs only, found {'; '.join(map(str, problems[:_NAMED]))}{more}")
+        raise ImageError(
+            f"{base}: expected valid pairs of image and mask, found {'; '.join(map(str, problems[:_NAMED]))}{more}"
+        )
     return {name: verified for name, (verified, _) in found.items() if verified is not None}
 
 
@@ -121,7 +123,7 @@ def _check_mask(mask: Path, ids: frozenset[int], size: tuple[int, int]) -> froze
         found = file.size
     if found != size:
         raise ImageError(
-            f"{mask}: expected {size[0]}×{size[1]} as its image has, found {found[0]}×{found[1]}; replace or remove it"
+            f"{mask}: expected {size[0]}×{size[1]} as in its image, found {found[0]}×{found[1]}; replace or remove it"
         )
     return present
 

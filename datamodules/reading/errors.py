@@ -70,7 +70,7 @@ def _kind(path: Path) -> int:
 
 
 def _no_right(folder: Path | str, error: OSError) -> ImageError:
-    return ImageError(f"{folder}: expected a folder that can be read, found: {error.strerror}; correct its rights")
+    return ImageError(f"{folder}: expected a readable folder, found: {error.strerror}; correct its permissions")
 
 
 def _closed(path: Path) -> Path:
@@ -86,9 +86,9 @@ def _closed(path: Path) -> Path:
 
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
-        return "a file that you have no right to read"
+        return "a file without read permission"
     if path.is_symlink() and not path.exists():
-        return "a symbolic link that leads nowhere, or round in a circle"
+        return "a broken or circular symbolic link"
     if not path.exists():
         return "no file"
     if path.is_dir():

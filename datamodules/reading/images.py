@@ -83,7 +83,7 @@ def _read_bands(path: Path, stretch: Stretch) -> NDArray[np.uint8]:
         pixels, nodata = geotiff.read_colours(path)
     except ValueError as error:
         raise ImageError(
-            f"{path}: expected one band, three, or ones marked as red, green and blue, found {error}"
+            f"{path}: expected one band, three bands, or bands tagged as red, green and blue, found {error}"
         ) from error
     except Exception as error:
         raise unreadable(path, "an image", error) from error
@@ -101,7 +101,7 @@ def _decode_deep(path: Path, stored: Stored, stretch: Stretch) -> NDArray[np.uin
         if geotiff.is_installed():
             return _read_bands(path, stretch)
         raise ImageError(
-            f"{path}: expected the channels of a pixel side by side, found {file.mode} plane by plane; "
+            f"{path}: expected interleaved channels, found {file.mode} in separate planes; "
             "pip install 'glare-lightning[geo]', or rewrite it with gdal_translate -co INTERLEAVE=PIXEL"
         )
     if channels == 1:
@@ -118,7 +118,7 @@ def _decode_deep(path: Path, stored: Stored, stretch: Stretch) -> NDArray[np.uin
         )
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         found = pixels.shape[2] if pixels.ndim == 3 else 1
-        raise ImageError(f"{path}: expected 1, 3 or 4 channels, found {found}; write the three to use as RGB")
+        raise ImageError(f"{path}: expected 1, 3 or 4 channels, found {found}; save the three to use as RGB")
     return stretch(pixels[..., 2::-1], _nodata(tags))  # OpenCV's order is blue, green, red, alpha
 
 

@@ -38,7 +38,8 @@ def left_out(root: Path, used: Iterable[Path], skipped: frozenset[Path] = frozen
         parts.append(f"{rest} of other kinds")
     if images:
         parts.append(
-            f"{len(images)} images or masks elsewhere or without a partner, {images[0].relative_to(root)} first"
+            f"{len(images)} images or masks in other folders or without a counterpart, {images[0].relative_to(root)} "
+            f"first"
         )
     return ", ".join(parts)
 

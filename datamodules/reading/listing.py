@@ -46,22 +46,22 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
         links += [Path(place, f) for f in folders if Path(place, f).is_symlink()]
     if folder in runs:
         raise ImageError(
-            f"{folder}: expected a folder of images, found the folder of a run, whose pictures are its results; name "
-            "the folder of your images"
+            f"{folder}: expected a folder of images, found the folder of a run, whose pictures are its results; give "
+            f"the folder of your images"
         )
     if runs:
         warnings.warn(
             printable(
-                f"{folder}: folders of runs are not entered, since their pictures are results; found {len(runs)}, "
-                f"{min(runs).relative_to(folder)} first"
+                f"{folder}: run folders are skipped, since their pictures are results; found {len(runs)}, such as "
+                f"{min(runs).relative_to(folder)}"
             ),
             stacklevel=1,
         )
     if links:
         warnings.warn(
             printable(
-                f"{folder}: linked subfolders are not entered; found {len(links)}, {min(links).relative_to(folder)} "
-                "first; put the folders themselves in their place to use the images in them"
+                f"{folder}: linked subfolders are not followed; found {len(links)}, such as "
+                f"{min(links).relative_to(folder)}; to use their images, replace the links by the folders themselves"
             ),
             stacklevel=1,  # attributed to this line, so that it is shown once
         )

@@ -79,7 +79,7 @@ def _what_to_do(unknown: list[int], ignored: list[int]) -> str:
         return "correct the mask, or name these ids among the classes or the ignored ids"
     those = ", ".join(map(str, negative))
     return (
-        f"if {those} marks pixels without a label, as GIS tools write no data, add it to the ignored ids: "
+        f"if {those} marks unlabelled pixels, such as the nodata value of GIS tools, add it to the ignored ids: "
         f"ignored_ids: [{', '.join(map(str, sorted({*negative, *ignored})))}]"
     )
 
@@ -139,8 +139,8 @@ def _whole(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
     if other.size:
         raise ImageError(
             f"{path}: expected class ids, which are whole numbers, found {other[0]:g}"
-            f"{'' if other.size == 1 else f' and {other.size - 1:,} more such pixels'}; write ids, and for pixels "
-            "without a label one that is ignored, such as 255"
+            f"{'' if other.size == 1 else f' and {other.size - 1:,} more such pixels'}; write integer ids, with an "
+            f"ignored one such as 255 for unlabelled pixels"
         )
     return values.astype(np.int64)
 
@@ -150,6 +150,6 @@ def _coloured(path: Path, pixels: NDArray[Any]) -> ImageError:
     first = "` and `".join(f"- {{name: …, colour: {colour.tolist()}}}" for colour in colours[:2])
     return ImageError(
         f"{path}: expected a mask with one channel of class ids, found mode RGB with {len(colours):,} colours; if each "
-        f"colour is a class, name them in classes.yaml in the folder that holds images and masks, a line each: "
+        f"colour is a class, list them in classes.yaml in the folder that holds images and masks, one per line: "
         f"`{first}`, or convert the masks to ids"
     )

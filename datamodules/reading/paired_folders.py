@@ -13,7 +13,7 @@ class PairedFolders(SegmentationFolder):
     """A labelled data set in two parallel folders. A subclass states its classes; ids in the masks are theirs."""
 
     LAYOUT: ClassVar = (
-        "the folders images/train, images/val, masks/train and masks/val (mask files named as their images, .png)"
+        "the folders images/train, images/val, masks/train and masks/val (masks named like their images, as .png)"
     )
 
     def images(self, split: Split) -> list[Path]:

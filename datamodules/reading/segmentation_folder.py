@@ -28,7 +28,7 @@ class SegmentationFolder(DomainDataModule):
     LABELS: ClassVar[dict[int, int]]
     """Id in the mask files → class, or `IGNORE`; any other id is an error."""
     LAYOUT: ClassVar[str]
-    """What the folder should hold, for whoever gave another one."""
+    """Expected layout, for the error that another folder raises."""
 
     def __init__(self, root: Path, **shared: Any) -> None:
         super().__init__(**shared)
@@ -81,9 +81,7 @@ class SegmentationFolder(DomainDataModule):
         """
         if not folder.is_dir():
             place = folder.relative_to(self.root)
-            raise MissingFile(
-                f"{self.root}: expected {self.LAYOUT}, found no {place}; set root to the folder above them"
-            )
+            raise MissingFile(f"{self.root}: expected {self.LAYOUT}, found no {place}; set root to their parent folder")
         return list_images(folder)
 
 
@@ -141,8 +139,8 @@ def check_stems(images: list[Path], image_folder: Path) -> None:
     for image in images:
         if (other := owners.setdefault(_stem(image, image_folder), image)) != image:
             raise ImageError(
-                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs by the suffix "
-                "alone; remove or rename one of the two"
+                f"{image}: expected a mask of its own, found that of {other.name}, whose name differs only in the "
+                f"suffix; remove or rename one of the two"
             )
 
 

@@ -109,8 +109,8 @@ class Files:
             self._turned_alone.fill_(True)
             warnings.warn(
                 printable(
-                    f"{self.root}: photographs have an EXIF orientation and their masks have none; masks are taken to "
-                    "be drawn on the photographs as they are shown. If they are drawn on the pixels as stored, remove "
+                    f"{self.root}: photographs have an EXIF orientation and their masks have none; masks are assumed "
+                    f"to match the photographs as displayed. If they match the pixels as stored, remove "
                     "the orientation from the photographs (exiftool -Orientation= FILE)"
                 ),
                 stacklevel=1,  # from here, so that it is shown once for all splits of a folder
@@ -138,7 +138,7 @@ class Files:
             one, other = ("image", "mask") if turned >= 5 else ("mask", "image")
             return (
                 f"{found}; the {one} is turned by its EXIF orientation ({max(turned, mask_turned)}), the {other} is "
-                f"not: they fit as they are stored, so remove the orientation from the {one} (exiftool -Orientation= "
+                f"not: they match as stored, so remove the orientation from the {one} (exiftool -Orientation= "
                 "FILE)"
             )
         return f"{found}; make both the same size (resize masks without interpolation)"
@@ -262,8 +262,8 @@ def cache(source: Source, side: int | None = None) -> Source:
     expected = float(np.mean([image.size for image in images])) * len(source) * (4 / 3 if side is None else 1)
     if expected > CACHE_BYTES:
         logger.info(
-            "%d images would take %.1f GiB of memory: decoding them at each use; copies: FOLDER keeps shrunk ones on a "
-            "disk, scaled_decoding reads large JPEGs faster",
+            "%d images would take %.1f GiB of memory, so they are decoded at each use; copies: FOLDER keeps "
+            "downscaled copies on disk, scaled_decoding reads large JPEGs faster",
             len(source),
             expected / 2**30,
         )

@@ -63,7 +63,7 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
         ]
         if len(colours) < 3 and file.count not in (1, 3):
             raise UserError(
-                f"{file.count} without such marks; write the three to use, as with "
+                f"{file.count} without such tags; write the three to use, as with "
                 "gdal_translate -b 3 -b 2 -b 1 -colorinterp red,green,blue"
             )
         if len(colours) < 3:

@@ -16,7 +16,7 @@ from datamodules.reading.stored_values import bits
 from datamodules.reading.stretching import Stretch
 
 ALPHA = "transparency (alpha)"
-BANDS = "bands that are no colours"
+BANDS = "bands other than colours"
 FRAMES = "frames or pages after the first"
 FLATTENED = "nearly all grey levels, because a few extreme values set the range: set percentiles: [1, 99] or range"
 

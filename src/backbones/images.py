@@ -88,8 +88,8 @@ def check_range(images: Tensor) -> None:
         raise UserError(f"expected images as floats in [0, 1], {found}; divide by 255, or pass uint8")
     elif low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise UserError(
-            f"expected images as floats in [0, 1], {found}, as after a normalisation; leave it out, since the backbone "
-            "normalises with the mean and standard deviation of its own weights"
+            f"expected images as floats in [0, 1], {found}, which look normalised; leave the normalisation out, since "
+            f"the backbone normalises with the mean and standard deviation of its own weights"
         )
 
 
@@ -176,7 +176,7 @@ def _opened(path: Path) -> Image.Image:
             image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no readable image: {error}") from None
+        raise UserError(f"{path} is not a readable image: {error}") from None
 
 
 def _described(found: object) -> str:

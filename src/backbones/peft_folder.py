@@ -146,7 +146,7 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
     first = min(depth for (depth, _), update in updates.items() if len(update.down))
     kind = LoRA(rank, rank * (scales.pop() if len(scales) == 1 else 1.0), tuple(targets), first)
     if not weight_hash:
-        logger.warning("%s does not say which weights it was made on: make sure that they are these", folder)
+        logger.warning("%s does not record the weights that it was trained on: make sure that they are these", folder)
     metadata = {
         "format": "peft",
         "backbone": str(config.get("base_model_name_or_path")),
@@ -228,7 +228,9 @@ def _read_pairs(path: Path) -> tuple[dict[tuple[int, str], tuple[Tensor, Tensor]
         if set(half) != {"A", "B"} or len(half["A"]) != half["B"].shape[1] or not len(half["A"]):
             raise UserError(f"{path}: expected lora_A [r, in] and lora_B [out, r] of blocks.{depth}.{layer}")
         if layer == _FUSED and len(half["B"]) % 3:
-            raise UserError(f"{path}: lora_B of blocks.{depth}.{layer} has {len(half['B'])} rows, no multiple of three")
+            raise UserError(
+                f"{path}: lora_B of blocks.{depth}.{layer} has {len(half['B'])} rows, not a multiple of three"
+            )
         pairs[depth, layer] = half["A"], half["B"]
     if not pairs:
         raise UserError(f"{path} holds no tensors")

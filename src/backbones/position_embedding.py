@@ -42,7 +42,7 @@ def resample(
     side = math.isqrt(table.shape[1] - prefix)
     rows, columns = table_grid or (side, side)
     if rows * columns != table.shape[1] - prefix:
-        raise UserError(f"position table {tuple(table.shape)} with {prefix} prefix rows is no {rows}×{columns} grid")
+        raise UserError(f"position table {tuple(table.shape)} with {prefix} prefix rows is not a {rows}×{columns} grid")
     if grid == (rows, columns):
         return table
     patches = table[:, prefix:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2).float()  # [1, D, rows, columns]

@@ -159,7 +159,7 @@ def story(launcher: WatchedLauncher, folder: Path, patience: float) -> str:
                 return f"rank {note['rank']} ({note['host']}): {note['message']}"
         dead = launcher.dead()
         if dead is not None:
-            return f"{dead}; the other processes were ended"
+            return f"{dead}; the other processes were stopped"
         if time.monotonic() >= deadline:
             return "the connection to a process on another node was lost; the logs of the other nodes say why"
         time.sleep(POLL)
@@ -171,5 +171,7 @@ def _end_with(parent: int) -> None:
         time.sleep(POLL)
     if os.environ["LOCAL_RANK"] == "1":  # one message is enough
         host = socket.gethostname()
-        print(f"error: the first process of {host} ({parent}) is gone; the others end", file=sys.stderr, flush=True)
+        print(
+            f"error: the first process of {host} ({parent}) is gone; stopping the others", file=sys.stderr, flush=True
+        )
     os._exit(1)

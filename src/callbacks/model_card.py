@@ -56,8 +56,8 @@ class ModelCard:
             f"---\n{header}\n---\n\n"
             f"# {facts['backbone']}, adapted by continual pre-training\n\n"
             "A frozen vision transformer with adapters trained on unlabelled images of one domain (GLARE, "
-            "arXiv 2509.17816). The adapter is all that this repository holds; the frozen weights come from their own "
-            f"source and keep their own licence.\n\n| | |\n| --- | --- |\n{rows}\n\n"
+            "arXiv 2509.17816). This repository holds only the adapter; the frozen weights come from their own source "
+            f"and keep their own licence.\n\n| | |\n| --- | --- |\n{rows}\n\n"
             f"## Use it\n\n```python\n{loading(facts)}\n```\n\n"
             f"{_VERDICT}{verdict(trainer)}\n"
         )

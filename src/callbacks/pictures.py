@@ -50,7 +50,7 @@ class SegmentationPictures(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
-            raise UserError("SegmentationPictures needs a data module; a loader alone does not name single images")
+            raise UserError("SegmentationPictures needs a data module; a data loader alone has no image names")
         if isinstance(data, CachedFeatures):
             data = data.inner  # which still has the images
         loader = data.val_dataloader()

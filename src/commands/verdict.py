@@ -43,7 +43,7 @@ def text(item: Judged) -> str:
     if paid := item.cost.sentence():
         lines.append(f"  Cost: {paid}.")
     if item.recorded:
-        lines.append("  As recorded in table.json: the confusion matrices of these cells are not here.")
+        lines.append("  As recorded in table.json: the confusion matrices of these cells are not available.")
     return "\n".join(lines)
 
 

@@ -46,8 +46,8 @@ def _content(flag: str, file: Path) -> str:
     content = read(file)
     if (part := flag.removeprefix("--")) in content:
         raise CommandLineError(
-            f"{flag} {file}: expected what stands below {part}, found a configuration with the key {part}; give it as "
-            "--config"
+            f"{flag} {file}: expected the contents of {part}, found a whole configuration with the key {part}; give "
+            f"it as --config"
         )
     return quoted(content)
 

@@ -45,4 +45,4 @@ def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str
         config["model.init_args.adapter"] = Namespace(
             class_path=record["kind"], init_args=Namespace(json.loads(record["sizes"]))
         )
-    rank_zero_warn(f"{path} is gone; using the adapter that the checkpoint holds")
+    rank_zero_warn(f"{path} not found; using the adapter in the checkpoint")

@@ -50,7 +50,7 @@ class Loader(yaml.SafeLoader):
         node = super().get_single_node()
         if node is not None and _size(node, {}) > LARGEST:
             raise yaml.constructor.ConstructorError(
-                None, None, f"expected at most {LARGEST:,} values, aliases written out", node.start_mark
+                None, None, f"expected at most {LARGEST:,} values after expanding aliases", node.start_mark
             )
         return node
 

@@ -36,7 +36,7 @@ def writing(path: str | Path) -> Iterator[None]:
         raise
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
-            raise MissingFile(f"{path}: its folder is not there; was it deleted during the run?") from error
+            raise MissingFile(f"{path}: its folder does not exist; was it deleted during the run?") from error
         if error.errno not in _REFUSED:
             raise
         raise Unwritable(

@@ -104,12 +104,12 @@ def load_checkpoint(
         except _Unreadable as other:
             if path.suffix != ".ckpt" and not previous.exists():  # never ours: nothing to delete
                 raise UserError(
-                    f"{path}: expected a run's checkpoint, such as checkpoints/last.ckpt in its run folder, found what "
-                    f"{fault}; weights and adapters belong in model.init_args.backbone.init_args"
+                    f"{path}: expected a run's checkpoint, such as checkpoints/last.ckpt in its run folder, found a "
+                    f"file that {fault}; weights and adapters belong in model.init_args.backbone.init_args"
                 ) from None
             raise UserError(
                 f"{path}: expected a whole checkpoint, found a file that {fault}; the previous one, {previous}, "
-                f"{other}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start anew"
+                f"{other}; copy back a good checkpoint, or delete {path.name} and {previous.name} and start again"
             ) from None
         lines.insert(0, f"{path} {fault}; using the previous checkpoint, {previous}")
     if announce:
@@ -136,13 +136,13 @@ def _read(path: Path, map_location: MapLocation, weights_only: bool | None, line
     except Exception as error:  # every reader inside torch raises its own kind
         wanted = wanted_call(error)
         if wanted:
-            raise _Unreadable(f"is no run's checkpoint: its pickle calls {wanted}") from None
+            raise _Unreadable(f"is not a run's checkpoint: its pickle calls {wanted}") from None
         raise _Unreadable(f"is damaged or not a checkpoint ({reason_of(error)})") from None
     if not isinstance(content, dict):
         raise _Unreadable(f"holds a {type(content).__name__}, expected a dictionary of entries")
     expected = content.pop(HASH, None)
     if expected is None:
-        lines.append(f"{path} carries no hash of its content, as files of earlier versions; damage goes unseen")
+        lines.append(f"{path} has no hash of its content, since an earlier version wrote it; damage cannot be detected")
     elif (found := content_hash(content)) != expected:
         raise _Unreadable(f"is damaged (expected content with hash {expected}, found {found})")
     return content

@@ -74,7 +74,7 @@ def _parsed(path: Path) -> Any:
         damaged(path, f"cannot be read ({error.strerror})")
         return None
     if not text.strip(b"\0 \t\r\n"):
-        damaged(path, f"expected JSON, found {'nothing but blanks' if text else 'an empty file'}")
+        damaged(path, f"expected JSON, found {'only whitespace' if text else 'an empty file'}")
         return None
     try:
         content = json.loads(text)

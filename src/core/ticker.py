@@ -43,7 +43,7 @@ class Ticker:
             self._bar.update(done - self.done)
         elif self.every is not None:
             if now - self._shown >= self.every:
-                print(f"{self.label} {done}/{self.total}, {tqdm.format_interval(now - self._began)} gone; {note()}")
+                print(f"{self.label} {done}/{self.total}, {tqdm.format_interval(now - self._began)} elapsed; {note()}")
                 sys.stdout.flush()
                 self._shown = now
         elif self.total and 10 * done // self.total > self._tenth:

@@ -66,8 +66,8 @@ class FairVerdict:
         if self.averaging == "better":
             assert evidence.over_averaged is not None
             sentences.append(
-                "The frozen model averaged over flips and scales is the better buy: adapted features are "
-                f"{_in_words(evidence.over_averaged)} linear mIoU from it, and it takes no training."
+                "The frozen model averaged over flips and scales is the better choice: adapted features differ from "
+                f"it by {_in_words(evidence.over_averaged)} linear mIoU, and it needs no training."
             )
         elif self.averaging == "helps":
             assert evidence.averaged is not None
@@ -76,7 +76,7 @@ class FairVerdict:
                 f"{_in_words(evidence.averaged)} linear mIoU."
             )
         if evidence.seeds < 2:
-            sentences.append("One seed: the intervals cover the choice of images, not what another run would give.")
+            sentences.append("One seed: the intervals cover the choice of images, not the variation between runs.")
         return " ".join(sentences)
 
 
@@ -109,8 +109,8 @@ def _judged(evidence: FairEvidence) -> tuple[str, str]:
         names = " and ".join(against)
         if linear < 0:
             return "mixed", (
-                f"the probe's mIoU fell while its {names} improved, as when classes too thin to win a patch are ranked "
-                "better"
+                f"the probe's mIoU fell while its {names} improved, as happens when classes too thin to win a patch "
+                f"are ranked better"
             )
         return "mixed", f"the probe's mIoU rose while its {names} got worse"
     if linear > 0 and neighbours > 0:

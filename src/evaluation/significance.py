@@ -57,16 +57,16 @@ class Verdict:
         return dict(sorted(certain.items(), key=lambda pair: -abs(pair[1].difference)))
 
     def class_sentence(self) -> str:
-        """Which classes moved for certain, in one sentence."""
+        """One sentence on the classes that changed significantly."""
         if self.seeds < 2:
-            return "No class can be called certain from a single seed."
+            return "A single seed cannot show which classes changed significantly."
         if not self.moved:
-            return f"None of {len(self.classes)} classes moved for certain."
+            return f"None of {len(self.classes)} classes changed significantly."
         listed = ", ".join(
             f"{name} {signed(item.difference)} ({signed(item.low)} to {signed(item.high)})"
             for name, item in self.moved.items()
         )
-        return f"{len(self.moved)} of {len(self.classes)} classes moved for certain: {listed}."
+        return f"{len(self.moved)} of {len(self.classes)} classes changed significantly: {listed}."
 
     def sentence(self, row: str = "Adaptation") -> str:
         """The verdict in one plain sentence."""

@@ -89,7 +89,7 @@ class Explainer:
             f"attention-{number + 1}",
             "Attention of each head",
             f"Attention of the class token in the last block, {self.backbone.heads} heads, before and after "
-            "adaptation; bright is attended.",
+            "adaptation; bright: attended.",
             sheet(rows),
         )
 
@@ -116,8 +116,8 @@ class Explainer:
         return Explanation(
             f"regions-{number + 1}",
             "Sampled regions and their cross-attention",
-            f"{len(regions)} regions drawn by attention in one view, and where {whose} finds the first {REGIONS} in "
-            "the other, mirrored view; bright is attended.",
+            f"{len(regions)} regions sampled by attention in one view, and where {whose} finds the first {REGIONS} in "
+            "the other, mirrored view; bright: attended.",
             sheet([row]),
         )
 

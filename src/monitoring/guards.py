@@ -166,11 +166,11 @@ class Guards(Callback):
         partial = Path(trainer.default_root_dir) / "partial-adapter.safetensors"
         shutil.copyfile(good, partial)  # the good one stays for a resume, whose state is the broken one
         os.replace(partial, Path(trainer.default_root_dir) / "adapter.safetensors")
-        kept = f"adapter.safetensors is that of step {self.good.step}, the last good one"
+        kept = f"saved adapter: step {self.good.step} (last good check)"
         if self.good.step == 0:
-            kept = "no check was good: adapter.safetensors is the untouched one, which is the frozen model"
+            kept = "no check was good: the saved adapter is untrained, equal to the frozen model"
         if best.exists():
-            kept += f"; {best.name} is that of step {self.best.step}"
+            kept += f"; {best.name}: step {self.best.step}"
         print(f"{self.stopped}; {kept}. What to do: docs/monitoring.md", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:

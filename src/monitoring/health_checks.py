@@ -48,7 +48,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     if (
         usages and max(usages) < 2
     ):  # low entropy alone is no fault: certain targets may still differ from patch to patch
-        return f"the targets of every level are one prototype: they use {max(usages):.2f} or fewer"
+        return f"the targets of every level have collapsed to one prototype: they use {max(usages):.2f} or fewer"
     return None
 
 
@@ -73,7 +73,7 @@ def narrowed(signs: Mapping[str, MetricPair], share: float) -> str | None:
     most = max(usages, key=lambda sign: sign.adapted / sign.frozen)
     return (
         f"the targets have narrowed to {most.adapted:.1f} prototypes, less than {share:.0%} of the {most.frozen:.1f} "
-        "that those of the frozen backbone share out"
+        "that the frozen backbone's targets use"
     )
 
 

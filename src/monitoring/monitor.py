@@ -115,7 +115,7 @@ class Monitor(Callback):
         if self.share > self.max_share:
             rank_zero_info(
                 f"the monitor took {self.share:.0%} of this short run's time, more than monitor.max_share "
-                f"{self.max_share:.0%}: a run has one measurement of the frozen backbone and one at the end at least"
+                f"{self.max_share:.0%}: every run measures at least the frozen backbone and its end"
             )
         self._vital = None
 

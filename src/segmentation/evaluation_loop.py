@@ -176,8 +176,8 @@ class ScoredSegmentation(RecordedHead, ABC):
     def _check_finite(self) -> None:
         if not self._finite:
             raise Diverged(
-                "the model's class scores hold NaN or infinite values, so no score or mask of it is written; fit again "
-                "with a lower rate, or set trainer.precision to bf16-mixed or 32-true"
+                "the model's class scores hold NaN or infinite values, so no scores or masks are written; fit again "
+                "with a lower learning rate, or set trainer.precision to bf16-mixed or 32-true"
             )
 
     def _reset(self) -> None:

@@ -36,7 +36,8 @@ def check_recorded(checkpoint: Mapping[str, Any]) -> None:
     if missing or not isinstance(checkpoint["backbone"], Mapping):
         raise UserError(
             f"the checkpoint does not say which features its head was made for (expected entries backbone, adapter "
-            f"and classes, found none of the name {', '.join(missing) or 'backbone'}): it is no head's checkpoint, or "
+            f"and classes, found none of the name {', '.join(missing) or 'backbone'}): it is not a head's checkpoint, "
+            f"or "
             "an earlier version wrote it; fit the head again"
         )
 

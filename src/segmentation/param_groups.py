@@ -39,8 +39,8 @@ def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None, prefix_to
     if len(blocks) > 1 and max(blocks) < backbone.depth - 1:
         quarters = [(quarter + 1) * backbone.depth // len(blocks) - 1 for quarter in range(len(blocks))]
         rank_zero_warn(
-            f"the head reads blocks {list(blocks)} of {backbone.name}, which has {backbone.depth}: what comes after "
-            f"block {max(blocks)} is not used; to read all depths, set decoder.init_args.blocks to {quarters}"
+            f"the head reads blocks {list(blocks)} of {backbone.name}, which has {backbone.depth}: blocks after "
+            f"{max(blocks)} are not used; to read all depths, set decoder.init_args.blocks to {quarters}"
         )
     for late in (*backbone.trunk.blocks[max(blocks) + 1 :], backbone.trunk.norm):
         late.requires_grad_(False)

@@ -70,7 +70,8 @@ class Search:
                 self._begin()
             elif known != sweep.fingerprint:
                 raise UserError(
-                    f"{folder} holds trials of another state of {sweep.file}: search, metric or command have changed;"
+                    f"{folder} holds trials of an earlier version of {sweep.file}: its search, metric or command has "
+                    f"changed;"
                     " give another --out, or delete that folder"
                 )
 

@@ -61,7 +61,7 @@ def test_a_fraction_that_is_saved_is_the_fraction_that_is_loaded(
     move(made)
     before = tokens(made, images)
     if isinstance(kind, SLR):
-        with pytest.raises(UserError, match="cannot be saved at part of its strength; set strength to 1"):
+        with pytest.raises(UserError, match="cannot be saved at reduced strength; set strength to 1"):
             made.save_adapter(half, 1, "teacher", strength=0.5)
         return
     made.save_adapter(whole, 1, "teacher")

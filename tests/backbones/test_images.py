@@ -35,8 +35,8 @@ def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
     [
         (255 * UNIT, "divide by 255"),
         (255 * UNIT.bfloat16(), "divide by 255"),
-        (NORMALISED, "as after a normalisation"),
-        (2 * UNIT - 1, "as after a normalisation"),
+        (NORMALISED, "which look normalised"),
+        (2 * UNIT - 1, "which look normalised"),
         (UNIT.clone().index_fill_(3, torch.tensor([3]), float("nan")), "NaN"),
         ((60_000 * UNIT).int(), r"\[0, 255\]"),
         (UNIT > 0.5, "torch.bool"),
@@ -195,7 +195,7 @@ def test_images_that_are_none_are_refused_by_name(backbone: Backbone, tmp_path: 
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(MissingFile, match=r"none\.png not found"):
         transform(tmp_path / "none.png")
-    with pytest.raises(UserError, match=r"text\.png is no readable image"):
+    with pytest.raises(UserError, match=r"text\.png is not a readable image"):
         transform(tmp_path / "text.png")
     for image, message in (
         (Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "8 bits a channel"),

@@ -54,7 +54,7 @@ def test_with_a_killed_rank_0_the_other_one_ends_and_says_so(tmp_path: Path) -> 
     done = fit(tmp_path, config(tmp_path, "KillRank", rank=0))
     assert done.returncode == -signal.SIGKILL
     assert len(errors(done)) == 1
-    assert re.match(r"error: the first process of .+ \(\d+\) is gone; the others end", errors(done)[0])
+    assert re.match(r"error: the first process of .+ \(\d+\) is gone; stopping the others", errors(done)[0])
 
 
 @pytest.mark.slow
@@ -96,8 +96,8 @@ def launcher(tmp_path: Path) -> WatchedLauncher:
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ((None, -9), r"rank 2 \(process 7 on .+\) was killed by SIGKILL; the other processes were ended"),
-        ((3, -9), r"rank 1 \(process 7 on .+\) ended with exit code 3; the other processes were ended"),
+        ((None, -9), r"rank 2 \(process 7 on .+\) was killed by SIGKILL; the other processes were stopped"),
+        ((3, -9), r"rank 1 \(process 7 on .+\) ended with exit code 3; the other processes were stopped"),
         ((0, None), "the connection to a process on another node was lost; the logs of the other nodes say why"),
     ],
 )

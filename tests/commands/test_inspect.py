@@ -31,7 +31,7 @@ def test_every_picture_is_written_and_described(
     names = ["attention-1", "features-1", "matches-1", "neighbours", "regions-1"]
     assert sorted(path.stem for path in out.iterdir()) == names
     text = capsys.readouterr().out
-    assert "regions use the identity that training starts from" in text
+    assert "regions use the identity, as at the start of training" in text
     assert all(str(out / f"{name}.png") in text for name in names)
 
 

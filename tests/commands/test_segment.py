@@ -94,7 +94,7 @@ def test_too_few_masks_or_other_options_are_one_line(
     for name in ("1", "2"):
         (folder / "marked" / f"{name}.png").unlink()
     assert command(folder) == 1
-    assert "expected 5 images or more to keep a fifth for validation, found 4" in capsys.readouterr().err
+    assert "expected 5 images or more to hold out a fifth for validation, found 4" in capsys.readouterr().err
     assert main(["segment", str(folder / "images"), "--out", str(folder / "run")]) == 1
     assert "expected --masks" in capsys.readouterr().err
 

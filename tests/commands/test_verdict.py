@@ -36,7 +36,7 @@ def test_it_says_whether_it_helped_which_classes_moved_and_what_it_cost(
     main([str(folder)])
     text = capsys.readouterr().out
     assert f"GLARE (Linear) {'helped: +' if gain > 0 else 'harmed: −'}" in text
-    assert "3 of 3 classes moved for certain: " in text
+    assert "3 of 3 classes changed significantly: " in text
     assert "60 s of pre-training a seed" in text
     main([str(folder), "--json"])
     first = json.loads(capsys.readouterr().out)[0]

@@ -41,7 +41,7 @@ def test_other_words_stay(tmp_path: Path) -> None:
 def test_a_whole_configuration_is_no_part(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("model: {class_path: a.B}\ntrainer: {max_steps: 1}")
     for flag in ("--model", "--trainer"):
-        with pytest.raises(CommandLineError, match=f"{flag} .*found a configuration with the key .*--config"):
+        with pytest.raises(CommandLineError, match=f"{flag} .*found a whole configuration with the key .*--config"):
             inlined(["fit", flag, str(tmp_path / "x.yaml")])
 
 

@@ -77,7 +77,7 @@ def test_crops_carry_images_boxes_and_keys() -> None:
 def test_a_set_smaller_than_the_batch_is_one_batch_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         loader = NoiseData(batch_size=64, size=8, num_workers=0).train_dataloader()
-    assert "22 images for 1 processes: batch size 22, not 64" in caplog.text
+    assert "22 images for 1 processes: using batch size 22 instead of 64" in caplog.text
     (crops,) = loader
     assert sorted(crops.indices.tolist()) == list(range(22))
 

@@ -111,7 +111,7 @@ def test_a_folder_without_chunks_is_answered_with_the_command_that_writes_them(t
 
 
 def test_less_than_a_batch_is_refused(packed: tuple[Path, Path]) -> None:
-    with pytest.raises(ValueError, match="expected images for a batch of 13 in each process, found 12"):
+    with pytest.raises(ValueError, match="expected enough images for a batch of 13 in each process, found 12"):
         StreamingDataModule(str(packed[1]), batch_size=13, size=16, num_workers=0).train_dataloader()
 
 

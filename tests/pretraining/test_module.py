@@ -233,7 +233,7 @@ def test_a_backbone_without_a_second_class_token_is_refused_where_one_is_asked_f
 
 
 @pytest.mark.parametrize("local", [0, 2])
-@pytest.mark.parametrize(("scale", "advice"), [(1.0, "divide by 255"), (-0.02, "as after a normalisation")])
+@pytest.mark.parametrize(("scale", "advice"), [(1.0, "divide by 255"), (-0.02, "which look normalised")])
 def test_a_loader_of_ones_own_in_another_range_is_refused_before_the_first_step(
     local, scale, advice, monkeypatch, tmp_path
 ):

@@ -83,8 +83,8 @@ def test_scores_by_value(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"evaluation": "native"}, "whole images are classified resized"),
-        ({"transforms": TrainingTransforms(32)}, "whole images are classified as they are; remove transforms"),
+        ({"evaluation": "native"}, "classification resizes whole images"),
+        ({"transforms": TrainingTransforms(32)}, "classification uses images as they are; remove transforms"),
     ],
 )
 def test_what_acts_on_masks_is_refused(root: Path, option: dict[str, Any], message: str) -> None:

@@ -165,5 +165,5 @@ def test_a_broken_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     content["state_dict"]["decoder.linear.bias"][0] = float("nan")
     with pytest.raises(ValueError, match=r"NaN or infinite values in decoder\.linear\.bias: its training diverged"):
         head(backbone()).on_load_checkpoint(content)
-    with pytest.raises(ValueError, match="no head's checkpoint, or an earlier version"):
+    with pytest.raises(ValueError, match="not a head's checkpoint, or an earlier version"):
         head(backbone()).on_load_checkpoint({"state_dict": content["state_dict"]})

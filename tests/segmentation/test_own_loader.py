@@ -23,7 +23,7 @@ def loader(images: Tensor) -> DataLoader[SegmentationBatch]:
 
 
 @pytest.mark.parametrize("train", ["head", "everything"])
-@pytest.mark.parametrize(("low", "high", "advice"), [(0, 255, "divide by 255"), (-2, 2, "as after a normalisation")])
+@pytest.mark.parametrize(("low", "high", "advice"), [(0, 255, "divide by 255"), (-2, 2, "which look normalised")])
 def test_another_range_is_refused_before_the_first_step(
     train: str, low: float, high: float, advice: str, tmp_path: Path
 ) -> None:

@@ -138,7 +138,7 @@ def test_a_run_that_has_just_ended_is_not_taken_over(tmp_path: Path) -> None:
 def test_trials_of_another_sweep_are_refused(tmp_path: Path) -> None:
     Search(sweep(tmp_path, LR, method="random"), tmp_path / "out", None)
     Search(sweep(tmp_path, LR, method="random", run_cap=9), tmp_path / "out", None)  # more of the same
-    with pytest.raises(ValueError, match="holds trials of another state"):
+    with pytest.raises(ValueError, match="holds trials of an earlier version"):
         Search(sweep(tmp_path, {"lr": {"min": 0.1, "max": 0.2}}, method="random"), tmp_path / "out", None)
 
 

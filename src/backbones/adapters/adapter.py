@@ -145,7 +145,7 @@ class Adapter(ABC):
         Raises:
             UserError: If no tensors of this kind do that.
         """
-        raise UserError(f"{self} cannot be saved at part of its strength; set strength to 1")
+        raise UserError(f"{self} cannot be saved at reduced strength; set strength to 1")
 
     def merge(self, trunk: Any) -> None:
         """Fold the adapter into the weights: the same features from a plain timm model.
@@ -160,7 +160,7 @@ class Adapter(ABC):
         """The error for a trunk that does not hold what `inject` puts there."""
         return ValueError(f"{self}: expected {expected} in the trunk, found none; call backbone.install() first")
 
-    _no_merge = "it is not linear in the tokens (a ReLU stands between its two projections); use LoRA or SLR to merge"
+    _no_merge = "it is not linear in the tokens (there is a ReLU between its two projections); use LoRA or SLR to merge"
 
 
 @contextmanager

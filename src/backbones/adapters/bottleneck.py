@@ -106,8 +106,8 @@ class _Wrapping(Adapter):
         for depth, block in blocks.items():
             if type(block) not in (Block, EvaBlock):
                 raise UserError(
-                    f"{self} knows timm's Block and EvaBlock, but blocks.{depth} is a {type(block).__name__}; "
-                    "use LoRA or SLR, which only touch linear layers"
+                    f"{self} supports timm's Block and EvaBlock, but blocks.{depth} is a {type(block).__name__}; "
+                    "use LoRA or SLR, which only need linear layers"
                 )
         for depth, block in blocks.items():
             trunk.blocks[depth] = self._wrap(block, trunk.embed_dim)

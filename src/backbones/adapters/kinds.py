@@ -57,7 +57,7 @@ def settings_text(kind: Adapter) -> str:
         said = {key: value for key, value in dataclasses.asdict(kind).items() if key in kind.settings()}
         return json.dumps(said, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{kind}: expected numbers, texts, booleans, lists and tuples as settings: {error}") from None
+        raise UserError(f"{kind}: expected numbers, strings, booleans, lists and tuples as settings: {error}") from None
 
 
 def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
@@ -84,7 +84,7 @@ def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
     try:
         return kind(**values)
     except (TypeError, OverflowError) as error:
-        raise UserError(f"{kind.__name__} cannot be made of the settings {settings[:200]!r}: {error}") from error
+        raise UserError(f"{kind.__name__} cannot be built from the settings {settings[:200]!r}: {error}") from error
 
 
 def _foreign(path: str, trust: Sequence[str]) -> type[Adapter]:
@@ -97,7 +97,8 @@ def _foreign(path: str, trust: Sequence[str]) -> type[Adapter]:
         named = any(path == each or path.startswith(f"{each}.") for each in trust)
         if not named and package not in sys.modules:
             raise UserError(
-                f"adapter kind {path} is not of this project, and {package} is not imported: import {package} first, "
+                f"adapter kind {path} is not part of this project, and {package} is not imported: import {package} "
+                f"first, "
                 f'or name it if you trust its code: load_backbone(…, trust=("{package}",)), --trust {package}, or '
                 f"trust: [{package}] of the backbone in a yaml"
             )

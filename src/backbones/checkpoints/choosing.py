@@ -45,7 +45,7 @@ def choose_place(source: Source, network: Network, prefix: str | None = None) ->
 
 
 def label(name: str) -> Network | None:
-    """Return which of a pair a name belongs to, by the first of its parts that says so."""
+    """Return the network of a student–teacher pair that a name belongs to, by the first of its parts that says so."""
     for part in name.split("."):
         for network, words in _LABELS:
             if words.search(part):
@@ -66,7 +66,7 @@ def _choose(source: Source, places: list[Place], network: Network) -> Place:
     if len(chosen) != 1:
         prefixes = ", ".join(place.prefix or "(top level)" for place in chosen or places)
         raise UserError(
-            f"{source.path} holds {len(places)} ViTs that nothing tells apart: {prefixes}; name one as prefix: "
+            f"{source.path} holds {len(places)} ViTs, any of which could be meant: {prefixes}; choose one with prefix: "
             f"{(chosen or places)[-1].prefix.rstrip('.') or '...'} (doctor: --prefix)"
         )
     return chosen[0]
@@ -83,7 +83,7 @@ def _under(source: Source, places: list[Place], prefix: str) -> list[Place]:
         found = found or [place for place in places if f".{wanted}" in f".{place.prefix}"]
     if not found:
         prefixes = ", ".join(place.prefix or "(top level)" for place in places)
-        raise UserError(f"{source.path} holds no ViT under prefix {prefix!r}; those of its ViTs are: {prefixes}")
+        raise UserError(f"{source.path} holds no ViT under prefix {prefix!r}; its ViTs have the prefixes: {prefixes}")
     return found
 
 

@@ -35,13 +35,14 @@ def foreign_archive(path: Path, entries: Sequence[str]) -> str | None:
     tops = {name.partition("/")[2] for name in entries}
     if "constants.pkl" in tops and any(name.startswith("code/") for name in tops):
         return (
-            f"{path} is a TorchScript file, whose tensors come with code; if you trust where it comes from, convert "
-            "it: python -c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], map_location='cpu')"
+            f"{path} is a TorchScript file, whose tensors come with code; if you trust its source, convert it: python "
+            f"-c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], map_location='cpu')"
             f".state_dict(), 'converted.pth')\" {file}"
         )
     if any(name.endswith((".data/extern_modules", "archive_format")) or "exported_program" in name for name in entries):
         return (
-            f"{path} is a program of torch.export or torch.package, no plain weights; if it is torch.export's, convert "
+            f"{path} is a program of torch.export or torch.package, not plain weights; if it is torch.export's, "
+            f"convert "
             'it: python -c "import sys, torch; torch.save(dict(torch.export.load(sys.argv[1]).state_dict), '
             f"'converted.pth')\" {file}"
         )
@@ -61,7 +62,7 @@ def foreign_folder(folder: Path) -> str | None:
     if (folder / "zero_to_fp32.py").is_file() or whole or shards:
         script = "zero_to_fp32.py" if (folder / "zero_to_fp32.py").is_file() else ""
         run = shlex.quote(str(folder / script)) if script else "-m deepspeed.utils.zero_to_fp32"
-        alone = f", or give {whole[0]}, which holds the weights whole" if whole and not shards else ""
+        alone = f", or give {whole[0]}, which holds the complete weights" if whole and not shards else ""
         return f"{folder} is a DeepSpeed folder; convert it with zero_to_fp32.py: python {run} {name} converted{alone}"
     if (folder / "adapter_config.json").is_file():
         return f"{folder} is an adapter in PEFT's format: give it as adapter:, and its backbone's weights as weights:"
@@ -74,14 +75,14 @@ def foreign_names(path: str, names: Iterable[str]) -> str | None:
     flat = next((name for name in names if _FLAT.search(name)), None)
     if flat is not None:
         return (
-            f"{path} holds flat FSDP shards ({flat}), of which one rank's file is only a part; use the whole weights "
-            "that the training wrote (DINOv2: eval/*/teacher_checkpoint.pth), or save them again with "
+            f"{path} holds flat FSDP shards ({flat}), of which one rank's file is only a part; use the complete "
+            f"weights that the training wrote (DINOv2: eval/*/teacher_checkpoint.pth), or save them again with "
             "FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT)"
         )
     lora = next((name for name in names if _LORA.search(name)), None)
     if lora is not None:
         return (
-            f"{path} holds an unmerged LoRA of PEFT ({lora}); merge it where the model is: "
-            "torch.save(model.merge_and_unload().state_dict(), 'converted.pth')"
+            f"{path} holds an unmerged LoRA of PEFT ({lora}); merge it in the program that loads the model: "
+            f"torch.save(model.merge_and_unload().state_dict(), 'converted.pth')"
         )
     return None

@@ -122,14 +122,13 @@ def _reason(path: Path, error: Exception) -> str:
     wanted = wanted_call(error)
     if wanted:
         return _convert(path, wanted)
-    return f"{path} is damaged or no PyTorch checkpoint ({reason_of(error)}); copy or download it again"
+    return f"{path} is damaged or not a PyTorch checkpoint ({reason_of(error)}); copy or download it again"
 
 
 def _convert(path: Path, wanted: str) -> str:
     return (
-        f"{path} was not loaded: its pickle calls {wanted}, and a checkpoint that calls code can "
-        "do anything to this machine. If you trust where it comes from, keep only its tensors, once, and use the "
-        f"converted file:\n{_CONVERT}"
+        f"{path} was not loaded: its pickle calls {wanted}, and a checkpoint that calls code can do anything to this "
+        f"machine. If you trust its source, extract its tensors once and use the converted file:\n{_CONVERT}"
     )
 
 

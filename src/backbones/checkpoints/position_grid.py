@@ -60,13 +60,13 @@ def settle_grid(
         if rows - math.prod(model) in prefixes:
             return model
         raise UserError(
-            f"pos_embed has {rows} rows, {rows - prefixes[0]} of them for patches, which is no square grid"
+            f"pos_embed has {rows} rows, {rows - prefixes[0]} of them for patches, which is not a square grid"
             f"{_proposals(rows - prefixes[0])}"
         )
     against = {
         "the model is built for": model,
         "config.json says": _configured(config, geometry.patch_size),
-        "by their values its rows are in order as": _smoother(table[0, rows - side * side :], side),
+        "the order of its rows suggests": _smoother(table[0, rows - side * side :], side),
     }
     for why, grid in against.items():
         if grid is not None and grid[0] != grid[1] and math.prod(grid) == side * side:

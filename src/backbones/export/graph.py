@@ -156,8 +156,8 @@ def _compare(
             if not difference <= TOLERANCE:
                 raise UserError(
                     f"the exported graph gives other features: {output} of images {list(images.shape)} differ by "
-                    f"{difference:.1e} in {name}, expected at most {TOLERANCE:.0e}; please report it with versions of "
-                    "torch and timm"
+                    f"{difference:.1e} in {name}, expected at most {TOLERANCE:.0e}; please report it with your "
+                    f"versions of torch and timm"
                 )
 
 

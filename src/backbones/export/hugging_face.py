@@ -79,7 +79,7 @@ def _require_layout(own: Backbone) -> None:
         other = "a norm before the blocks, or no class token"
     if other is not None:
         raise UserError(
-            f"--to hf expected a ViT, DINOv2 or DINOv2 with registers, found {own.name} with {other}; use --to timm, "
+            f"--to hf: expected a ViT, DINOv2 or DINOv2 with registers, found {own.name} with {other}; use --to timm, "
             "or --to onnx"
         )
 

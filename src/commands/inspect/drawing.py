@@ -29,7 +29,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     Args:
         images: Image files, or folders, of each of which `AT_MOST` images are drawn.
         adapter: An `adapter.safetensors`, or the run folder that holds it.
-        weights: The weights that it was made on, as in `load_backbone`.
+        weights: The weights that it was trained on, as in `load_backbone`.
         out: Folder of the pictures.
         trust: Packages that may be imported for an adapter kind that is not of this project.
 
@@ -46,8 +46,8 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     context = teacher_context(adapter, backbone.width)
     if context is None:
         print(
-            f"no cross-attention found with {adapter} (an adapter file holds the adapter alone, "
-            "checkpoints/last.ckpt all of it): regions use the identity that training starts from"
+            f"no cross-attention found with {adapter} (checkpoints/last.ckpt keeps it, an adapter file does not): "
+            f"regions use the identity, as at the start of training"
         )
     make_folder(out)
     for found in Explainer(backbone, context).explain(pixels):
@@ -62,7 +62,7 @@ def spread(folder: Path) -> list[Path]:
     found = list_images(folder)
     if len(found) <= AT_MOST:
         return found
-    print(printable(f"{folder}: {AT_MOST} of its {len(found)} images are drawn; name others by their files"))
+    print(printable(f"{folder}: {AT_MOST} of its {len(found)} images are drawn; list files to choose others"))
     return [found[round(place * (len(found) - 1) / (AT_MOST - 1))] for place in range(AT_MOST)]
 
 

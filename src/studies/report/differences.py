@@ -24,7 +24,8 @@ def over_axis(results: Results) -> dict[str, Any] | None:
     chart = {"title": f"Over {study.axis}", "svg": svg(axis_chart("Result", study.axis, marks, series))}
     return {
         "title": f"Result over {study.axis}",
-        "note": "Mean and standard deviation over the seeds; the marks are evenly spaced, their steps are not even.",
+        "note": "Mean and standard deviation over the seeds; the marks are evenly spaced, the steps between them are "
+        "not.",
         "labels": [item.label for item in series],
         "frozen": False,
         "groups": [{"title": "", "charts": [chart]}],

@@ -35,7 +35,7 @@ def markdown(results: Results) -> str:
         lines += ["", fence, *failure["log"], fence, ""]
     if results.notes:
         lines += [
-            "Stopped early by a guard, and counted as they are:",
+            "Stopped early by a guard, and included as they are:",
             "",
             *(f"- {escaped(note)}" for note in results.notes),
             "",

@@ -11,17 +11,17 @@ LAUNCHERS = ("local", "submitit")
 # What the submission sets itself, or has an option of its own.
 _OURS = {
     "array": "--jobs bounds how many run at a time",
-    "dependency": "cells wait for what they need by themselves",
+    "dependency": "cells wait for their prerequisites themselves",
     "error": "the logs are in RUNS/jobs",
     "gpus-per-node": "use --gpus-per-cell",
     "nodes": "use --nodes",
-    "ntasks": "one task a node starts all processes of it",
-    "ntasks-per-node": "one task a node starts all processes of it",
+    "ntasks": "one task per node starts all its processes",
+    "ntasks-per-node": "one task per node starts all its processes",
     "open-mode": "the logs are in RUNS/jobs",
     "output": "the logs are in RUNS/jobs",
     "partition": "use --partition",
     "requeue": "cells are always requeued",
-    "signal": "cells write a checkpoint 90 seconds before --time is over",
+    "signal": "cells write a checkpoint 90 seconds before --time runs out",
     "time": "use --time",
 }
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -136,6 +136,6 @@ def further(entries: Sequence[str]) -> dict[str, str]:
         if not key or not equals or not re.fullmatch(r"[a-z][a-z0-9-]*", key) or not value or "\n" in value:
             raise CommandLineError(f"--slurm: expected KEY=VALUE such as account=lab, found {entry!r}")
         if key in _OURS:
-            raise CommandLineError(f"--slurm {entry}: {key} is not free here; {_OURS[key]}")
+            raise CommandLineError(f"--slurm {entry}: {key} cannot be set here; {_OURS[key]}")
         result[key] = value
     return result

@@ -93,7 +93,7 @@ def plan(store: Store, cells: Sequence[Cell]) -> str:
         elif words == "running":
             words = "another process runs it"
         elif words == UNKNOWN:
-            words = "would run; its hash is unknown, and so is whether it is done"
+            words = "would run; unless it is done already; its hash is unknown"
         if cell in missing:
             words += _cost(measured.seconds(cell), cell.stated.seconds)
         lines.append(f"[{number}/{len(cells)}] {name(cell)} {cell.title}: {words}")

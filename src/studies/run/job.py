@@ -84,7 +84,7 @@ class CellJob:
         deadline = time.monotonic() + PATIENCE
         while read_json(folder / "attempt.json") != expected:
             if time.monotonic() > deadline:
-                raise UserError(f"{folder}: not made ready by the first node; do all nodes share this folder?")
+                raise UserError(f"{folder}: the first node did not prepare it; do all nodes share this folder?")
             time.sleep(POLL)
         process = stage_process(folder, self.cell.stage, environment)
         try:

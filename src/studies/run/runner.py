@@ -167,7 +167,7 @@ class Runner:
                 started = slot.take(cell, self.store)
             except Held:
                 if cell.identity not in self.elsewhere:
-                    self.ticker.say(f"{self._place(cell)} {cell.title}: another process runs it, waiting")
+                    self.ticker.say(f"{self._place(cell)} {cell.title}: another process is running it, waiting")
                 self.elsewhere[cell.identity] = time.monotonic() + RETRY
                 continue
             self.waiting.remove(cell)

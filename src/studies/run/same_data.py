@@ -35,8 +35,8 @@ def check_same_data(store: Store, cells: Iterable[Cell]) -> None:
             write_json(path, {"contents": found, "folder": root})
         elif noted["contents"] != found:
             raise UserError(
-                f"{folder}: the files have the names and sizes that the cells in {store.root} were computed on, and "
-                "other contents; bring back the files as they were, or give another --runs, so that no table mixes both"
+                f"{folder}: the files have the same names and sizes as when the cells in {store.root} were computed, "
+                f"but other contents; restore the files, or give another --runs, so that no table mixes both"
             )
 
 

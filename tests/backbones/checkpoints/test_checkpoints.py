@@ -276,11 +276,11 @@ def test_unreachable_hub_names_the_two_other_ways(monkeypatch: pytest.MonkeyPatc
     ("name", "expected"),
     [
         ("vit_smal_patch16_224", "did you mean"),
-        ("resnet18", "resnet18 is a ResNet, no vision transformer.*use a vit_… model"),
-        ("convnext_tiny", "ConvNeXt, no vision transformer"),
-        ("swin_tiny_patch4_window7_224", "SwinTransformer, no vision transformer"),
-        ("efficientnet_b0", "EfficientNet, no vision transformer"),
-        ("naflexvit_base_patch16_gap", "NaFlexVit, no vision transformer"),
+        ("resnet18", "resnet18 is a ResNet, not a vision transformer.*use a vit_… model"),
+        ("convnext_tiny", "ConvNeXt, not a vision transformer"),
+        ("swin_tiny_patch4_window7_224", "SwinTransformer, not a vision transformer"),
+        ("efficientnet_b0", "EfficientNet, not a vision transformer"),
+        ("naflexvit_base_patch16_gap", "NaFlexVit, not a vision transformer"),
     ],
 )
 def test_a_wrong_model_name_is_told_before_the_file_is_read(name: str, expected: str) -> None:

@@ -78,7 +78,9 @@ def test_a_stated_prefix_wins_over_teacher_and_student(tmp_path: Path) -> None:
     torch.save(official(1) | under("teacher.", official(2)), tmp_path / "a.ckpt")
     assert equal(tmp_path / "a.ckpt", official(2))
     assert equal(tmp_path / "a.ckpt", official(1), prefix="")
-    with pytest.raises(ValueError, match=r"no ViT under prefix 'x'; those of its ViTs are: \(top level\), teacher\."):
+    with pytest.raises(
+        ValueError, match=r"no ViT under prefix 'x'; its ViTs have the prefixes: \(top level\), teacher\."
+    ):
         load_weights(str(tmp_path / "a.ckpt"), "tiny_vit", prefix="x")
 
 

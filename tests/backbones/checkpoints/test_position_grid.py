@@ -127,7 +127,7 @@ def test_a_grid_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_doctor_takes_the_grid_and_gives_it_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(wide(10, 20), tmp_path)
     assert main([path, "--model", MODEL]) == 1
-    assert "200 of them for patches, which is no square grid" in capsys.readouterr().out
+    assert "200 of them for patches, which is not a square grid" in capsys.readouterr().out
     assert main([path, "--model", MODEL, "--position-grid", "10x20"]) == 0
     out = capsys.readouterr().out
     assert "position grid 10×20" in out and "        position_grid: [10, 20]\n" in out

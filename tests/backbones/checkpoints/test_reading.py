@@ -129,7 +129,7 @@ def test_tensor_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> Non
         ("a.pth", b"\x1f\x8b\x08\x00rest", "gzip"),
         ("a.pt", bytes(4096), "filled with zeros"),
         ("a.pt", bytes(range(128, 250)) * 9, "no known format"),
-        ("a.pth", pickle.dumps([1, 2, 3]), "damaged or no PyTorch checkpoint"),
+        ("a.pth", pickle.dumps([1, 2, 3]), "damaged or not a PyTorch checkpoint"),
         ("a.safetensors", b"not safetensors at all", "not a safetensors file"),
         ("a.onnx", b"not onnx", "not a readable ONNX file"),
     ],

@@ -17,7 +17,7 @@ def test_numbers_stand_frozen_beside_adapted_and_only_those_that_were_measured()
     first, head, *rows, last = verdict([monitor, Guards()])
     assert first.startswith("step 440") and head.split() == ["features", "frozen", "adapted"]
     assert [row.split()[-2:] for row in rows] == [["202", "150"], ["0.25", "0.5"]]
-    assert "not whether it helped" in last
+    assert "not whether adaptation helped" in last
     monitor.signs["knn"] = MetricPair(0.4512, 0.4)
     assert list(verdict([monitor]))[-1].split()[-2:] == ["0.4", "0.451"]
 

@@ -29,10 +29,10 @@ def test_without_ids_colours_decide(tmp_path: Path) -> None:
 
 def test_one_class_beside_ignored_ids_is_refused(tmp_path: Path) -> None:
     assert classes_among({7, 255, 0}, {255}, tmp_path) == [0, 7]
-    with pytest.warns(UserWarning, match="the id 3 alone, with which every score is perfect"):
+    with pytest.warns(UserWarning, match="found only the id 3, for which every score is perfect"):
         assert classes_among({3}, {255}, tmp_path) == [3]
     for found, lines in (({255}, "`- {name: class 255, id: 255}`$"), ({1, 255}, "`- {name: background, id: 1}` and ")):
-        with pytest.raises(ImageError, match=f"of which 255 is no class by ignored_ids.*{lines}"):
+        with pytest.raises(ImageError, match=f"of which ignored_ids leaves out 255.*{lines}"):
             classes_among(found, {255}, tmp_path)
 
 

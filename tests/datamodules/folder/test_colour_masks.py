@@ -20,7 +20,9 @@ def test_each_colour_becomes_its_class(tmp_path: Path) -> None:
 
 def test_other_colours_are_named(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", gradient(8, 8))
-    with pytest.raises(ImageError, match=r"m\.png: .* found \(0, 0, 128\), .* and 61 more \(was it JPEG once\?\)"):
+    with pytest.raises(
+        ImageError, match=r"m\.png: .* found \(0, 0, 128\), .* and 61 more \(was the mask once saved as JPEG\?\)"
+    ):
         read_colour_mask(path, {(1, 1, 1): 0})
 
 

@@ -51,7 +51,7 @@ def test_a_site_without_a_class_lists_it_as_absent(
 def test_ids_that_the_head_does_not_know_are_named_with_their_file(tmp_path: Path, stage: str) -> None:
     data = folder(site(tmp_path, [1, 2, 3]))
     data.expect_classes([0, 1, 2], ["class 0", "class 1", "class 2"])
-    with pytest.raises(ImageError, match=r"masks/\d\.png: expected ids of classes that the head .* found 3; correct"):
+    with pytest.raises(ImageError, match=r"masks/\d\.png: expected the class ids that the head .* found 3; correct"):
         data.setup(stage)
     ignoring = folder(tmp_path, ignored_ids=(3, 255))
     ignoring.expect_classes([0, 1, 2], ["class 0", "class 1", "class 2"])
@@ -87,7 +87,7 @@ def test_names_are_compared_where_the_user_gives_them(
         data.expect_classes(range(len(head)), head)
         assert data.class_names == head
     else:
-        with pytest.raises(UserError, match="expected classes that the head was trained on, 0 a, 1 b, found "):
+        with pytest.raises(UserError, match="expected the classes that the head was trained on, 0 a, 1 b, found "):
             data.expect_classes(range(len(head)), head)
 
 
@@ -131,5 +131,5 @@ def test_ids_can_be_given_with_their_names(tmp_path: Path) -> None:
     again.expect_classes([3, 7], ["class 3", "class 7"])
     assert stripes(again) == [0, 1]
     for ids in ([7], [7, 7]):
-        with pytest.raises(UserError, match="class_ids: expected an id of its own for each"):
+        with pytest.raises(UserError, match="class_ids: expected one distinct id for each"):
             folder(root, ["a", "b"], class_ids=ids)

@@ -52,11 +52,11 @@ def test_images_and_masks_without_a_place_or_a_partner_are_counted(tmp_path: Pat
     save(root / "photos" / "b.png", gradient(8, 8))
     save(root / "masks" / "train" / "alone.png", np.zeros((8, 8), np.uint8))
     (root / "classes.yaml").write_text("- {name: a, id: 0}\n- {name: b, id: 1}\n- {name: c, id: 2}\n")
-    found = "2 images or masks elsewhere or without a partner, masks/train/alone.png first"
+    found = "2 images or masks in other folders or without a counterpart, masks/train/alone.png first"
     assert report(root, tmp_path / "b", task="segment")[-1] == f"left out of {root}: {found}"
     lines = report(root, tmp_path / "c")  # pre-training asks for no masks
-    assert lines[-2] == "kept for validation: 2 images"
-    assert lines[-1].endswith("1 images or masks elsewhere or without a partner, photos/b.png first")
+    assert lines[-2] == "held out for validation: 2 images"
+    assert lines[-1].endswith("1 images or masks in other folders or without a counterpart, photos/b.png first")
 
 
 def test_more_folders_are_looked_at_too(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_parts_of_files_that_are_not_used_are_counted(tmp_path: Path) -> None:
     assert lines == [
         "  not used: transparency (alpha) (1 image, see-through.png)",
         "  not used: frames or pages after the first (2 images, a.gif first)",
-        "  not used: bands that are no colours (2 images, near-infrared.tif first)",
+        "  not used: bands other than colours (2 images, near-infrared.tif first)",
     ]
 
 
@@ -154,9 +154,11 @@ def test_labels_that_are_no_masks_are_recognised(tmp_path: Path, name: str) -> N
     (tmp_path / "notes.txt").write_text("7 days in 2020\n")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
-    with pytest.raises(ImageError, match=f"expected masks .* found .*{name}, which holds {kind}; draw these as masks"):
+    with pytest.raises(
+        ImageError, match=f"expected masks .* found .*{name}, which holds {kind}; convert these to masks"
+    ):
         _ = FolderDataModule(tmp_path, task="segment").class_names
-    with pytest.raises(FileNotFoundError, match=f"a mask for each image .*{name}, which holds {kind}; draw these"):
+    with pytest.raises(FileNotFoundError, match=f"a mask for each image .*{name}, which holds {kind}; convert these"):
         FolderDataModule(tmp_path, ["a"], task="segment").source("train")
 
 

@@ -47,7 +47,7 @@ def test_each_list_keeps_its_order(tmp_path: Path) -> None:
         ("a\n".encode("utf-16"), None, r"train\.txt, line 1: expected a name in UTF-8"),
         (b"a\nb", None, r"train\.txt, line 2: expected the name of one image, .* found none called 'b'; correct"),
         (b"a\ndeep/c.d\na.png", None, r"train\.txt, line 3: .* found 'a\.png', which is in .*train\.txt, line 1 al"),
-        (b"a", b"deep/c.d\nimages/a", r"val\.txt, line 2: .* none both in training and in validation, .* line 1 alr"),
+        (b"a", b"deep/c.d\nimages/a", r"val\.txt, line 2: .* never in both training and validation, .* line 1 alr"),
         (b"a", b"\n \n", r"val\.txt: expected the name of an image on each line, found none"),
     ],
 )

@@ -41,7 +41,7 @@ def test_label_ids_become_train_ids(tmp_path: Path) -> None:
 
 
 def test_an_unzipped_copy_is_converted(root: Path) -> None:
-    with pytest.raises(ImageError, match=r"val: expected a mask for each image, found none at 2 .*labelTrainIds\.png"):
+    with pytest.raises(ImageError, match=r"val: expected a mask for each image, found none for 2 .*labelTrainIds\.png"):
         prepare("cityscapes", root, verify_only=True)
     assert "train        4 images" in prepare("cityscapes", root)
     assert len(made(root)) == 6
@@ -72,7 +72,7 @@ def test_train_ids_are_verified(root: Path) -> None:
         prepare("cityscapes", root, verify_only=True)
     for expected in (
         f"{half}: expected a mask",
-        "as its image has, found 4×3",
+        "as in its image, found 4×3",
         "expected ids 0–18 and 255, found [19]",
     ):
         assert expected in str(error.value)

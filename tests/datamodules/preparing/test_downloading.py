@@ -40,7 +40,7 @@ def test_an_interrupted_download_goes_on_where_it_was(server: LocalServer, tmp_p
 
 def test_another_process_goes_on_with_what_the_first_left(server: LocalServer, tmp_path: Path) -> None:
     server.break_after = [1000] + [0] * 9
-    with pytest.raises(DownloadError, match=r"the connection ended before the file did; run the command again"):
+    with pytest.raises(DownloadError, match=r"the connection closed before the end of the file; run the command again"):
         fetch(of(server), tmp_path)
     assert not (tmp_path / "a.zip").exists() and (tmp_path / "a.zip.part").stat().st_size == 1000
     server.break_after, server.asked = [], []
@@ -70,7 +70,7 @@ def test_a_part_that_was_complete_is_taken(server: LocalServer, tmp_path: Path) 
 def test_a_wrong_checksum_is_refused_and_nothing_is_left(server: LocalServer, tmp_path: Path) -> None:
     server.files["/a.zip"] = CONTENT[:-1] + b"!"
     found = hashlib.sha256(server.files["/a.zip"]).hexdigest()
-    with pytest.raises(DownloadError, match=rf"http\S+/a\.zip: expected sha256 {SHA[7:]}, found {found}; run the"):
+    with pytest.raises(DownloadError, match=rf"http\S+/a\.zip: expected sha256 {SHA[7:]}, found {found}\); run the"):
         fetch(of(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -53,7 +53,7 @@ def test_camvid_from_the_network_to_its_manifest(
     assert "every byte matches the manifest" in prepare("camvid", root, verify_only=True)
     save(root / "images" / "val" / "1.png", gradient(6, 8) + 1)
     assert main(["prepare", "camvid", "--root", str(root), "--verify-only"]) == 1
-    assert "expected the files that it was written for, found others in val" in capsys.readouterr().err
+    assert "expected the files that it lists, found changes in val" in capsys.readouterr().err
 
 
 def test_cwfid_is_split_and_its_colours_become_ids(
@@ -113,7 +113,7 @@ class TestVerification:
         with pytest.raises(ImageError) as error:
             prepare("camvid", root, verify_only=True)
         assert "train: expected 4 images images/train/*, found 3" in str(error.value)
-        assert "val: expected a mask for each image, found none at 1" in str(error.value)
+        assert "val: expected a mask for each image, found none for 1" in str(error.value)
 
     def test_everything_that_is_wrong_is_said_at_once(self, root: Path) -> None:
         bad = root / "images" / "train" / "000.png"
@@ -122,7 +122,7 @@ class TestVerification:
         save(root / "masks" / "val" / "001.png", np.full((24, 32), 12, np.uint8))
         with pytest.raises(ImageError) as error:
             prepare("camvid", root, verify_only=True)
-        for expected in ("000.png: expected an image", "expected 32×24 as its image has, found 4×3", "found [12]"):
+        for expected in ("000.png: expected an image", "expected 32×24 as in its image, found 4×3", "found [12]"):
             assert expected in str(error.value)
 
     @pytest.mark.parametrize("name", ["ade20k", "pascal_context"])

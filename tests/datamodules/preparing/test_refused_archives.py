@@ -31,7 +31,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (zipped(GOOD | {"../outside.png": b"x"}), "expected paths inside of the archive, found '../outside.png'"),
+        (zipped(GOOD | {"../outside.png": b"x"}), "expected paths that stay inside the folder, found '../outside.png'"),
         (b"<html>moved</html>", "expected a zip or tar archive, found something else"),
         (zipped(GOOD)[:-200], "expected a zip or tar archive, found something else"),
     ],
@@ -44,7 +44,7 @@ def test_a_refused_download_leaves_nothing_and_the_next_run_succeeds(
     good, server.files["/CamVid.zip"] = server.files["/CamVid.zip"], content
     assert main(["prepare", "camvid", "--root", str(root)]) == 1
     (said,) = capsys.readouterr().err.strip().splitlines()
-    assert f"CamVid.zip: {found}; CamVid.zip has been removed, run the command again to download it anew" in said
+    assert f"CamVid.zip: {found}; CamVid.zip has been removed; run the command again to download it" in said
     assert [path.name for path in root.iterdir()] == [".prepare.lock"]
     assert [path.name for path in tmp_path.iterdir()] == ["camvid"]
     server.files["/CamVid.zip"] = good
@@ -59,7 +59,9 @@ def test_an_archive_that_lacks_a_file_does_not_stay(
     server.files["/CamVid.zip"] = zipped({name: content for name, content in GOOD.items() if "val/" not in name})
     assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert "val: expected 1 images images/val/*, found 0, with all that the archives hold; CamVid.zip has been" in said
+    assert (
+        "val: expected 1 images images/val/*, found 0, although all archives are unpacked; CamVid.zip has been" in said
+    )
     server.files["/CamVid.zip"] = good
     assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 0
 
@@ -80,6 +82,6 @@ def test_a_full_disk_costs_no_download(
     with monkeypatch.context() as patch:
         patch.setattr("shutil.copyfileobj", full)
         assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 1
-    assert "expected to unpack CamVid.zip there, found: [Errno 28] No space left" in capsys.readouterr().err
+    assert "CamVid.zip could not be unpacked there ([Errno 28] No space left" in capsys.readouterr().err
     assert (tmp_path / ".preparing" / "CamVid.zip").is_file()
     assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 0 and len(server.asked) == 1

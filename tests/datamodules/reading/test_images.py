@@ -172,7 +172,7 @@ def test_linked_subfolders_are_not_entered_and_counted_once(tmp_path: Path) -> N
         for _ in range(2):
             assert list_images(tmp_path, exclude=frozenset({"masks"})) == [tmp_path / "own.png"]
     (warned,) = caught
-    assert f"{tmp_path}: linked subfolders are not entered; found 2, a/loop first; put" in str(warned.message)
+    assert f"{tmp_path}: linked subfolders are not followed; found 2, such as a/loop; to use" in str(warned.message)
 
 
 def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_folder_of_a_run_is_refused(files: list[str], tmp_path: Path) -> Non
 def test_a_run_among_the_images_is_left_out_and_said(files: list[str], tmp_path: Path) -> None:
     save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     run_folder(tmp_path / "runs" / "mine", files)
-    with pytest.warns(UserWarning, match="folders of runs are not entered.* found 1, runs/mine first"):
+    with pytest.warns(UserWarning, match="run folders are skipped.* found 1, such as runs/mine"):
         assert list_images(tmp_path) == [tmp_path / "a.png"]
 
 

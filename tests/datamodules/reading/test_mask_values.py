@@ -147,5 +147,5 @@ def test_a_folder_with_negative_no_data(tmp_path: Path, named: bool, unlabelled:
 
 
 def test_ids_too_large_to_predict_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"0\.tif: expected ids of classes, 0 to 65535, found 70000"):
+    with pytest.raises(ImageError, match=r"0\.tif: expected class ids from 0 to 65535, found 70000"):
         _ = FolderDataModule(folder(tmp_path, "int32", 70_000), task="segment").ids

@@ -60,7 +60,9 @@ def test_eight_bits_are_not_stretched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 def test_bands_without_marks_are_not_guessed(tmp_path: Path, interleave: str) -> None:
     path = written(tmp_path / "a.tif", noise(5), interleave=interleave)
-    with pytest.raises(ImageError, match=r"a\.tif: expected one band, three, .* found 5 without such marks; write"):
+    with pytest.raises(
+        ImageError, match=r"a\.tif: expected one band, three bands, .* found 5 without such tags; write"
+    ):
         read_image(path)
 
 
@@ -74,7 +76,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 def test_without_rasterio_planes_are_refused_not_misread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "a.tif", noise(3), interleave="band", photometric="RGB")
     monkeypatch.setattr(geotiff, "is_installed", lambda: False)
-    with pytest.raises(ImageError, match=r"a\.tif: expected the channels of a pixel side by side, .*\[geo\]"):
+    with pytest.raises(ImageError, match=r"a\.tif: expected interleaved channels, .*\[geo\]"):
         read_image(path)
 
 

@@ -58,7 +58,7 @@ def test_the_same_images_are_no_news() -> None:
     ],
 )
 def test_other_images_are_refused_with_both_numbers(now: list[str], found: str) -> None:
-    with pytest.raises(UserError, match=f"{found}; bring back the same images"):
+    with pytest.raises(UserError, match=f"{found}; restore the same images"):
         followed(now, followed(BEFORE).state())
 
 
@@ -76,5 +76,5 @@ def test_other_contents_under_the_same_names_are_told_and_copies_are_not(tmp_pat
         earlier = {key: value for key, value in state.items() if key != "contents"}
         followed(names, earlier, tmp_path / "there")
     (tmp_path / "there" / "b.png").write_bytes(b"B.png")
-    with pytest.warns(UserWarning, match="3 images of the same names with other contents"):
+    with pytest.warns(UserWarning, match="3 images with the same names but other contents"):
         followed(names, state, tmp_path / "there")

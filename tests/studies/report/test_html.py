@@ -88,7 +88,7 @@ def test_every_picture_and_chart_has_a_text(results: Results) -> None:
 
 def test_classes_and_costs_and_what_is_left_are_told(results: Results) -> None:
     text = html(results)
-    assert "3 of 3 classes moved for certain" in text
+    assert "3 of 3 classes changed significantly" in text
     assert "<h2>Cost</h2>" in text
     assert "GLARE gives the features of the frozen backbone bit for bit" in text
 

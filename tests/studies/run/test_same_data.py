@@ -32,7 +32,7 @@ def test_changed_contents_are_refused_and_copies_are_not(tmp_path: Path, name: s
     (tmp_path / "there" / name).write_bytes(b"0124")
     if name == ".hidden":
         return check("there")
-    with pytest.raises(UserError, match=r"names and sizes .* and other contents; bring back"):
+    with pytest.raises(UserError, match=r"names and sizes .* but other contents; restore"):
         check("there")
     (tmp_path / "there" / name).write_bytes(b"01234")  # another size is another cell
     check("there")

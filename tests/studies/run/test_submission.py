@@ -157,7 +157,7 @@ def test_further_options_are_passed_on_and_ours_are_refused() -> None:
         with pytest.raises(CommandLineError, match="expected KEY=VALUE"):
             further([entry])
     for entry in ("array=1-9", "output=x", "time=5", "dependency=after:1", "gpus_per_node=2"):
-        with pytest.raises(CommandLineError, match="is not free here"):
+        with pytest.raises(CommandLineError, match="cannot be set here"):
             further([entry])
 
 
@@ -168,7 +168,7 @@ def test_further_options_are_passed_on_and_ours_are_refused() -> None:
         (["--time", "1:00:00", "--slurm", "account=lab"], "--time, --slurm: only with --launcher submitit"),
         (["--gpus-per-cell", "99"], "expected at most .* GPUs, which this machine has, found 99"),
         (["--launcher", "submitit", "--nodes", "0"], "--nodes: expected at least 1, found 0"),
-        (["--launcher", "submitit", "--max-hours", "2"], "--max-hours is of the local launcher"),
+        (["--launcher", "submitit", "--max-hours", "2"], "--max-hours works with the local launcher only"),
         (["--launcher", "slurm"], "expected one of local, submitit, found 'slurm'"),
     ],
 )
