@@ -10,7 +10,7 @@ PACKAGES = ("src", "datamodules")
 
 
 def shadowed() -> str | None:
-    """The complaint about a package that Python finds in place of this project's; None if there is none."""
+    """Error message for a package that shadows one of this project's; None if there is none."""
     for name in PACKAGES:
         spec = find_spec(name)
         found = [Path(place).resolve() for place in (spec.submodule_search_locations or ())] if spec else []

@@ -4,7 +4,7 @@
 
 Per case (ViT-S/16 and ViT-B/16, random weights, two views of 224 px, default head, bf16-mixed): milliseconds a step,
 images a second, peak memory, and the share of the measured bf16 matrix rate that the step's products make up. The data
-are batches that lie on the device already; whether a loader keeps up with them is measured by itself. The cases run in
+are batches on the device already; whether a loader keeps up with them is measured by itself. The cases run in
 the order of what they tell, and those that the budget leaves no time for are listed as skipped. On CUDA the steps after
 the timed ones run under `torch.cuda.set_sync_debug_mode`, and what waits for the device is listed.
 """

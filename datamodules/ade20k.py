@@ -48,7 +48,7 @@ def _classes() -> dict[str, Colour]:
 class ADE20KDataModule(SegmentationFolder):
     """SceneParse150: 20,210 training and 2,000 validation images; id 0, anything else, is ignored.
 
-    Layout, which may lie in `ADEChallengeData2016` below the root: `images/{training,validation}/*.jpg` and
+    Layout, in the root or in `ADEChallengeData2016` below it: `images/{training,validation}/*.jpg` and
     `annotations/{training,validation}/*.png`.
     """
 

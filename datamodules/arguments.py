@@ -27,35 +27,35 @@ class DataArguments:
             loaders yield `SegmentationBatch`.
         batch_size: Images per batch, over all processes together; the set's size, if that is smaller.
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
-        global_crops_scale: Least and largest share of an image's area that a global view covers (`pretrain`). Views
-            should show things about as large, in pixels, as images do when the backbone is used: at half the share,
-            the same ground takes twice as many patches.
+        global_crops_scale: Least and largest share of an image's area that a global view covers (`pretrain`). Objects
+            should have about the size in pixels that they have when the backbone is used: at half the share, the same
+                ground covers twice as many patches.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
-        transforms: What training images and masks go through (`segment`); None only resizes them to `size`.
+        transforms: Transforms of training images and masks (`segment`); None only resizes them to `size`.
         evaluate_on: `val`, or `holdout`: a fixed fifth of the training images, which `segment` then does not train on.
             Settings are chosen on the latter.
-        label_fraction: Share of the training images that `segment` trains on, drawn by `seed`; for one seed the 1 % lie
-            inside the 10 %.
+        label_fraction: Share of the training images that `segment` trains on, drawn by `seed`; for one seed the 1 % are
+            a subset of the 10 %.
         extra: Further folders of images without labels, searched recursively, that `pretrain` sees besides the
             training images.
         on_error: How to handle unreadable files: `raise`, at the first use; or `skip`, after one pass over all files
             at the start, which names and counts them.
-        evaluation: Images to evaluate and to predict come `resized` to `size`, or at their `native` sizes, one at a
-            time, for the model's inference to see as it likes; where `transforms` has a `short_side`, at that scale.
+        evaluation: Images to evaluate and to predict are `resized` to `size`, or keep their `native` sizes, one at a
+            time, for the model's own inference; where `transforms` has a `short_side`, at that scale.
         predict_on: Folder of images to predict, of any sizes and nesting; None for the data set's own.
         num_workers: Loader processes; 0 loads in the main process.
-        prefetch_factor: Batches that each loader process makes ahead.
-        scaled_decoding: Decode large JPEGs at a half, a quarter or an eighth of their size where that is no smaller
-            than views need (`pretrain`): several times faster, and pixels that differ a little.
-        copies: Folder of copies of the images, shrunk as those in memory, which are made at the first use
-            and shared by processes and runs (`pretrain`); for sets that don't fit in memory.
-        colours: Where crops change their colours: in the `loader`, or on the `device` in whole batches, by other draws
-            from the same distribution (`pretrain`).
+        prefetch_factor: Batches that each loader process prepares ahead.
+        scaled_decoding: Decode large JPEGs at a half, a quarter or an eighth of their size where that is large enough
+            for the views (`pretrain`): several times faster, with slightly different pixels.
+        copies: Folder for downscaled copies of the images, made at the first use and shared by processes and runs
+        (`pretrain`); for sets that do not fit in memory.
+        colours: Where colour augmentation runs: in the `loader`, or on the `device` in whole batches, with other draws
+        from the same distribution (`pretrain`).
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
         max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
-            depends on a run's seed, in which the 10 lie among the 30; all if None.
+            depends on a run's seed, in which 10 images are a subset of 30; all if None.
         percentiles: Low and high percentile, such as [1, 99], of each image of more than 8 bits that become 0 and 255;
             None takes its smallest and largest value.
         range: Low and high value that become 0 and 255 in all images of more than 8 bits; instead of `percentiles`.
@@ -86,13 +86,13 @@ class DataArguments:
     range: tuple[float, float] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Make types of a subclass's annotations: jsonargparse leaves them as text beside a dataclass's, unchecked."""
+        """Resolve a subclass's annotations: next to a dataclass's, jsonargparse leaves them as unchecked text."""
         super().__init_subclass__(**options)
         if inspect.isfunction(own := vars(cls).get("__init__")):
             own.__annotations__ = typing.get_type_hints(own)
 
     def __post_init__(self) -> None:
-        super().__init__()  # Lightning's data module, which comes after this class in the order of bases
+        super().__init__()  # Lightning's data module, later in the order of bases
         if self.task == "pretrain" and not isinstance(self.size, int):
             raise UserError(f"size: expected the side of a square view for pre-training, found {self.size}")
         sides = (self.size,) if isinstance(self.size, int) else self.size

@@ -57,12 +57,12 @@ _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("
 class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
     """A data set for both stages.
 
-    A subclass names its classes and gives the images of a split; all else is the same for every data set. Its arguments
+    A subclass names its classes and gives the images of a split; the rest is the same for every data set. Its arguments
     are those of `DataArguments`; a subclass with its own takes these as `**shared`.
     """
 
     ignore_index = IGNORE
-    resumes = False  # whether a fit goes on from a checkpoint, which the command line says
+    resumes = False  # whether a fit resumes from a checkpoint; set by the command line
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +77,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
 
         Raises:
             MissingFile: If the data set is not there.
-            ImageError: If it is not what it should be.
+            ImageError: If it is incomplete or inconsistent.
         """
 
     def read_predict(self) -> Source:
@@ -110,11 +110,11 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
             self.source(split)
 
     def fingerprint(self) -> str:
-        """Describe the images of this run: processes that train together have to see the same."""
+        """Describe the images of this run, which must be the same in all processes."""
         return fingerprint(list(self._sources.values()))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resumed where they were left."""
+        """Views or labelled pairs; epochs are shuffled, shared by the ranks, and resume where they stopped."""
         source = self.source("train")
         ranks = process()[1]
         batch = max(1, min(self._share, len(source) // ranks))  # of this process
@@ -145,7 +145,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         return loader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Change the colours of crops that the loader left as they are."""
+        """Apply the colour augmentation that the loader left out."""
         if self.task == "pretrain" and self.colours == "device" and isinstance(batch, Crops):
             return DeviceColours(self.seed)(batch)
         return batch
@@ -177,17 +177,17 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         return self._predicted
 
     def predict_only(self, indices: Sequence[int]) -> None:
-        """Predict these images and no others: `predict_source` is from now on this part of itself."""
+        """Predict only these images: from now on `predict_source` is this subset of itself."""
         self._predicted = Subset(self.predict_source(), indices)
 
     def monitor_sample(self, images: int, labelled: int) -> MonitorSample:
-        """The same images in every run, to watch a pre-training on (`pretrain`): held-out ones where there are any.
+        """The same images in every run, to monitor a pre-training with (`pretrain`): held-out ones where there are any.
 
         Masks are read where the data set has them, a third of them from the held-out fifth, never from `val`.
 
         Args:
-            images: How many give two views each.
-            labelled: How many come with their masks.
+            images: Number of images that give two views each.
+            labelled: Number of images with their masks.
         """
         assert isinstance(self.size, int)
         labelling = copy.copy(self)
@@ -275,7 +275,7 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
         native = self.evaluation == "native"
         short_side = self.transforms.short_side if native and self.transforms is not None else None
         pairs = LabelledPairs(source, None if native else self._input_size, training=False, short_side=short_side)
-        # images at their own sizes go through the network one by one: more at a time would only take memory
+        # images at their own sizes go through the network one by one: a batch would only take memory
         collate = collate_native if native else collate_evaluation
         return self._loader(pairs, 1 if native else self._share, EverySampleOnce(len(source)), collate)
 

@@ -119,8 +119,8 @@ class LabelledPairs(Dataset[PairSample]):
     Args:
         source: Images and masks.
         size: (H, W) of the network's input: images are resized to it, bicubic. None leaves them as they are.
-        training: Masks follow to (H, W), nearest; for evaluation they keep their native size.
-        transforms: What training images and masks go through instead of being resized; training only.
+        training: Masks are resized to (H, W) too, nearest; for evaluation they keep their native size.
+        transforms: Transforms of training images and masks, in place of resizing; training only.
         seed: The run's seed.
         short_side: Without a size, images are resized so that their short side is this long; evaluation only.
     """
@@ -170,7 +170,7 @@ def size_of_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize classes to (height, width) by taking the nearest pixel: no class appears that was not there."""
+    """Resize classes to (height, width) by the nearest pixel, which adds no new class."""
     return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
 
 

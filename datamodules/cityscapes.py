@@ -11,7 +11,7 @@ from datamodules.reading.segmentation_folder import SegmentationFolder, pair_mas
 from datamodules.reading.sources import Source
 
 VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
-"""Label ids that neither train nor count: vehicle and image borders, void, and classes too rare to judge."""
+"""Ignored label ids: vehicle and image borders, void, and classes too rare to judge."""
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The label id of each class, in the order of the train ids."""
 
@@ -21,7 +21,7 @@ class CityscapesDataModule(SegmentationFolder):
 
     Layout: `leftImg8bit/{train,val,test}/<city>/*_leftImg8bit.png` and `gtFine/{train,val}/<city>/`, with
     `*_gtFine_labelTrainIds.png` where all images of a split have them, else with the `*_gtFine_labelIds.png` of the
-    download. Prediction reads the test images, if they are there.
+    download. Prediction reads the test images, if they exist.
     """
 
     CLASSES: ClassVar = {
@@ -69,7 +69,7 @@ class CityscapesDataModule(SegmentationFolder):
         return self.BY_TRAIN_ID if self._converted(split) else self.BY_LABEL_ID
 
     def read_predict(self) -> Source:
-        """The test images; those of validation where the copy has no test images."""
+        """The test images; the validation images if the copy has no test images."""
         test = self.root / "leftImg8bit" / "test"
         return self.files(self.root, self.listed(test)) if test.is_dir() else super().read_predict()
 
@@ -77,7 +77,7 @@ class CityscapesDataModule(SegmentationFolder):
         return self.root / "gtFine" / split
 
     def _converted(self, split: Split) -> bool:
-        """Return whether all images have masks of train ids: a conversion that broke off midway is not used."""
+        """Return whether all images have masks of train ids; an interrupted conversion is not used."""
         folder = self.root / "leftImg8bit" / split
         stems = [image.relative_to(folder).as_posix().rsplit("_leftImg8bit", 1)[0] for image in self.images(split)]
         return all((self._truth(split) / f"{stem}_gtFine_labelTrainIds.png").is_file() for stem in stems)

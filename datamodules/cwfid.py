@@ -8,7 +8,7 @@ from datamodules.reading.paired_folders import PairedFolders
 
 
 class CWFIDDataModule(PairedFolders):
-    """CWFID: 40 training and 20 validation images. Colours are ours: its black soil would darken an overlay."""
+    """CWFID: 40 training and 20 validation images. Colours are our choice: its black soil would darken an overlay."""
 
     CLASSES: ClassVar = {"soil": (120, 85, 60), "crop": (60, 180, 75), "weed": (230, 60, 60)}
     LABELS: ClassVar = {0: 0, 1: 1, 2: 2}

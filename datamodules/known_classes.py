@@ -24,7 +24,7 @@ class KnownClasses(ABC):
 
     @property
     def ids(self) -> list[int]:
-        """The id of each class in the data set's own mask files: what a predicted mask is written in."""
+        """The id of each class in the data set's own mask files, in which predicted masks are written."""
         return list(range(self.num_classes))
 
     @property
@@ -51,7 +51,7 @@ class KnownClasses(ABC):
 
     @property
     def submission(self) -> bool:
-        """True if predictions go to a benchmark's server: a zip of masks without folders, ids 0, 1, …"""
+        """True if predictions are for a benchmark's server: a zip of masks without folders, ids 0, 1, …"""
         return False
 
     @property

@@ -20,8 +20,8 @@ class LoveDADataModule(SegmentationFolder):
     """LoveDA as it is published: 2,522 training, 1,669 validation and 1,796 unlabelled test images.
 
     Layout: `{Train,Val}/{Urban,Rural}/{images_png,masks_png}` and `Test/{Urban,Rural}/images_png`. A copy with only one
-    of Urban and Rural is used as it is, and said so. Prediction reads the test images, if they are there, and gives
-    what the benchmark's server takes: classes 0 to 6 in files named as the images, zipped without folders.
+    of Urban and Rural is used as it is, with a warning. Prediction reads the test images, if they exist, and writes
+    what the benchmark's server takes: classes 0 to 6 in files named like the images, zipped without folders.
     """
 
     CLASSES: ClassVar = {
@@ -39,7 +39,7 @@ class LoveDADataModule(SegmentationFolder):
     def images(self, split: Split) -> list[Path]:
         places = self._places(split.capitalize())
         if not places:
-            return self.listed(self.root / split.capitalize() / "Urban" / "images_png")  # says that it is not there
+            return self.listed(self.root / split.capitalize() / "Urban" / "images_png")  # reports that it is missing
         return [path for place in places for path in self.listed(place / "images_png")]
 
     def masks(self, split: Split, images: list[Path]) -> list[Path]:
@@ -54,14 +54,14 @@ class LoveDADataModule(SegmentationFolder):
         return self.predict_on is None and (self.root / "Test").is_dir()
 
     def read_predict(self) -> Source:
-        """The test images; those of validation where the copy has no test images."""
+        """The test images; the validation images if the copy has no test images."""
         places = self._places("Test")
         if not places:
             return super().read_predict()
         return self.files(self.root, [path for place in places for path in self.listed(place / "images_png")])
 
     def _places(self, split: str) -> list[Path]:
-        """The folders of the two domains, as far as they are there; Rural comes first."""
+        """The folders of the two domains, as far as they exist; Rural comes first."""
         there = [self.root / split / domain for domain in DOMAINS if (self.root / split / domain).is_dir()]
         if len(there) == 1:
             logger.warning("%s: only %s was found, half of LoveDA's %s split", self.root, there[0].name, split)

@@ -25,9 +25,9 @@ _NAMES = """
 class PascalContextDataModule(SegmentationFolder):
     """Pascal Context with its 59 frequent classes, without background: 4,998 training and 5,105 validation images.
 
-    Layout, which may lie in `VOCdevkit/VOC2010` or `VOC2010` below the root: `JPEGImages/*.jpg`,
+    Layout, in the root or in `VOCdevkit/VOC2010` or `VOC2010` below it: `JPEGImages/*.jpg`,
     `SegmentationClassContext/*.png` (0 background, 1 to 59 the classes, as `python -m src prepare` writes them) and
-    `ImageSets/SegmentationContext/{train,val}.txt` with a name a line. The classes have no colours of their own:
+    `ImageSets/SegmentationContext/{train,val}.txt` with one name per line. The classes have no colours of their own:
     these are ADE20K's second to sixtieth, as in the field's toolboxes.
     """
 

@@ -16,27 +16,27 @@ from src.core.distributed import process
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
-PREFETCHED = 2  # batches that each process makes ahead, PyTorch's default
+PREFETCHED = 2  # batches that each process prepares ahead, PyTorch's default
 _PLENTY = 2**33  # bytes, above which nothing is measured
 
 
 def fitting_workers(sample: Callable[[], Any], batch: int, num_workers: int, prefetched: int = PREFETCHED) -> int:
-    """Return the number of loader processes whose batches fit into shared memory, with a warning if it is lower.
+    """Return the number of loader processes whose batches fit in shared memory; warn if it is lower than requested.
 
-    A process that finds no room dies of a bus error, without a message of its own.
+    A process without room is killed by a bus error, without a message of its own.
 
     Args:
-        sample: Makes a sample, which is measured where memory is scarce.
+        sample: Makes a sample, to measure its size if memory is scarce.
         batch: Samples per batch.
-        num_workers: Number of processes that was asked for.
-        prefetched: Batches that each process makes ahead.
+        num_workers: Requested number of processes.
+        prefetched: Batches that each process prepares ahead.
     """
     if num_workers == 0 or not SHARED_MEMORY.is_dir():
         return num_workers
-    free = shutil.disk_usage(SHARED_MEMORY).free // process()[1]  # the other ranks of this machine take theirs
+    free = shutil.disk_usage(SHARED_MEMORY).free // process()[1]  # the other ranks of this machine use theirs
     if free >= _PLENTY:
         return num_workers
-    each = batch * _nbytes(sample()) * (prefetched + 1)  # the last is in use while the next are made
+    each = batch * _nbytes(sample()) * (prefetched + 1)  # the last is in use while the next are prepared
     fitting = min(num_workers, free // max(1, each))
     if fitting < num_workers:
         logger.warning(

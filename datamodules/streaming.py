@@ -3,10 +3,10 @@
     python -m datamodules.streaming FOLDER TARGET      # once: any folder of images → chunks, locally or at s3://…
 
 Chunks are litdata's (extra `streaming`); an image's file is kept byte for byte. The order is shuffled by chunk
-and within chunks, which is what makes streaming fast; views depend on (seed, epoch, image) alone, as everywhere.
+and within chunks, which makes streaming fast; views depend on (seed, epoch, image) alone, as everywhere.
 
-Credentials and the endpoint of an object store are those that its client finds in the environment or in its own files
-(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ~/.aws): they are no arguments, so that no yaml, log or
+Credentials and the endpoint of an object store come from the environment or from its client's own files
+(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ~/.aws): they are not arguments, so that no yaml, log or
 checkpoint can hold them. Lost connections are retried by the client.
 """
 
@@ -48,9 +48,9 @@ except ImportError as error:
 
 
 def allow_plain_http() -> None:
-    """Let litdata's faster client speak to a store without TLS, where AWS_ENDPOINT_URL names one.
+    """Allow litdata's faster client to use a store without TLS, if AWS_ENDPOINT_URL names one.
 
-    Its usual client does so by itself; for the faster one litdata has no option. Releases without it need none.
+    Its default client does so by itself; for the faster one litdata has no option. Releases without it need none.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     options = getattr(downloader, "_OBSTORE_CLIENT_OPTIONS", None)
@@ -66,7 +66,7 @@ _BLANK = np.zeros((8, 8, 3), np.uint8)  # its views are as large as those of any
 class StreamingDataModule(LightningDataModule):
     """Unlabelled views of images in chunks, for pre-training.
 
-    Several processes share the chunks; batches are of whole size, what is left over at an epoch's end is dropped. A
+    Several processes share the chunks; the last, incomplete batch of an epoch is dropped. A
     resumed fit continues with the next image, within an epoch if need be: the loader's state is in checkpoints.
 
     Args:
@@ -78,8 +78,8 @@ class StreamingDataModule(LightningDataModule):
         global_crops_scale: Least and largest share of an image's area that a global view covers.
         num_workers: Loader processes.
         seed: Seed of order and views.
-        cache_folder: Where chunks from an address are kept; None: litdata's default.
-        cache_bytes: Most that are kept there; the oldest go first.
+        cache_folder: Folder that caches chunks from an address; None for litdata's default.
+        cache_bytes: Size limit of that cache; the oldest chunks are removed first.
 
     Raises:
         UserError: If the address holds credentials.
@@ -115,12 +115,12 @@ class StreamingDataModule(LightningDataModule):
 
         Raises:
             MissingFile: If a local folder has no chunks.
-            UserError: If there is not one batch for each process.
+            UserError: If a process would have no batch.
         """
         return self._loader(self.crop)
 
     def clean_views(self, images: int) -> Iterable[Crops]:
-        """Two views of each of the first `images` images of this process, without colour changes."""
+        """Two views of each of the first `images` images of this process, without colour augmentation."""
         return itertools.islice(self._loader(self.clean_crop), math.ceil(images / self.batch_size))
 
     def _loader(self, crop: MultiViewCrop) -> DataLoader[Any]:
@@ -170,7 +170,7 @@ class StreamedViews(litdata.StreamingDataset):
         return ViewSample(*self.crop(image, epoch, item["index"]), sample=item["index"], epoch=epoch)
 
     def _validate_state_dict(self) -> None:
-        """Resume also where chunks of the same address are kept in another folder, as on another machine."""
+        """Also resume with the cache in another folder, as on another machine."""
         state = self._state_dict
         if state is not None and state["input_dir_url"] and state["input_dir_url"] == self.input_dir.url:
             state |= {"input_dir_path": self.input_dir.path, "cache_dir_path": self.cache_dir.path}
@@ -178,13 +178,13 @@ class StreamedViews(litdata.StreamingDataset):
 
 
 def check_address(chunks: str) -> None:
-    """Refuse an address that holds credentials: it would stand in every configuration and log.
+    """Refuse an address that holds credentials, which would appear in every configuration and log.
 
     Raises:
         UserError: Without repeating them.
     """
     address = urlsplit(chunks)
-    # a bucket has neither sign in its name; a secret may hold a slash, which then ends what counts as the bucket
+    # a bucket's name has neither character; a secret may hold a slash, at which the parsed bucket name then ends
     if address.scheme and (set(":@") & set(address.netloc) or address.query):
         raise UserError(
             f"{address.scheme}://…: expected an address without credentials, found some; put them in the environment "
@@ -193,7 +193,7 @@ def check_address(chunks: str) -> None:
 
 
 def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_workers: int = 1) -> int:
-    """Packs the images of a folder, found recursively, into chunks.
+    """Pack the images of a folder, found recursively, into chunks.
 
     Args:
         folder: Folder of images.
@@ -221,7 +221,7 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
     try:
         litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=num_workers)
     finally:
-        multiprocessing.set_start_method(method, force=True)  # litdata sets it for the whole program
+        multiprocessing.set_start_method(method, force=True)  # litdata sets it for the whole process
     return len(files)
 
 
@@ -231,7 +231,7 @@ def _packed(folder: Path, item: tuple[int, str]) -> dict[str, Any]:
 
 
 def _decoded(name: str, content: bytes) -> NDArray[np.uint8]:
-    """Reads an image as from a folder: the decoders want a file, for which the system's memory is enough."""
+    """Read an image as from a folder: the decoders need a file, here one in memory."""
     with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
         file.write(content)
         file.flush()
@@ -242,7 +242,7 @@ def _decoded(name: str, content: bytes) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Packs the folder that the command line names."""
+    """Pack the folder named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, found recursively")
     parser.add_argument("target", metavar="TARGET", help="folder or address of the chunks")

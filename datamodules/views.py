@@ -18,7 +18,7 @@ class Views(NamedTuple):
     Attributes:
         images: `[V, B, 3, S, S]`, uint8 from the loader, float in [0, 1] on the device.
         boxes: `[V, B, 4]`, (y0, x0, y1, x1) in the image's own unit square.
-        flips: `[V, B]`, bool: whether the crop was mirrored left to right.
+        flips: `[V, B]`, bool, True for crops mirrored left to right.
     """
 
     images: Tensor
@@ -27,11 +27,11 @@ class Views(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """Batch of views as the loader makes it from images.
+    """Batch of views, as the loader gives it.
 
     Attributes:
         global_views: Two large views.
-        local_views: Small views, students only; None where there are none.
+        local_views: Small views, students only; None if there are none.
         indices: `[B]`, int64, index of each image in its data set.
         epoch: `[B]`, int64, the epoch that each image was drawn in.
     """
@@ -48,8 +48,8 @@ class Batch(NamedTuple):
     Attributes:
         clean: Global views as the teacher sees them.
         distorted: The same views as the student sees them.
-        mask: `[V, B, N]`, bool: which patches were distorted.
-        local_views: Small views for the student; None where there are none.
+        mask: `[V, B, N]`, bool, True for distorted patches.
+        local_views: Small views for the student; None if there are none.
         step: Optimiser step, from 0; the same on every rank.
     """
 
@@ -61,10 +61,10 @@ class Batch(NamedTuple):
 
 
 def check_crops(batch: object) -> None:
-    """Refuse a batch that is no `Crops`.
+    """Refuse a batch other than `Crops`.
 
     Raises:
-        UserError: Saying where such batches come from.
+        UserError: With the source of such batches.
     """
     if not isinstance(batch, Crops):
         raise UserError(

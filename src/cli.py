@@ -132,7 +132,8 @@ class CLI(LightningCLI):
         for name in LINKS:
             parser.link_arguments("data", f"model.init_args.{name}", partial(self._told, name), apply_on="instantiate")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        # both leave every fit alone that is no continual pre-training; the guards judge what the monitor found before
+        # both ignore fits other than continual pre-training; the monitor runs before the guards, which judge its
+        # metrics
         parser.add_lightning_class_args(Monitor, "monitor")
         parser.add_lightning_class_args(Guards, "guards")
         if self.arguments[:1] == ["predict"]:

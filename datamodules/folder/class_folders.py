@@ -29,7 +29,7 @@ class Classified:
 
     Args:
         source: Source of the images.
-        classes: The class of each; None takes the one that covers most of the image's mask.
+        classes: The class of each; None takes the class that covers most of the image's mask.
     """
 
     def __init__(self, source: Source, classes: Sequence[int] | None = None) -> None:
@@ -82,7 +82,7 @@ class WholeImages(DomainDataModule):
     """Data of a classification: the task `segment` gives a `ClassificationBatch`."""
 
     def monitor_sample(self, images: int, labelled: int) -> MonitorSample:
-        """The sample of `DomainDataModule`, without labelled images: a class of a whole image is no mask."""
+        """The sample of `DomainDataModule`, without labelled images: the class of a whole image is not a mask."""
         return super().monitor_sample(images, 0)
 
     def _loader(self, dataset: Any, batch: int, sampler: Any, collate: Any) -> DataLoader[Any]:
@@ -144,7 +144,7 @@ class ClassFolders(WholeImages):
 
 
 class SceneClasses(WholeImages, ScenesDataModule):
-    """Generated scenes, each with the class that covers most of it; arguments as there."""
+    """Generated scenes, each with the class that covers most of it; arguments as in `SceneDataModule`."""
 
     def read(self, split: Split) -> Source:
         return Classified(super().read(split))

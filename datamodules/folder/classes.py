@@ -4,7 +4,7 @@
     - {name: crop, colour: "#3cb44b"}
     - {name: unknown, colour: [0, 0, 0], ignore: true}
 
-Where the entries have an `id`, masks hold ids, and colours are only for pictures; else masks consist of the colours.
+If the entries have an `id`, masks hold ids, and colours are only for pictures; otherwise masks hold the colours.
 Ids in `ignored_ids` (255) need no entry.
 """
 
@@ -24,11 +24,11 @@ from src.config.yaml_reader import load
 from src.core.errors import UserError
 
 _KEYS = {"name", "id", "colour", "color", "ignore"}
-_NAMES = ("background", "foreground")  # what two ids most often are
+_NAMES = ("background", "foreground")  # the usual meaning of two ids
 
 
 class FolderClass(NamedTuple):
-    """One entry: a class, or with `ignore` what neither trains nor counts."""
+    """One entry: a class, or with `ignore` pixels that are neither trained on nor scored."""
 
     name: str
     id: int | None
@@ -43,7 +43,7 @@ class FolderClasses(NamedTuple):
 
     @property
     def classes(self) -> list[FolderClass]:
-        """Those that are classes."""
+        """The entries that are classes."""
         return [entry for entry in self.entries if not entry.ignore]
 
     @property
@@ -63,7 +63,7 @@ class FolderClasses(NamedTuple):
 
     @property
     def ignored_ids(self) -> list[int]:
-        """Ids in a mask that neither train nor count."""
+        """Ids in a mask that are ignored."""
         return [entry.id for entry in self.entries if entry.ignore and entry.id is not None]
 
     def _class(self, entry: FolderClass) -> int:
@@ -74,7 +74,7 @@ def read_classes(path: Path) -> FolderClasses:
     """Read `classes.yaml`.
 
     Raises:
-        ImageError: Naming the file, the entry and what is wrong with it.
+        ImageError: With the file, the entry and its fault.
     """
     try:
         entries = load(path)
@@ -102,15 +102,15 @@ def read_classes(path: Path) -> FolderClasses:
 
 
 def classes_among(found: Collection[int], ignored: Collection[int], root: Path) -> list[int]:
-    """The ids that are classes, where only the masks say which there are.
+    """The ids that are classes, where only the masks show which exist.
 
     Args:
         found: Ids that occur in the masks.
-        ignored: Ids that are no class.
+        ignored: Ids that are not classes.
         root: The folder, for the message.
 
     Raises:
-        ImageError: If what is ignored leaves fewer than two classes, or if there are more than 255.
+        ImageError: If fewer than two classes are left after the ignored ids, or there are more than 255.
     """
     classes = sorted(set(found) - set(ignored))
     left_out = sorted(set(found) & set(ignored))
@@ -133,7 +133,7 @@ def classes_among(found: Collection[int], ignored: Collection[int], root: Path) 
 
 
 def check_ids(ids: Collection[int], ignored: Collection[int], mask: Path) -> None:
-    """Check that the ids of a mask, which no list of classes names, can be ids of classes.
+    """Check that the ids of a mask without a list of classes can be class ids.
 
     Raises:
         ImageError: Naming the mask and the ids that are negative or too large, if these are not ignored.
@@ -158,10 +158,10 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
         root: The folder.
         own: Its classes, id → name.
         expected: Those of the head.
-        by_name: Names alone say which class is which, as where masks are coloured.
+        by_name: Match classes by their names alone, as for coloured masks.
 
     Raises:
-        UserError: If a class is unknown to the head or named otherwise. Classes with default names fit any name.
+        UserError: If a class is unknown to the head or named otherwise. Default names match any name.
     """
     if by_name:
         others = {i: name for i, name in own.items() if name not in expected.values()}
@@ -192,10 +192,10 @@ def check_known(ids: Collection[int], expected: Mapping[int, str], mask: Path, i
 
 
 def check_count(place: str, count: int) -> None:
-    """Check that so many classes can be told apart.
+    """Check that so many classes fit in 8 bits.
 
     Raises:
-        ImageError: Naming the place that the classes come from, if there are too many.
+        ImageError: With the origin of the classes, if there are too many.
     """
     if count > IGNORE:
         raise ImageError(

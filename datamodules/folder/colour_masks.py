@@ -18,14 +18,14 @@ from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 
 
 class ColourFiles(Files):
-    """Image files with mask files whose colours say the class.
+    """Image files with mask files whose colours give the class.
 
     Args:
         root: The folder that names are relative to.
         images: Image files.
         masks: The mask file of each image.
         colours: Colour in a mask → class, or `IGNORE`.
-        stretch: What becomes of images of more than 8 bits.
+        stretch: Stretch of images of more than 8 bits.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.ui
         uint8 `[h, w]`, upright as the file's orientation says.
 
     Raises:
-        ImageError: If the file is unreadable or lossy, or holds a colour that `colours` does not know.
+        ImageError: If the file is unreadable or lossy, or holds a colour that is not in `colours`.
     """
     return decode_colour_mask(path, colours)[0]
 
 
 def decode_colour_mask(path: Path, colours: Mapping[Colour, int]) -> tuple[NDArray[np.uint8], int]:
-    """`read_colour_mask`, and the orientation that the file had."""
+    """`read_colour_mask`, and the orientation of the file."""
     refuse_lossy(path)
     decoded, orientation = decode_image(path)
     pixels = decoded.astype(np.int32)

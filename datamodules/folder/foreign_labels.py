@@ -7,13 +7,13 @@ from pathlib import Path
 
 from datamodules.reading.listing import files_below
 
-_HEAD = 65536  # bytes of a file that are looked at
-_FILES = 1000  # files that are looked at: one of a kind is enough to say what they are
+_HEAD = 65536  # bytes of a file that are inspected
+_FILES = 1000  # files that are inspected: one of a kind is enough
 _YOLO = re.compile(r"(\d+( -?\d*\.?\d+(e-?\d+)?){4,}\s*)+")
 
 
 def foreign_labels(root: Path) -> str:
-    """Name the first labels below a folder that would have to be drawn as masks, and how; empty if there are none."""
+    """Name the first labels below a folder that have to be converted to masks, and how; empty if there are none."""
     candidates = (path for path in files_below(root) if path.suffix.lower() in (".json", ".txt"))
     for path, _ in zip(candidates, range(_FILES), strict=False):
         if kind := _kind(path):

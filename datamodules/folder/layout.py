@@ -14,7 +14,7 @@ from datamodules.sampling.splits import holdout
 from src.core.errors import MissingFile
 
 NOT_IMAGES = frozenset({"masks"})
-_MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # what others call them
+_MASKS_ELSEWHERE = ("annotations", "annotation", "labels", "label", "mask", "gt")  # other common names of the folder
 
 
 class FolderLayout:
@@ -22,7 +22,7 @@ class FolderLayout:
 
     Args:
         root: The folder.
-        masks: Folder with masks of some of the images, wherever it is; None for masks of all of them in `root`.
+        masks: Folder with masks of some of the images, anywhere; None for masks of all of them in `root`.
     """
 
     def __init__(self, root: Path, masks: Path | None = None) -> None:
@@ -58,7 +58,7 @@ class FolderLayout:
         return parallel if is_folder(self.root / "train" / "images") else self.base / split
 
     def mask_folder(self, split: Split) -> Path:
-        """The folder of the masks of a split, whether it is there or not."""
+        """The folder of the masks of a split, which need not exist."""
         if self.masks is not None:
             part = self.masks / split
             return part if self.has_split_folders and is_folder(part) else self.masks
@@ -68,7 +68,7 @@ class FolderLayout:
         return self.root / split / "masks" if within else self.root / "masks" / split
 
     def masks_elsewhere(self) -> Path | None:
-        """A folder of pictures that by its name holds the masks, where they are not where they are expected."""
+        """A folder of pictures that seems by its name to hold the masks, if the expected one is missing."""
         expected = self.mask_folder("train")
         if is_folder(self.root / "masks") or is_folder(expected):
             return None
@@ -76,7 +76,7 @@ class FolderLayout:
         return next((folder for folder in candidates if is_folder(folder) and _holds_images(folder)), None)
 
     def mask_files(self, ending: str) -> list[Path]:
-        """All files in the folders of masks whose names, without suffix, have this ending; others are no masks."""
+        """All files in the folders of masks whose names, without suffix, have this ending; others are not masks."""
         folders = sorted({self.mask_folder("train"), self.mask_folder("val")})
         files = [path for folder in folders if is_folder(folder) for path in list_images(folder)]
         return [path for path in files if path.stem.endswith(ending)]
@@ -104,7 +104,7 @@ class FolderLayout:
 
         Raises:
             MissingFile: If a folder or a list is missing.
-            ImageError: If there are too few images to split, or a list names what is not there.
+            ImageError: If there are too few images to split, or a list names a missing file.
         """
         return self._part(split, self.all_images(split))
 
@@ -123,13 +123,13 @@ class FolderLayout:
         """
         splits: tuple[Split, ...] = ("train", "val") if self.has_lists or self.has_split_folders else ("train",)
         there = [split for split in splits if self.has(split)]
-        if self.masks is not None:  # of some images, so perhaps of one split alone
+        if self.masks is not None:  # of some images, perhaps of one split only
             there = [split for split in there if self._with_masks(split, ending)] or there[:1]
         return {split: self._labelled(split, ending) for split in there}
 
     def _labelled(self, split: Split, ending: str) -> list[Path]:
         images, masks = self.all_images(split), self.mask_folder(split)
-        check_stems(images, self.image_folder(split))  # before some go to validation
+        check_stems(images, self.image_folder(split))  # before some are held out for validation
         if self.masks is None:
             return images
         found = self._with_masks(split, ending)
@@ -154,15 +154,15 @@ class FolderLayout:
         return [path for i, path in enumerate(files) if (i in kept) == (split == "val")]
 
     def _without_masks(self, files: list[Path]) -> list[Path]:
-        """Leave out masks that lie among the images."""
+        """Leave out masks stored among the images."""
         if self.masks is None or not self.masks.resolve().is_relative_to(self.base.resolve()):
             return files
         return [path for path in files if not path.resolve().is_relative_to(self.masks.resolve())]
 
     def _listed(self, split: Split) -> list[Path]:
-        """The images that the list of a split names; the other list is read too, to see that they share none.
+        """The images that the list of a split names; the other list is read too, to check that they share none.
 
-        Nothing is kept for the other split: a name in memory takes many times what it takes in a `Listing`.
+        The other split is not kept: a name takes far more memory as an object than in a `Listing`.
         """
         splits: tuple[Split, ...] = ("train", "val")
         there = [one for one in splits if self.has(one)]

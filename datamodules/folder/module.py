@@ -49,26 +49,27 @@ class FolderDataModule(DomainDataModule):
 
     Layout: images are in `root/images` if there is such a folder, else in `root`. A folder `root/masks` next to them
     holds a mask for each image, at the same relative path, with any suffix. The splits are, in this order of
-    preference: what `root/train.txt` and `root/val.txt` list, a name a line; the subfolders `train` and `val` of the
-    folder of images (or `root/train/images`, `root/train/masks`, …); a fifth of the images, by a draw that never
-    changes, for validation. Without masks nothing is kept: pre-training reads every image. With `train` and no `val`,
-    `evaluate_on: holdout` keeps a fifth of `train`.
+    preference: the lists `root/train.txt` and `root/val.txt`, one name per line; the subfolders `train` and `val` of
+    the folder of images (or `root/train/images`, `root/train/masks`, …); a fixed random fifth of the images for
+    validation. Without masks nothing is held out: pre-training reads every image. With `train` and no `val`,
+    `evaluate_on: holdout` holds out a fifth of `train`.
 
-    `root/classes.yaml` may say what ids or colours in the masks mean; see `datamodules.folder.classes`.
+    `root/classes.yaml` may give the meaning of ids or colours in the masks; see `datamodules.folder.classes`.
 
     Files are JPEG (.jfif too), PNG, TIFF, WebP, BMP, PPM, PGM, GIF (its first frame), JPEG 2000 and, with the extra
     `heic`, HEIC; masks in a lossless one of them. Files of other kinds are left out.
 
-    A fit that is no resume writes what it found and what it left out into its run folder, `data.txt`.
+    A fit that does not resume writes what it used and what it left out to `data.txt` in its run folder.
 
     Args:
         root: The folder.
         class_names: Names of ids 0, 1, …; None takes `classes.yaml`, else the ids that the masks hold, in order.
-        ignored_ids: Ids in masks that are no class, unless `classes.yaml` has them; `[]` where masks are of 0 and 255.
-        mask_ending: End of mask names, before the suffix, that image names lack: `_mask` for `a_mask.png`.
+        ignored_ids: Ids in masks to ignore, unless `classes.yaml` lists them; `[]` for masks of 0 and 255.
+        mask_ending: Ending of mask names before the suffix, which image names lack: `_mask` for `a_mask.png`.
         class_ids: The id in the masks of each of `class_names`; None numbers them 0, 1, …, ignored ids left out.
         masks: Folder with masks of some of the images, at the same relative paths, instead of masks of all of them in
-            `root`; `segment` takes the labelled images alone, and keeps a fifth of those; `pretrain` reads all images.
+            `root`; `segment` uses only the labelled images, and holds out a fifth of those; `pretrain` reads all
+            images.
         shared: See `DataArguments`.
     """
 
@@ -115,17 +116,17 @@ class FolderDataModule(DomainDataModule):
 
     @property
     def ids(self) -> list[int]:
-        """The id of each class in the mask files; those of the trained head, once it has said them.
+        """The id of each class in the mask files; those of the trained head once they are known.
 
         Raises:
-            ImageError: If neither names nor masks say what the classes are, or masks hold one class and ignored ids.
+            ImageError: If neither names nor masks define the classes, or masks hold one class and ignored ids.
         """
         return self._own_ids if self._expected is None else list(self._expected)
 
     def expect_classes(self, ids: Sequence[int], names: Sequence[str]) -> None:
-        """Read masks as the head was trained: its ids and names, whatever other ids this folder holds.
+        """Read masks with the ids and names that the head was trained on, whatever other ids this folder holds.
 
-        Classes that the masks lack are listed as absent when the masks are read. A folder without names takes those of
+        Classes that the masks lack are listed as absent when the masks are read. A folder without names uses those of
         the head, so that prediction needs none.
 
         Args:
@@ -175,7 +176,7 @@ class FolderDataModule(DomainDataModule):
         return classes_among(set().union(*found), self.ignored_ids, self.root)
 
     def setup(self, stage: str) -> None:
-        """List the files; a fit that is no resume tells what they are."""
+        """List the files; a fit that does not resume reports them."""
         if stage == "fit" and self.trainer is not None:
             report = Path(self.trainer.default_root_dir) / REPORT
             if not (self.resumes and report.exists()):
@@ -201,7 +202,7 @@ class FolderDataModule(DomainDataModule):
                 warnings.warn(
                     f"{elsewhere}: expected masks in a folder called masks, found this one among the images; if it "
                     f"holds masks, rename it to masks, or they will be left out or even used as images",
-                    stacklevel=1,  # from here, so that it is shown once, whichever split is read
+                    stacklevel=1,  # attributed to this line, so that it is shown once for all splits
                 )
             return self.files(self.root, self.layout.all_images(split))
         return self._paired(split, self.layout.labelled(split, self.mask_ending))
@@ -260,7 +261,7 @@ class FolderDataModule(DomainDataModule):
         except ImageError:
             if self.on_error == "raise":
                 raise
-            return set()  # named and counted with its image, when that is skipped
+            return set()  # reported and counted with its image, when that is skipped
 
     @rank_zero_only
     def _tell(self, path: Path) -> None:
@@ -276,7 +277,7 @@ class FolderDataModule(DomainDataModule):
         write_text(path, text + "\n")
 
     def _left_out(self, files: Mapping[Split, Files]) -> list[str]:
-        """Lines about the files that no split uses."""
+        """Report lines on the files that no split uses."""
         used = [path for part in files.values() for paths in (part.images, part.masks or ()) for path in paths]
         masks = frozenset({self.layout.mask_folder("train"), self.layout.mask_folder("val"), self.root / "masks"})
         lines = []
@@ -288,7 +289,7 @@ class FolderDataModule(DomainDataModule):
         return [*lines, *(f"left out of {folder}: {kinds}" for folder, kinds in folders.items() if kinds)]
 
     def _held(self, used: Collection[Path]) -> list[Path]:
-        """The validation images that are not used; none where a folder is too small, or has none."""
+        """The unused validation images; none where a folder is too small, or has none."""
         try:
             return sorted({*self.layout.images("val")} - {*used}) if self.layout.has("val") else []
         except ImageError:

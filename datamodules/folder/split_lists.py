@@ -1,4 +1,4 @@
-"""Split lists `train.txt` and `val.txt` of a user's folder, one name a line."""
+"""Split lists `train.txt` and `val.txt` of a user's folder, one name per line."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def listed(lists: Iterable[Path], images: Iterable[Path], folders: Iterable[Path
         folders: Those that names may be relative to.
 
     Raises:
-        ImageError: Naming the list and the line, if it names no image, several, or one that an earlier line names, of
-            the same list or of another; or naming the list, if it is empty or not in UTF-8.
+        ImageError: With the list and the line, if it names no image, several, or one of an earlier line of any list; or
+            with the list, if it is empty or not in UTF-8.
     """
     lines = [_lines(file) for file in lists]
     found: dict[str, list[Path]] = {_spelled(line.name): [] for of_file in lines for line in of_file}
-    places = {f"{folder / 'x'}"[:-1] for folder in folders}  # with a separator at the end, however they are written
+    places = {f"{folder / 'x'}"[:-1] for folder in folders}  # with a separator at the end, however they are given
     for path in images:
         for name in _names(path, places) & found.keys():
             found[name].append(path)
@@ -76,11 +76,11 @@ def _image(line: _Line, found: Mapping[str, list[Path]], first: dict[Path, _Line
 
 
 def _names(path: Path, folders: Iterable[str]) -> set[str]:
-    """All ways in which a list may name an image."""
+    """All names by which a list may refer to an image."""
     places = [_spelled(str(path).removeprefix(folder)) for folder in folders]
     return {name for place in places for name in (place, place.removesuffix(path.suffix))}
 
 
 def _spelled(name: str) -> str:
-    """A name as it is compared: lists are written on Windows, with backslashes, and on macOS, with accents apart."""
+    """A name as compared: lists from Windows have backslashes, those from macOS decomposed accents."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))

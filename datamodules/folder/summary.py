@@ -14,14 +14,14 @@ from datamodules.reading.sources import Files
 from datamodules.reading.unused import unused_parts
 from src.core.printable import printable
 
-AT_MOST = 500  # images decoded, evenly spread: a minute at most for photographs, however large the folder
-SHOWN = 5  # problems that are told in full
+AT_MOST = 500  # images decoded, evenly spread: at most a minute for photographs, however large the folder
+SHOWN = 5  # problems that are listed in full
 
 
 def summarise(split: str, files: Files, class_names: Sequence[str]) -> str:
-    """Describe a split in a few lines: count, sizes, share of each class, what is not used, and what cannot be.
+    """Describe a split in a few lines: count, sizes, share of each class, unused parts and unusable files.
 
-    Files are read as training reads them, so that all that would stop it is found in those that are looked at.
+    Files are read as in training, so that everything that would stop it is found in those inspected.
 
     Args:
         split: Its name.
@@ -59,7 +59,7 @@ def summarise(split: str, files: Files, class_names: Sequence[str]) -> str:
 
 
 def _unused(files: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """A line for each kind of what is not used, with the number of files and the first."""
+    """One line for each kind of unused part, with the number of files and the first."""
     kinds = dict.fromkeys(part for _, parts in files for part in parts)
     having = {kind: [name for name, parts in files if kind in parts] for kind in kinds}
     return [

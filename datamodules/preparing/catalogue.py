@@ -15,7 +15,7 @@ from datamodules.reading.masks import IGNORE
 
 
 def moved(pattern: str, to: str) -> Callable[[str], str | None]:
-    """Takes the files whose whole path matches a regular expression, to a path made of its groups."""
+    """Selects the files whose whole path matches a regular expression, and maps it to a path made of its groups."""
     compiled = re.compile(pattern)
 
     def place(name: str) -> str | None:
@@ -34,7 +34,7 @@ def camvid_place(name: str) -> str | None:
 # Checksums: md5 of LoveDA as torchgeo has them (and Zenodo's record 5706578), of VOC 2010 as torchvision, of the Pascal
 # Context annotation as PyTorch-Encoding's successors, of Cityscapes as its download page lists them; sha1 of ADE20K as
 # GluonCV and Segmenter. CamVid and CWFID come as GitHub's archives of a commit and a tag, whose bytes GitHub does not
-# promise: what they hold is checked instead, and the manifest says which bytes they were.
+# promise: their content is checked instead, and the manifest records the bytes.
 _ZENODO = "https://zenodo.org/records/5706578/files"
 _VOC = "VOCdevkit/VOC2010"
 

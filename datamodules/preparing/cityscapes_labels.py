@@ -21,13 +21,13 @@ TRAIN_IDS = dict.fromkeys(range(34), IGNORE) | {label: train for train, label in
 def write_train_ids(root: Path) -> None:
     """Write `*_gtFine_labelTrainIds.png` next to each `*_gtFine_labelIds.png`, as cityscapesScripts name them.
 
-    Those that can be read are left as they are.
+    Readable ones are kept.
 
     Args:
         root: Holds `gtFine`.
 
     Raises:
-        ImageError: If a mask is unreadable or holds an id that is none of the 34.
+        ImageError: If a mask is unreadable or holds an id outside the 34.
     """
     files = sorted((root / "gtFine").rglob("*_gtFine_labelIds.png"))
     with ThreadPoolExecutor(DECODERS) as threads:

@@ -26,12 +26,12 @@ class Shortfall(NamedTuple):
 
 
 def shortfalls(base: Path, preparation: Preparation) -> list[Shortfall]:
-    """List what is missing; a list of images counts as masks, because the annotation brings it."""
+    """List missing files; a list of images counts as masks, because it comes with the annotation."""
     return [shortfall for split in preparation.splits for shortfall in _of_split(base, split)]
 
 
 def refuse_surplus(base: Path, preparation: Preparation) -> None:
-    """Stop where there is more than the data set has, which no download would change.
+    """Raise if there are more files than the data set has, which no download would change.
 
     Raises:
         ImageError: With how many images there are.
@@ -42,7 +42,7 @@ def refuse_surplus(base: Path, preparation: Preparation) -> None:
 
 
 def list_split(base: Path, split: Split) -> list[Path]:
-    """Its images, sorted; none where the folder or the list of them is not there."""
+    """Its images, sorted; none if their folder or list does not exist."""
     if split.listing is None:
         return _images(base, split.images)
     return sorted(path for name in _names(base, split) if (path := base / split.images.format(name)).is_file())
@@ -95,7 +95,7 @@ def _names(base: Path, split: Split) -> list[str]:
 
 
 def _images(base: Path, pattern: str) -> list[Path]:
-    """Files that are called images; what systems leave behind, as Thumbs.db, are none."""
+    """Files with an image suffix; leftovers of operating systems, such as Thumbs.db, are not."""
     return sorted(
         path
         for path in base.glob(pattern)

@@ -1,4 +1,4 @@
-"""CWFID's coloured annotation and its published split → `images/{train,val}` and `masks/{train,val}`."""
+"""Convert CWFID's coloured annotation and published split to `images/{train,val}` and `masks/{train,val}`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COLOURS = {(0, 0, 0): 0, (0, 255, 0): 1, (255, 0, 0): 2}  # soil, crop, weed
 def write_cwfid(archive: Path, root: Path) -> None:
     """Sort images and masks into the two splits.
 
-    The split file names image 28 on both sides; it trains, and is not evaluated.
+    The split file lists image 28 twice; it is used for training only.
 
     Args:
-        archive: Not needed any more.
+        archive: Unused.
         root: Holds the unpacked repository as `.preparing/raw`, and is where `images` and `masks` go.
 
     Raises:
-        ImageError: If an annotation has another colour, or a file of the split is not there.
+        ImageError: If an annotation has another colour, or a file of the split is missing.
     """
     raw = root / WORK / "raw"
     split = load(raw / "train_test_split.yaml")

@@ -23,7 +23,7 @@ _NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, b
 
 
 class DownloadError(UserError):
-    """A file that could not be fetched, or is not the one that was expected."""
+    """A file that could not be downloaded, or has the wrong checksum."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Download:
     """A file on the network.
 
     Attributes:
-        name: What it is called on disk.
-        urls: Where it can be had, the official place first; none where a person has to fetch it.
+        name: Its name on disk.
+        urls: Its addresses, the official one first; empty if it has to be downloaded by hand.
         digest: `algorithm:hex`; None where no checksum is published, or the server does not promise its bytes.
     """
 
@@ -42,19 +42,19 @@ class Download:
 
 
 def fetch(download: Download, folder: Path) -> Path:
-    """Download a file, or what is missing of it.
+    """Download a file, or the missing rest of it.
 
-    Until it is complete and its checksum is right it is called `NAME.part`, which a later call resumes. A download
-    with a wrong checksum is removed, and the next place asked.
+    Until it is complete and its checksum is right it is called `NAME.part`, which a later call resumes. A download with
+    a wrong checksum is removed, and the next address tried.
 
     Returns:
         The file.
 
     Raises:
-        DownloadError: If no place has the right one, or the file is there and is another.
+        DownloadError: If no address has the right file, or a different file exists already.
     """
     path = folder / download.name
-    if path.is_file():  # of an earlier call, or put there by hand
+    if path.is_file():  # of an earlier call, or placed there by hand
         check(path, download)
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,14 +83,14 @@ def check(path: Path, download: Download) -> None:
     """Compare a file with its published checksum, where there is one.
 
     Raises:
-        DownloadError: If it is another.
+        DownloadError: If they differ.
     """
     if difference := _difference(path, download):
         raise DownloadError(f"{path}: {difference}; replace or remove it")
 
 
 def _difference(path: Path, download: Download) -> str | None:
-    """The checksum of a file and the one it should have; None where they are the same, or none is published."""
+    """Actual and expected checksum of a file; None if they agree, or none is published."""
     if download.digest is None:
         return None
     algorithm, expected = download.digest.split(":")
@@ -105,7 +105,7 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def _transfer(url: str, part: Path, resumable: bool) -> None:
-    """Append to `part` until it is whole, through as many interruptions as bring new bytes."""
+    """Append to `part` until it is complete; retries as long as new bytes arrive."""
     failed = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -115,7 +115,7 @@ def _transfer(url: str, part: Path, resumable: bool) -> None:
             error: Exception = ConnectionError("the connection closed before the end of the file")
         except urllib.error.HTTPError as answer:
             if 400 <= answer.code < 500:
-                raise  # asking again gives the same answer
+                raise  # another request gives the same answer
             error = answer
         except _NETWORK as problem:
             error = problem
@@ -127,9 +127,9 @@ def _transfer(url: str, part: Path, resumable: bool) -> None:
 
 
 def _once(url: str, part: Path, resumable: bool) -> bool:
-    """One request; returns whether the file is whole now.
+    """Send one request; return whether the file is complete now.
 
-    Without a checksum at the end, what is there is only gone on with if the server says that it is of the same version.
+    Without a checksum, a partial file is only continued if the server confirms that it is of the same version.
     """
     validator = _validator(part)
     start = part.stat().st_size if part.exists() else 0
@@ -149,7 +149,7 @@ def _once(url: str, part: Path, resumable: bool) -> bool:
         return False
     with answer:
         if answer.status != 206:
-            start = 0  # the server sends all of it again
+            start = 0  # the server sends the whole file again
         if (tag := answer.headers.get("ETag")) and not tag.startswith("W/"):
             validator.write_text(tag)
         else:

@@ -31,7 +31,7 @@ def write_pascal_context(annotation: Path, root: Path) -> None:
         root: The folder of `JPEGImages`.
 
     Raises:
-        ImageError: If the annotation is not what it should be.
+        ImageError: If the annotation has another format.
     """
     try:
         content = json.loads(annotation.read_bytes())

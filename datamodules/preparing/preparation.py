@@ -28,31 +28,31 @@ from src.core.json_files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 MANIFEST = ".manifest.json"
-"""In the data set's folder. Hidden, so that it is neither data nor part of a study's hash."""
+"""Manifest in the data set's folder. Hidden, so that it is neither data nor part of a study's hash."""
 
 TAKEN = "archives.json"
-"""In the folder of downloads, until the manifest is written: the archives that were unpacked."""
+"""Record of the unpacked archives, in the folder of downloads, until the manifest is written."""
 
-_MAX_FILES = 200_000  # in one archive; four times what the largest holds
+_MAX_FILES = 200_000  # in one archive; four times the largest count
 
 
 def prepare(name: str, root: Path, verify_only: bool = False) -> str:
-    """Make a data set ready, or say what is wrong with it.
+    """Prepare a data set, or report its faults.
 
-    What is whole already is not downloaded again. Archives lie in `.preparing` below the root until all is verified, so
-    that an interrupted preparation resumes.
+    Complete files are not downloaded again. Archives are in `.preparing` below the root until all is verified, so that
+    an interrupted preparation resumes.
 
     Args:
         name: In `CATALOGUE`.
         root: The data set's folder.
-        verify_only: Write nothing, and compare with the manifest if there is one.
+        verify_only: Write nothing, and compare with the manifest, if it exists.
 
     Returns:
-        A summary for people.
+        A summary to print.
 
     Raises:
-        MissingFile: If the folder, or an archive that a person has to fetch, is not there.
-        UserError: If a download fails, an archive is refused, or the data are not what they should be.
+        MissingFile: If the folder, or an archive that has to be downloaded by hand, is missing.
+        UserError: If a download fails, an archive is refused, or the data are incomplete or inconsistent.
     """
     preparation = CATALOGUE[name]
     if verify_only:
@@ -75,7 +75,7 @@ def prepare(name: str, root: Path, verify_only: bool = False) -> str:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """One process at a time; the others wait, and say so."""
+    """Let one process at a time prepare; the others wait and report it."""
     lock = FileLock(root / ".prepare.lock")
     with writing(lock.lock_file):
         try:
@@ -90,7 +90,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def summary(name: str, root: Path, found: dict[str, Verified]) -> str:
-    """A line per split."""
+    """One line per split."""
     lines = [f"{name} in {root}: complete"]
     for split, one in found.items():
         sizes = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys((one.smallest, one.largest)))
@@ -117,7 +117,7 @@ def compared(root: Path, found: dict[str, Verified]) -> str:
 
 
 def known_archives(root: Path) -> dict[str, Any]:
-    """The archives of an earlier preparation; none where the data came otherwise."""
+    """The archives of an earlier preparation; none if the data have another origin."""
     return dict(_manifest(root)["archives"]) if (root / MANIFEST).is_file() else {}
 
 
@@ -130,8 +130,8 @@ def _manifest(root: Path) -> dict[str, Any]:
 
 
 def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, Any]:
-    """Download, unpack and convert what is missing; returns size and sha256 of each archive that it took."""
-    for leftover in base.glob(".unpacking-*"):  # of a process that was killed
+    """Download, unpack and convert missing files; return size and sha256 of each archive used."""
+    for leftover in base.glob(".unpacking-*"):  # left by a killed process
         shutil.rmtree(leftover)
     work = root / WORK
     taken: dict[Archive, Path] = {}
@@ -146,7 +146,7 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
         for archive, path in paths.items():
             _record(path, work)
             _take(archive, path, base, work, preparation)
-        taken |= paths  # a list of images that came with one may ask for another
+        taken |= paths  # a list of images from one archive may require another
     if poor := _that_help(base, preparation):
         said = "; ".join(dict.fromkeys(line for lines in poor.values() for line in lines))
         advice = "; ".join(_discarded(taken[archive], work) for archive in poor)
@@ -155,21 +155,21 @@ def _installed(root: Path, base: Path, preparation: Preparation) -> dict[str, An
 
 
 def _recorded(work: Path) -> dict[str, Any]:
-    """The archives that were unpacked since the last manifest, also by a process that was killed before it wrote one.
+    """The archives that were unpacked since the last manifest, also by a killed process.
 
-    An unreadable record is as none: the manifest then lacks them, and the data are verified all the same.
+    An unreadable record counts as empty: the manifest then lacks them, and the data are verified all the same.
     """
     return read_json(work / TAKEN) or {}
 
 
 def _record(path: Path, work: Path) -> None:
-    """Write down an archive that is about to be unpacked: afterwards it may not be needed any more."""
+    """Record an archive before it is unpacked: afterwards it may no longer be needed."""
     work.mkdir(exist_ok=True)
     write_json(work / TAKEN, {**_recorded(work), path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}})
 
 
 def _forget(path: Path, work: Path) -> None:
-    """Take an archive that is no good from the record."""
+    """Remove an unusable archive from the record."""
     left = {name: entry for name, entry in _recorded(work).items() if name != path.name}
     if left:
         write_json(work / TAKEN, left)
@@ -199,7 +199,7 @@ def _take(archive: Archive, path: Path, base: Path, work: Path, preparation: Pre
 
 
 def _discarded(path: Path, work: Path) -> str:
-    """Advise on an archive that is no good. A download is removed, or each later run would take it again."""
+    """Advise on an unusable archive. A download is removed, or each later run would use it again."""
     _forget(path, work)
     if path.parent != work:
         return f"replace {path.name} by the official file"
@@ -212,7 +212,7 @@ def _discarded(path: Path, work: Path) -> str:
 
 
 def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]:
-    """The archives that have something of what is missing → what that is."""
+    """Missing parts by the archive that holds them."""
     missing = shortfalls(base, preparation)
     lines = {
         archive: [
@@ -226,7 +226,7 @@ def _that_help(base: Path, preparation: Preparation) -> dict[Archive, list[str]]
 
 
 def _require_package(archive: Archive) -> None:
-    """Said before hours of downloads, not after them."""
+    """Raise before hours of downloads, not after them."""
     if archive.package is not None and importlib.util.find_spec(archive.package) is None:
         raise UserError(
             f"{archive.download.name}: converting it needs {archive.package}; pip install 'glare-lightning[prepare]'"
@@ -234,7 +234,7 @@ def _require_package(archive: Archive) -> None:
 
 
 def _obtained(archive: Archive, root: Path, work: Path, preparation: Preparation, missing: str) -> Path:
-    """The archive's file: as a person put it into the root, or downloaded."""
+    """The archive's file: placed in the root by hand, or downloaded."""
     by_hand = root / archive.download.name
     if by_hand.is_file():
         check(by_hand, archive.download)

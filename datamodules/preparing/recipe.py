@@ -11,7 +11,7 @@ from datamodules.preparing.downloading import Download
 from datamodules.reading.archive_layouts import AT_THE_ROOT, ArchiveLayout
 
 WORK = ".preparing"
-"""Below the data set's folder: archives and what is only needed until they are converted."""
+"""Folder below the data set's for archives and intermediate files."""
 
 Part = Literal["images", "masks", "derived masks"]
 Naming = tuple[tuple[str, str], ...]
@@ -20,15 +20,15 @@ Naming = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set on disk.
+    """One split of a data set on disk.
 
     Attributes:
-        name: What it is called.
-        images: Where its images lie: a pattern relative to the base; with `listing` a path with `{}` for each line.
-        count: How many there are officially.
-        masks: Where its masks lie; None where nothing is labelled.
-        listing: File that names the images, a line each.
-        derived: Where those lie that `Preparation.derive` makes of them.
+        name: Its name.
+        images: Location of its images: a pattern relative to the base; with `listing` a path with `{}` for each line.
+        count: Their official number.
+        masks: Location of its masks; None without labels.
+        listing: File that lists the images, one per line.
+        derived: Location of the masks that `Preparation.derive` makes of them.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Archive:
-    """A download and what is taken of it.
+    """A download and the files used from it.
 
     Attributes:
-        download: Where it comes from.
-        place: From a path in the archive to one below the base, None where it is left out; None for a plain file.
-        convert: Makes masks of its annotation, once it is unpacked: (the archive's file, base).
-        package: What `convert` imports beyond the usual, of the extra `prepare`.
-        splits: The splits that it has files of; none named: all.
-        brings: What it has of them; lists of images count as masks.
+        download: Its source.
+        place: Map from a path in the archive to one below the base, or to None to leave it out; None for a plain file.
+        convert: Converts its annotation to masks, once it is unpacked: (the archive's file, base).
+        package: Package of the extra `prepare` that `convert` imports.
+        splits: The splits that it has files of; all if empty.
+        brings: Kinds of files that it holds; lists of images count as masks.
     """
 
     download: Download
@@ -62,17 +62,17 @@ class Archive:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Prepare one data set. Its files lie below its base: the root, or the folder of an existing copy.
+    """Preparation of one data set. Its files are below its base: the root, or the folder of an existing copy.
 
     Attributes:
-        archives: What it consists of.
-        splits: What there has to be in the end.
-        ids: Ids that its masks may hold.
+        archives: Its archives.
+        splits: The splits expected at the end.
+        ids: Allowed ids of its masks.
         max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
-        layout: Which places of a copy are known.
-        derive: Makes further masks of those that lie below the base, where they are missing or unreadable.
-        derived_ids: Ids that these may hold.
-        steps: What a person has to do first; `{root}` is the data set's folder.
+        layout: Known locations of a copy.
+        derive: Makes further masks of those below the base, where they are missing or unreadable.
+        derived_ids: Allowed ids of these.
+        steps: Steps to do by hand first; `{root}` is the data set's folder.
     """
 
     archives: tuple[Archive, ...]

@@ -19,18 +19,18 @@ from tqdm import tqdm
 
 from src.core.errors import UserError
 
-# what the decoders raise on broken, cut off or encrypted archives
+# errors of the decoders for broken, truncated or encrypted archives
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
-# what the machine raises however good the archive is
+# errors of the machine, whatever the archive
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 )
 
 
 class ArchiveError(UserError):
-    """An archive that is broken, or that will not be unpacked."""
+    """An archive that is broken or refused."""
 
 
 class _Member(NamedTuple):
@@ -43,23 +43,23 @@ class _Member(NamedTuple):
 def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_files: int, max_bytes: int) -> list[Path]:
     """Unpack some files of a zip or tar archive.
 
-    Everything is checked before anything is written, then written to a hidden folder, and moved to its place when all
-    of it is there: whatever goes wrong before leaves nothing behind.
+    Everything is checked first, then written to a hidden folder, and moved to its place when complete: an earlier
+    failure leaves nothing behind.
 
     Args:
         archive: The file.
-        root: Where to; below it files of the same names are replaced.
-        place: From the path of a file in the archive to its path below `root`; None leaves it out.
-        max_files: Most files that it may hold, taken or not.
-        max_bytes: Most bytes that they may have together, unpacked.
+        root: Target folder; files of the same names are replaced.
+        place: Map from a path in the archive to a path below `root`; None leaves the file out.
+        max_files: Largest number of files in it, selected or not.
+        max_bytes: Largest total size of all files, unpacked.
 
     Returns:
         The files, in the archive's order.
 
     Raises:
-        ArchiveError: If it is no such archive or broken, a path leads out of the folder, a file that is taken is a link
-            or a device or comes twice, or there is more than the bounds allow.
-        UserError: If the folder can't take the files.
+        ArchiveError: If it is not such an archive or is broken, a path leaves the folder, a selected file is a link or
+            a device or occurs twice, or there is more than the bounds allow.
+        UserError: If the files cannot be written to the folder.
     """
     try:
         with _members(archive) as members:
@@ -109,14 +109,14 @@ def _checked(
 
 
 def is_inside(name: str) -> bool:
-    """Return whether a path of an archive stays in the folder that it is unpacked to, on any system."""
+    """Return whether a path of an archive stays inside the target folder, on any system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts and ":" not in name
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Iterator[_Member]]:
-    """Everything in an archive but its folders."""
+    """All entries of an archive except folders."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             yield (_of_zip(file, info) for info in file.infolist() if not info.is_dir())

@@ -1,7 +1,7 @@
-"""Verify that a data set on disk is complete: counts, every pair readable and of one size, no unknown id.
+"""Verify that a data set on disk is complete: counts, readable pairs of equal size, no unknown id.
 
 The names and counts come from the catalogue and not from the data modules, so that a data module that lists too few
-files is found out as well.
+files is noticed as well.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from datamodules.reading.images import read_image
 from datamodules.reading.masks import IGNORE, mask_ids
 from src.core.errors import MissingFile
 
-_NAMED = 5  # bad files that a message names
+_NAMED = 5  # bad files listed in a message
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One split, all of it in order.
+    """Verified content of one split.
 
     Attributes:
-        images: How many.
-        labelled: Whether they have masks.
+        images: Their number.
+        labelled: True if they have masks.
         smallest: (width, height) of the image with the fewest pixels.
         largest: Size of the one with the most.
         ids: Ids that occur in the masks.
@@ -59,14 +59,14 @@ def verify(root: Path, preparation: Preparation) -> dict[str, Verified]:
 
     Args:
         root: Its folder.
-        preparation: What there has to be.
+        preparation: The expected content.
 
     Returns:
-        Split → what was found.
+        Verified content by split.
 
     Raises:
         MissingFile: If the folder is not there.
-        ImageError: One message with all that is missing or wrong.
+        ImageError: With everything that is missing or wrong.
     """
     if not root.is_dir():
         raise MissingFile(f"{root}: expected the folder of the data set, found nothing")
@@ -105,7 +105,7 @@ def _verify_split(base: Path, split: Split, preparation: Preparation) -> tuple[V
 
 
 def _check_image(base: Path, image: Path, masks: dict[Path, frozenset[int]]) -> _Checked:
-    """Decode an image and its masks, each with the ids that it may hold; of the first it keeps those that it does."""
+    """Decode an image and its masks, each with its allowed ids; record the ids of the first mask."""
     height, width = read_image(image).shape[:2]
     digest = hashlib.sha256()
     for path in (image, *masks):

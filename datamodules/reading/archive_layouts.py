@@ -1,4 +1,4 @@
-"""Find a data set below its root: there, or in the folder that its archive unpacks to."""
+"""Find a data set in its root or in the folder that its archive unpacks to."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ArchiveLayout:
-    """The places where a copy may lie, for what reads it and what prepares it.
+    """Possible locations of a copy, shared by reading and preparing it.
 
     Attributes:
-        folders: What a copy consists of, relative to its place.
-        inner: Places below the root, besides the root itself.
+        folders: Folders of a copy, relative to its location.
+        inner: Locations below the root, besides the root itself.
     """
 
     folders: tuple[str, ...] = ()
     inner: tuple[str, ...] = ()
 
     def base(self, root: Path) -> Path:
-        """The place that holds most of the folders, empty ones aside; the root, or the earlier of `inner`, at a tie."""
+        """The location with most of the folders that are not empty; at a tie the root, or the earlier of `inner`."""
         places = [root, *(root / inner for inner in self.inner)]
         return max(places, key=lambda place: sum(_holds_something(place / folder) for folder in self.folders))
 

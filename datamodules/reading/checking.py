@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "skip"]
 
-_AT_ONCE = 1000  # a thread pool keeps half a kilobyte for each task that it was given: too much for a million images
+_AT_ONCE = 1000  # a thread pool keeps half a kilobyte per submitted task: too much for a million images
 
 
 def usable(source: Source, labelled: bool) -> Source:
-    """The samples of a source that can be read; a log line for each of the others, and their count at the end.
+    """Keep the readable samples of a source; log each of the others, and their count at the end.
 
     Args:
-        source: What to decode, once and in parallel.
-        labelled: Masks are read as well, and must fit their images.
+        source: Samples to decode, once and in parallel.
+        labelled: Also read masks, which must fit their images.
 
     Raises:
         ImageError: If no sample is left.

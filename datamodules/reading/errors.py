@@ -15,9 +15,9 @@ from src.core.printable import printable
 class ImageError(UserError):
     """A file that cannot be used. Its message names the file, what was expected and found, and what to do.
 
-    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message
-    is cut back to its last, readable part here, so that it reaches the user the same from any process. It is one
-    line, whatever a file is called.
+    A data loader re-raises a worker's exception as `type(error)("Caught … Original Traceback …")`; the message is cut
+    back to its last, readable part here, so that it is the same from any process. It is one line, whatever the file's
+    name.
     """
 
     def __init__(self, message: str) -> None:
@@ -29,8 +29,8 @@ def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
 
     Args:
         path: The file.
-        kind: What it should be: `an image`.
-        error: What the decoder raised.
+        kind: The expected kind: `an image`.
+        error: The decoder's error.
     """
     if isinstance(error, Image.DecompressionBombError):
         size = re.search(r"\d+", str(error))
@@ -41,26 +41,26 @@ def unreadable(path: Path, kind: str, error: Exception) -> ImageError:
 
 
 def refuse_folder(error: OSError) -> None:
-    """Raise for a folder that `os.walk` may not enter, which it would otherwise skip silently."""
+    """Raise for a folder that `os.walk` cannot enter and would skip silently."""
     raise _no_right(error.filename, error) from error
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder at the path.
+    """Return whether the path is a folder.
 
     Raises:
-        ImageError: If a folder above may not be entered, which leaves it open; as for `is_file`.
+        ImageError: If a folder above cannot be entered, so that this is unknown; as for `is_file`.
     """
     return stat.S_ISDIR(_kind(path))
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file at the path."""
+    """Return whether the path is a file."""
     return stat.S_ISREG(_kind(path))
 
 
 def _kind(path: Path) -> int:
-    """Kind of entry at a path, as `stat` has it; 0 for nothing."""
+    """Kind of entry at a path, as in `stat`; 0 for nothing."""
     try:
         return path.stat().st_mode
     except PermissionError as error:
@@ -74,7 +74,7 @@ def _no_right(folder: Path | str, error: OSError) -> ImageError:
 
 
 def _closed(path: Path) -> Path:
-    """The folder above a path that may not be entered: the lowest that can be seen."""
+    """The lowest visible folder above a path, which cannot be entered."""
     for folder in path.absolute().parents:
         try:
             folder.stat()

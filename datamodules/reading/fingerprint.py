@@ -1,4 +1,4 @@
-"""A short text by which processes see whether they read the same images."""
+"""Fingerprint by which processes compare the images that they read."""
 
 from __future__ import annotations
 

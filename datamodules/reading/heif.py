@@ -18,7 +18,7 @@ def is_installed() -> bool:
 
 
 def register(path: Path) -> None:
-    """Teach Pillow the format if the file is of it, whatever its suffix: phones write HEIC into .jpg as well.
+    """Register the format with Pillow if the file has it, whatever its suffix: phones write HEIC into .jpg as well.
 
     Raises:
         ImageError: If the extra is missing.

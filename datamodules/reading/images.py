@@ -22,35 +22,35 @@ from datamodules.reading.stored_values import bits, grey_values
 from datamodules.reading.stretching import WHOLE_RANGE, Stretch
 
 _SAMPLES_PER_PIXEL = 277  # TIFF tag; Pillow's mode can show one channel where there are more
-_NODATA = 42113  # TIFF tag of GDAL's, a number as text
-_PLANAR_CONFIGURATION = 284  # TIFF tag: 2 where a file holds its channels one after another
+_NODATA = 42113  # GDAL's TIFF tag, a number as text
+_PLANAR_CONFIGURATION = 284  # TIFF tag: 2 for channels stored one after another
 
 
 def read_image(path: Path, stretch: Stretch = WHOLE_RANGE, least: int | None = None) -> NDArray[np.uint8]:
     """Decode a file to RGB, upright as its EXIF orientation says.
 
-    More than 8 bits a channel are stretched to 0–255, by default from the image's own range; what a TIFF names as no
-    data is 0, and out of that range. Alpha is dropped; of several frames or pages the first is read. TIFFs of bands
-    without colours, or plane by plane with more than 8 bits, need rasterio (the extra `geo`).
+    More than 8 bits a channel are stretched to 0–255, by default from the image's own range; a TIFF's nodata value
+    becomes 0 and does not count for the range. Alpha is dropped; of several frames or pages the first is read. TIFFs
+    with bands other than colours, or with separate planes of more than 8 bits, need rasterio (the extra `geo`).
 
     Args:
         path: The file.
         stretch: The range that becomes 0–255.
-        least: Short side that suffices, pixels: a JPEG may come at a half, a quarter or an eighth of its size where
-            that is no smaller, which skips most of the decoding.
+        least: Sufficient short side, pixels: a JPEG may be decoded at a half, a quarter or an eighth of its size if
+            that is large enough, which skips most of the work.
 
     Returns:
         uint8 `[h, w, 3]`.
 
     Raises:
-        ImageError: If the file is missing, truncated, no image, of more pixels than Pillow's limit against
-            decompression bombs (179 million), or has channels that are not colours.
+        ImageError: If the file is missing, truncated or not an image, has more pixels than Pillow's limit against
+            decompression bombs (179 million), or has channels other than colours.
     """
     return decode_image(path, stretch, least)[0]
 
 
 def decode_image(path: Path, stretch: Stretch = WHOLE_RANGE, least: int | None = None) -> tuple[NDArray[np.uint8], int]:
-    """`read_image`, and the orientation that the file had."""
+    """`read_image`, and the orientation of the file."""
     try:
         with opened(path) as stored:
             if least is not None:
@@ -70,7 +70,7 @@ def decode_image(path: Path, stretch: Stretch = WHOLE_RANGE, least: int | None =
 
 
 def _scale(file: Image.Image, least: int) -> None:
-    """Let a JPEG be decoded at the smallest of its scales whose short side is at least that; others are left alone."""
+    """Decode a JPEG at its smallest scale whose short side is large enough; other formats are unaffected."""
     if file.format == "JPEG" and file.mode in ("RGB", "L"):
         factor = least / min(file.size)
         # Pillow takes the largest scale that divides either side by no more than the sides asked for
@@ -78,7 +78,7 @@ def _scale(file: Image.Image, least: int) -> None:
 
 
 def _read_bands(path: Path, stretch: Stretch) -> NDArray[np.uint8]:
-    """A TIFF that only rasterio reads right."""
+    """Read a TIFF that only rasterio reads correctly."""
     try:
         pixels, nodata = geotiff.read_colours(path)
     except ValueError as error:
@@ -110,7 +110,7 @@ def _decode_deep(path: Path, stored: Stored, stretch: Stretch) -> NDArray[np.uin
         return np.repeat(grey[..., None], 3, axis=2)
     if not tags:
         with Image.open(path) as whole:
-            whole.load()  # raises on truncation, which OpenCV would not
+            whole.load()  # raises on truncation, unlike OpenCV
     pixels = cv2.imdecode(stored.encoded(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ImageError(
@@ -123,7 +123,7 @@ def _decode_deep(path: Path, stored: Stored, stretch: Stretch) -> NDArray[np.uin
 
 
 def _nodata(tags: Mapping[int, Any]) -> float | None:
-    """The value that a TIFF names for pixels without data."""
+    """The nodata value of a TIFF."""
     try:
         return float(str(tags[_NODATA]).strip("\0 "))
     except (KeyError, ValueError):

@@ -9,17 +9,17 @@ from pathlib import Path
 from datamodules.reading import heif
 from datamodules.reading.listing import IMAGE_SUFFIXES, files_below
 
-OWN = frozenset({"classes.yaml", "train.txt", "val.txt"})  # files that say something about the others
-_KINDS = 12  # told in full
+OWN = frozenset({"classes.yaml", "train.txt", "val.txt"})  # files that describe the others
+_KINDS = 12  # listed in full
 
 
 def left_out(root: Path, used: Iterable[Path], skipped: frozenset[Path] = frozenset()) -> str:
     """Describe the files below a folder that are not used: `20 .heic, 20 .npy`; empty if there are none.
 
     Args:
-        root: The folder; hidden and linked folders in it are not entered.
+        root: The folder; hidden and linked folders in it are skipped.
         used: Images and masks.
-        skipped: Folders whose images are not asked for, such as the masks of a pre-training.
+        skipped: Folders whose images are not needed, such as the masks of a pre-training.
     """
     known = {str(path) for path in used}
     others: Counter[str] = Counter()

@@ -21,15 +21,15 @@ IMAGE_SUFFIXES = frozenset(_ALWAYS | (heif.HEIF_SUFFIXES if heif.is_installed() 
 def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Path]:
     """All image files below a folder, sorted; hidden ones are left out.
 
-    Linked folders and the run folders of this project, whose pictures are results, are not entered, but warned of.
+    Linked folders and this project's run folders, whose pictures are results, are skipped with a warning.
 
     Args:
         folder: Where to look.
-        exclude: Names of folders, directly below `folder`, that are not entered.
+        exclude: Names of folders, directly below `folder`, to skip.
 
     Raises:
         MissingFile: If the folder does not exist.
-        ImageError: If it is a run folder, holds no image, or it or a folder above or below may not be read.
+        ImageError: If it is a run folder, holds no image, or it or a folder above or below cannot be read.
     """
     if not is_folder(folder):
         raise MissingFile(f"{folder}: expected a folder of images, found {'a file' if is_file(folder) else 'nothing'}")
@@ -72,15 +72,15 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
 
 
 def is_run(files: Collection[str]) -> bool:
-    """Return whether a folder with these files is that of a run, a study or one of its cells."""
+    """Return whether a folder with these files belongs to a run, a study or one of its cells."""
     return not _OF_A_RUN.isdisjoint(files) or _OF_A_STUDY.issubset(files)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, images or not; hidden folders and linked ones are not entered.
+    """All files below a folder, images or not; hidden and linked folders are skipped.
 
     Raises:
-        ImageError: If a folder may not be read.
+        ImageError: If a folder cannot be read.
     """
     for place, folders, files in os.walk(folder, onerror=refuse_folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))

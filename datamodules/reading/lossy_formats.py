@@ -14,7 +14,7 @@ _JPEG_IN_TIFF = frozenset({"jpeg", "tiff_jpeg"})  # Pillow's names
 
 
 def refuse_lossy(path: Path) -> None:
-    """Check that a mask is not in a lossy format, whatever its suffix; a file that is no image passes.
+    """Check that a mask is not in a lossy format, whatever its suffix; files other than images pass.
 
     Raises:
         ImageError: If it is.

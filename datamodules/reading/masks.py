@@ -1,4 +1,4 @@
-"""Mask files: ids in, classes out, each value checked before it is an index."""
+"""Read mask files: ids in, classes out, each value checked before it is used as an index."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from datamodules.reading.lossy_formats import refuse_lossy
 from datamodules.reading.orientation import opened, tiff_orientation, upright
 from datamodules.reading.stored_values import bits, grey_values
 
-IGNORE = 255  # class id of pixels that neither train nor count
+IGNORE = 255  # ignore index: pixels that are neither trained on nor scored
 MOST = 2**16 - 1  # the largest id of a class: predicted masks are written in 16 bits at most
 
 
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Read a mask of ids and map them to classes. A palette file gives its indices, not its colours; bits are 0 and 1.
+    """Read a mask of ids and map them to classes. Palette files give indices, not colours; 1-bit files give 0 and 1.
 
     Args:
-        path: One-channel file (or three equal channels), opaque if it has alpha. Whole numbers may be stored as floats.
+        path: One-channel file (or three equal channels), opaque if it has alpha. Integers may be stored as floats.
         labels: id in the file, which may be negative → class, or `IGNORE`.
 
     Returns:
         uint8 `[h, w]`, upright as the file's orientation says.
 
     Raises:
-        ImageError: If the file is unreadable, lossy, coloured, or holds an id that `labels` does not know.
+        ImageError: If the file is unreadable, lossy, coloured, or holds an id that is not in `labels`.
     """
     return decode_mask(path, labels)[0]
 
 
 def decode_mask(path: Path, labels: Mapping[int, int]) -> tuple[NDArray[np.uint8], int]:
-    """`read_mask`, and the orientation that the file had."""
+    """`read_mask`, and the orientation of the file."""
     ids, orientation = _read_ids(path)
     present = np.unique(ids)
     if unknown := [int(i) for i in present if int(i) not in labels]:
@@ -85,7 +85,7 @@ def _what_to_do(unknown: list[int], ignored: list[int]) -> str:
 
 
 def _read_ids(path: Path) -> tuple[NDArray[Any], int]:
-    """Ids `[h, w]` of an integer type, upright, and the orientation that the file had."""
+    """Ids `[h, w]` of an integer type, upright, and the orientation of the file."""
     refuse_lossy(path)
     try:
         with opened(path) as stored:
@@ -103,7 +103,7 @@ def _read_ids(path: Path) -> tuple[NDArray[Any], int]:
         ids, orientation, mode = _from_rasterio(path, error), tiff_orientation(path), "of several bands"
     except Exception as error:  # decoders raise nearly anything on broken input
         raise unreadable(path, "a mask", error) from error
-    if mode in ("LA", "RGBA") and (ids[..., -1] == 255).all():  # alpha that hides nothing
+    if mode in ("LA", "RGBA") and (ids[..., -1] == 255).all():  # fully opaque alpha
         ids, mode = ids[..., :-1], mode[:-1]
     if ids.ndim == 3 and mode in ("L", "RGB"):
         if not (ids == ids[..., :1]).all():
@@ -119,7 +119,7 @@ def _read_ids(path: Path) -> tuple[NDArray[Any], int]:
 
 
 def _from_rasterio(path: Path, error: Exception) -> NDArray[Any]:
-    """A TIFF of a type that Pillow does not know: 64 bits, half precision, several bands."""
+    """A TIFF of a type that Pillow does not support: 64 bits, half precision, several bands."""
     if not geotiff.is_tiff(path):
         raise unreadable(path, "a mask", error) from error
     if not geotiff.is_installed():
@@ -134,7 +134,7 @@ def _from_rasterio(path: Path, error: Exception) -> NDArray[Any]:
 
 
 def _whole(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
-    """Whole numbers that a file stores as floats, as ArcGIS and rasterio do by default."""
+    """Integers stored as floats, the default of ArcGIS and rasterio."""
     other = values[~(np.isfinite(values) & (np.abs(values) < 2**53) & (values == np.rint(values)))]
     if other.size:
         raise ImageError(

@@ -1,7 +1,7 @@
 """EXIF orientation of photographs.
 
-TIFF decoders disagree about the tag: some turn, some do not, some turn only certain types, and Pillow 13 turns
-uncompressed grey ones wrongly. The tag is therefore read from the file and hidden from the decoder.
+TIFF decoders disagree about the tag: some apply it, some do not, some only for certain types, and Pillow 13 applies it
+wrongly to uncompressed grey files. The tag is therefore read from the file and hidden from the decoder.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TAG = 0x0112  # of EXIF, and of TIFF
 
 @dataclass(frozen=True)
 class Stored:
-    """An opened file whose pixels come as they are stored.
+    """An opened file that gives its pixels as stored.
 
     Attributes:
-        image: Pillow's view of it, not decoded yet.
+        image: Pillow's image, not decoded yet.
         orientation: 1–8; pixels become upright by `upright`.
-        content: The bytes to decode where they are not those of the file.
+        content: The bytes to decode, if they differ from the file.
     """
 
     image: Image.Image
@@ -45,10 +45,10 @@ class Stored:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Stored]:
-    """Open an image or a mask; nothing turns its pixels until the caller does.
+    """Open an image or a mask without applying its orientation, which is left to the caller.
 
     Raises:
-        UnidentifiedImageError: If Pillow knows no such format, among other errors of Pillow's.
+        UnidentifiedImageError: If Pillow does not support the format, among other errors of Pillow's.
     """
     heif.register(path)
     orientation, content = _hidden(path)
@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[Stored]:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror stored pixels `[h, w, …]` as an EXIF orientation says; a view, not a copy."""
+    """Apply an EXIF orientation to stored pixels `[h, w, …]`; a view, not a copy."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -73,7 +73,7 @@ def tiff_orientation(path: Path) -> int:
 def _orientation(file: Image.Image) -> int:
     """EXIF orientation 1–8; 1, upright, where the EXIF block is absent or broken."""
     try:
-        with quiet():  # Pillow warns of corrupt EXIF, which costs nothing but the orientation
+        with quiet():  # Pillow warns about corrupt EXIF, of which only the orientation matters here
             value = file.getexif().get(_TAG, 1)
     except Exception:
         return 1
@@ -85,7 +85,7 @@ def _hidden(path: Path) -> tuple[int, bytes | None]:
     with path.open("rb") as file:
         try:
             found = _tiff_tag(file)
-        except (struct.error, OverflowError, OSError):  # a damaged file, which the decoder names
+        except (struct.error, OverflowError, OSError):  # a damaged file, which the decoder reports
             found = None
         if found is None:
             return 1, None

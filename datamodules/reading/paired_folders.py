@@ -1,4 +1,4 @@
-"""Data sets laid out as `images/{train,val}` and `masks/{train,val}`, with files that pair by name."""
+"""Data sets laid out as `images/{train,val}` and `masks/{train,val}`, with files paired by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datamodules.reading.segmentation_folder import SegmentationFolder, pair_mas
 
 
 class PairedFolders(SegmentationFolder):
-    """A labelled data set in two parallel folders. A subclass states its classes; ids in the masks are theirs."""
+    """A labelled data set in two parallel folders. A subclass defines its classes, whose ids the masks hold."""
 
     LAYOUT: ClassVar = (
         "the folders images/train, images/val, masks/train and masks/val (masks named like their images, as .png)"

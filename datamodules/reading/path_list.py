@@ -1,6 +1,6 @@
-"""Compact list of file names in memory that loader processes share.
+"""Compact list of file names in memory shared by loader processes.
 
-A million `Path` objects take 400 MB, and once more in each worker, because reading one writes to its reference count.
+A million `Path` objects take 400 MB, and again in each worker, because reading one writes to its reference count.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _BLOCK = 64  # names between two stored offsets
 
 
 class Listing(Sequence[Path]):
-    """Files in a few buffers: for each its name within its folder and 2.1 bytes, for each folder once its path.
+    """Files in a few buffers: the name of each file plus 2.1 bytes, and the path of each folder once.
 
-    A folder is stored again wherever the one before it was another: files that are sorted cost least.
+    A folder's path is stored again after each change of folder, so sorted files take least memory.
 
     Args:
-        base: Folder that most of the files lie in; the others are kept with their whole path.
+        base: Folder of most of the files; the others are kept with their full path.
         files: The files.
     """
 
@@ -34,7 +34,7 @@ class Listing(Sequence[Path]):
         names, lengths, blocks = bytearray(), array("H"), array("q")
         paths = bytearray()
         known: dict[bytes, int] = {}
-        ends, starts, where = array("q", [0]), array("q"), array("q")  # of folders; of runs of files in one folder
+        ends, starts, where = array("q", [0]), array("q"), array("q")  # of folders; of consecutive files in one folder
         before: bytes | None = None
         for number, file in enumerate(files):
             whole = os.fsencode(file).removeprefix(prefix)
@@ -83,13 +83,13 @@ class Listing(Sequence[Path]):
 
     @property
     def nbytes(self) -> int:
-        """Memory of all processes together, bytes."""
+        """Memory of all processes together, in bytes."""
         buffers = (self._names, self._lengths, self._blocks, self._paths, self._ends, self._starts, self._where)
         return sum(buffer.nbytes for buffer in buffers)
 
 
 def _shared(values: NDArray[Any]) -> torch.Tensor:
-    """A copy in memory that other processes see as well, however they are started."""
+    """A copy in shared memory, for processes started in any way."""
     kinds = {1: torch.uint8, 2: torch.uint16, 8: torch.int64}
     tensor = torch.empty(values.shape, dtype=kinds[values.itemsize]).share_memory_()
     tensor.numpy()[...] = values

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# `catch_warnings` swaps filters that all threads share: two at a time could leave the process silent for good
+# `catch_warnings` swaps filters shared by all threads: two at a time could silence the process permanently
 _ONE_AT_A_TIME = threading.RLock()
 
 

@@ -1,4 +1,4 @@
-"""Images read no larger than views need them: large JPEGs decoded at a fraction, shrunk copies kept on a disk."""
+"""Read images no larger than views need: decode large JPEGs at a fraction, keep downscaled copies on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datamodules.reading.images import read_image
 from datamodules.reading.stretching import Stretch
 from src.core.atomic_files import make_folder, replacing
 
-_VERSION = 1  # of the copies; raise it when the same file would give another copy
+_VERSION = 1  # version of the copies; increase it when the same file would give another copy
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Reduction:
     """Reading of images for views of one side.
 
     Attributes:
-        side: Short side that suffices, pixels (`sufficient_side`).
+        side: Sufficient short side, pixels (`sufficient_side`).
         scaled: Decode a JPEG at a half, a quarter or an eighth of its size where that is still large enough. Each pixel
-            is then the mean that the coefficients of its block give, which differs a little from a resized image.
-        copies: Folder of shrunk copies, uint8 arrays that are mapped into memory: ranks, workers and runs share them.
-            One is made where it is missing or its file has changed. None keeps none.
+            is then computed from its block's coefficients, and differs slightly from a resized image.
+        copies: Folder of downscaled copies, memory-mapped uint8 arrays shared by ranks, workers and runs. A copy is
+            made if it is missing or its file has changed. None keeps no copies.
     """
 
     side: int
@@ -57,7 +57,7 @@ class Reduction:
 
 
 def sufficient_side(view: int, share: float) -> int:
-    """Short side of an image that no global view gets coarser from than from the original, pixels.
+    """Short side of an image, in pixels, from which every global view is as fine as from the original.
 
     The smallest crop, at the flattest aspect of 4/3, has √(3/4 · share) of a square's side: with 1.25 / √share times
     the view's side (2.5 times for a quarter of the area) it still has more pixels than the view.

@@ -16,7 +16,7 @@ from src.core.errors import MissingFile
 
 
 class SegmentationFolder(DomainDataModule):
-    """A labelled data set below one folder. A subclass states its classes and where the files of a split lie.
+    """A labelled data set below one folder. A subclass defines its classes and the location of a split's files.
 
     Args:
         root: Folder that holds the data set; its layout is the subclass's.
@@ -52,7 +52,7 @@ class SegmentationFolder(DomainDataModule):
 
         Raises:
             MissingFile: If the data set is not there.
-            ImageError: If it is not what it should be.
+            ImageError: If it is incomplete or inconsistent.
         """
 
     @abstractmethod
@@ -64,7 +64,7 @@ class SegmentationFolder(DomainDataModule):
         """
 
     def labels(self, split: Split) -> dict[int, int]:
-        """Meaning of the ids in the masks of a split."""
+        """The class of each id in the masks of a split."""
         return self.LABELS
 
     def read(self, split: Split) -> Source:
@@ -77,7 +77,7 @@ class SegmentationFolder(DomainDataModule):
         """The images below a folder of the data set.
 
         Raises:
-            MissingFile: If there is none, with the layout that was expected.
+            MissingFile: If there is none, with the expected layout.
         """
         if not folder.is_dir():
             place = folder.relative_to(self.root)
@@ -99,14 +99,14 @@ def pair_masks(
         images: Files below `image_folder`.
         image_folder: Image folder of a split.
         mask_folder: Mask folder of the same split.
-        image_ending: What image names have before their suffix, and masks do not: `_leftImg8bit`.
-        mask_ending: What mask names have instead; files without it are no masks.
-        on_error: `skip` gives an image that has no mask, or several, a path where no file is: it is then skipped and
-            counted with all that cannot be read.
+        image_ending: Ending of image names before their suffix, which masks lack: `_leftImg8bit`.
+        mask_ending: The ending of mask names instead; files without it are not masks.
+        on_error: `skip` gives an image without a mask, or with several, the path of a missing file, so that it is
+            skipped and counted with the unreadable ones.
 
     Raises:
         MissingFile: If there is no folder of masks.
-        ImageError: Naming an image without a mask, or with several, unless these are skipped; or two images that would
+        ImageError: With an image that has no mask, or several, unless these are skipped; or with two images that would
             share one.
     """
     if not mask_folder.is_dir():
@@ -130,10 +130,10 @@ def pair_masks(
 
 
 def check_stems(images: list[Path], image_folder: Path) -> None:
-    """Check that no two images have names that differ by the suffix alone, and so one mask.
+    """Check that no two images share a mask because their names differ only in the suffix.
 
     Raises:
-        ImageError: Naming two that do.
+        ImageError: With two that do.
     """
     owners: dict[str, Path] = {}
     for image in images:
@@ -145,7 +145,7 @@ def check_stems(images: list[Path], image_folder: Path) -> None:
 
 
 def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_ending: str = "") -> list[Path]:
-    """The images that have a mask, in their order; see `pair_masks`.
+    """Select the images that have a mask, in their order; see `pair_masks`.
 
     Raises:
         MissingFile: If there is no folder of masks.
@@ -156,5 +156,5 @@ def with_masks(images: list[Path], image_folder: Path, mask_folder: Path, mask_e
 
 
 def _stem(path: Path, folder: Path) -> str:
-    """Path below a folder without its suffix, its letters composed: macOS writes ä as two characters."""
+    """Path below a folder without its suffix, with composed letters: macOS writes ä as two characters."""
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -1,4 +1,4 @@
-"""Sources of images and masks: files, memory, or a part of another source."""
+"""Sources of images and masks: files, memory, or a subset of another source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from src.core.printable import printable
 
 logger = logging.getLogger(__name__)
 
-CACHE_BYTES = 2**30  # a set that would take more memory than this is decoded at each use instead
+CACHE_BYTES = 2**30  # larger sets are decoded at each use instead
 
 
 class Source(Protocol):
@@ -36,7 +36,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Path of the image relative to the data set, or a made-up name: unique, and the same in every run."""
+        """Path of the image relative to the data set, or a generated name: unique, and the same in every run."""
         ...
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -54,10 +54,10 @@ class Files:
     Args:
         root: The folder that names are relative to.
         images: Image files.
-        masks: The mask file of each image; None where nothing is labelled.
+        masks: The mask file of each image; None without labels.
         labels: id in a mask file → class, or `IGNORE`.
-        stretch: What becomes of images of more than 8 bits.
-        reduction: How images without their masks are read; None for whole.
+        stretch: Stretch of images of more than 8 bits.
+        reduction: Reduced reading of images without their masks; None for full size.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Files:
         """Image and mask, each upright.
 
         Raises:
-            ImageError: If a file is unusable, or the mask is not of the image's size.
+            ImageError: If a file is unusable, or the mask differs from the image in size.
         """
         image, turned = decode_image(self.images[index], self.stretch)
         if self.masks is None:
@@ -113,12 +113,12 @@ class Files:
                     f"to match the photographs as displayed. If they match the pixels as stored, remove "
                     "the orientation from the photographs (exiftool -Orientation= FILE)"
                 ),
-                stacklevel=1,  # from here, so that it is shown once for all splits of a folder
+                stacklevel=1,  # attributed to this line, so that it is shown once for all splits of a folder
             )
         return image, mask
 
     def decoded_mask(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """The mask of an image, as upright classes, and the orientation that its file had.
+        """The mask of an image, as upright classes, and the orientation of its file.
 
         Raises:
             ImageError: If it is unusable.
@@ -148,13 +148,13 @@ class Subset:
     """Some of the samples of a source.
 
     Args:
-        source: The whole.
-        indices: Which samples, in which order.
+        source: The full source.
+        indices: The samples to keep, in order.
     """
 
     def __init__(self, source: Source, indices: Sequence[int] | NDArray[np.int64]) -> None:
         self.source = source
-        # 8 bytes each, and no reference counts that workers would write to
+        # 8 bytes each, without reference counts that workers would write to
         self.indices = np.asarray(indices, np.int64)
 
     def __len__(self) -> int:
@@ -177,7 +177,8 @@ class Concat:
     """Several sources, one after the other.
 
     Args:
-        sources: The parts. The first keeps its names; those of the others begin with their place, as in `1:a.jpg`.
+        sources: The parts. The first keeps its names; those of the others are prefixed by their position, as in
+            `1:a.jpg`.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -205,17 +206,17 @@ class Concat:
         return paths_of(self.sources[place], inside)
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Which source, and where in it."""
+        """The source, and the index in it."""
         place = bisect.bisect_right(self.ends, index)
         return place, index - (self.ends[place - 1] if place else 0)
 
 
 class Cached:
-    """A source that is decoded once, before the loader's workers start, and shared with them.
+    """Source that is decoded once, before the loader's workers start, and shared with them.
 
     Args:
-        source: What to read.
-        side: Short side that suffices (`sufficient_side`), pixels: images are kept no larger, and without their masks;
+        source: The source to read.
+        side: Sufficient short side (`sufficient_side`), pixels: images are kept no larger, and without their masks;
             None keeps both as they are.
     """
 
@@ -250,11 +251,11 @@ class Cached:
 
 
 def cache(source: Source, side: int | None = None) -> Source:
-    """Keep a source in memory if a sample of its images says that it fits in `CACHE_BYTES`; else leave it as it is.
+    """Keep a source in memory if, judged by a sample of its images, it fits in `CACHE_BYTES`; else return it unchanged.
 
     Args:
-        source: What to read.
-        side: Short side that suffices, pixels: masks are then left out; None keeps images and masks as they are.
+        source: The source to read.
+        side: Sufficient short side, pixels: masks are then left out; None keeps images and masks as they are.
     """
     images = [source.image(i) for i in range(0, len(source), max(1, len(source) // 8))]
     if side is not None:

@@ -1,4 +1,4 @@
-"""Read pixel values as stored, where Pillow would convert them."""
+"""Read pixel values as stored where Pillow would convert them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PORTABLE = re.compile(rb"P[2356](?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+\d+(?:\s
 
 
 def bits(file: Image.Image, path: Path) -> int:
-    """Bits of the deepest channel of an opened file, which Pillow may cut to 8."""
+    """Bits of the deepest channel of an opened file, which Pillow may truncate to 8."""
     if file.mode.startswith(("I", "F")):
         return 16 if file.mode.startswith("I;16") else 32
     head = _head(path)
@@ -34,8 +34,8 @@ def bits(file: Image.Image, path: Path) -> int:
 def grey_values(file: Image.Image, path: Path) -> NDArray[Any]:
     """The values of a decoded file; of a palette its indices.
 
-    Pillow gives signed bytes and 32 unsigned bits of a TIFF with the wrong sign, inverts bytes of which 0 is white,
-    and stretches values of 2 and 4 bits, and those of a PGM, to 255.
+    Pillow reads signed bytes and unsigned 32-bit values of a TIFF with the wrong sign, inverts bytes if 0 is white, and
+    stretches 2-bit, 4-bit and PGM values to 255.
     """
     values: NDArray[Any] = np.asarray(file)
     if values.ndim != 2 or file.mode in ("1", "P"):
@@ -61,6 +61,6 @@ def _head(path: Path) -> bytes:
 
 
 def _largest(head: bytes) -> int:
-    """The value that is white in a PGM or PPM; 255 where the file names none."""
+    """The value of white in a PGM or PPM; 255 if the file gives none."""
     found = _PORTABLE.match(head)
     return int(found[1]) if found else 255

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 
 _STRIP = 2**18  # values converted at a time
-_SAMPLE = 2**20  # values that percentiles are computed of, evenly spread
+_SAMPLE = 2**20  # values from which percentiles are computed, evenly spread
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Stretch:
     """The range of values that becomes 0–255; values beyond it are clipped.
 
     Args:
-        percentiles: Low and high percentile of each image's values, such as (1, 99); None takes its whole range, which
-            a single extreme value can widen until all others are equal.
+        percentiles: Low and high percentile of each image's values, such as (1, 99); None takes its full range, which a
+            single extreme value can widen until all others look the same.
         range: Low and high value, the same for all images.
 
     Raises:
-        UserError: If both are given, or one is no range.
+        UserError: If both are given, or one is not a range.
     """
 
     percentiles: tuple[float, float] | None = None
@@ -44,10 +44,10 @@ class Stretch:
 
         Args:
             pixels: `[h, w]` or `[h, w, 3]`.
-            nodata: Value of pixels without data, which become 0 and are no part of the range.
+            nodata: Value of pixels without data, which become 0 and do not count for the range.
 
         Raises:
-            UserError: If a value that is no `nodata` is NaN or infinite.
+            UserError: If a value other than `nodata` is NaN or infinite.
         """
         low, high = self._limits(pixels, nodata)
         out = np.empty(pixels.shape, np.uint8)
@@ -73,7 +73,7 @@ class Stretch:
                 low, high = min(low, ends[0]), max(high, ends[1])
         if self.range is not None:
             return self.range
-        if low > high:  # no data at all
+        if low > high:  # only nodata
             return 0.0, 1.0
         if self.percentiles is not None:
             step = max(1, int(np.ceil(np.sqrt(pixels.size / _SAMPLE))))
@@ -99,7 +99,7 @@ def _strips(pixels: NDArray[Any]) -> Iterator[slice]:
 def _without(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
     if nodata is None:
         return None
-    # a float32 file may name it with fewer digits than it holds
+    # a float32 file may state it with fewer digits than it holds
     return np.isclose(pixels, nodata, rtol=1e-6, atol=0, equal_nan=True)
 
 

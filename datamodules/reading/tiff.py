@@ -22,13 +22,13 @@ def is_installed() -> bool:
 
 
 def is_tiff(path: Path) -> bool:
-    """Return True for a file that begins as TIFFs do."""
+    """Return True for a file with a TIFF signature."""
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, both byte orders
 
 
 def read_bands(path: Path) -> NDArray[Any]:
-    """All bands as they are stored: `[h, w]` of a file with one, else `[h, w, bands]`.
+    """All bands as stored: `[h, w]` of a file with one, else `[h, w, bands]`.
 
     Raises:
         DecompressionBombError: If it has more pixels than Pillow's limit, before any is read.
@@ -45,10 +45,10 @@ def count_bands(path: Path) -> int:
 
 
 def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
-    """The bands that the file marks as red, green and blue; else its three, or its only one three times.
+    """The bands tagged as red, green and blue; else all three of three bands, or a single band repeated three times.
 
     Returns:
-        `[h, w, 3]` in the file's type, and the value that stands for no data, if the file names one.
+        `[h, w, 3]` in the file's type, and its nodata value, if the file names one.
 
     Raises:
         UserError: If the file has other bands than these.
@@ -75,7 +75,7 @@ def read_colours(path: Path) -> tuple[NDArray[Any], float | None]:
 def _opened(path: Path) -> Iterator[Any]:
     import rasterio
 
-    with quiet(rasterio.errors.NotGeoreferencedWarning):  # its place on earth is not asked for
+    with quiet(rasterio.errors.NotGeoreferencedWarning):  # the georeference is not needed
         file = rasterio.open(path)
     with file:
         if Image.MAX_IMAGE_PIXELS and file.width * file.height > 2 * Image.MAX_IMAGE_PIXELS:

@@ -20,19 +20,19 @@ BANDS = "bands other than colours"
 FRAMES = "frames or pages after the first"
 FLATTENED = "nearly all grey levels, because a few extreme values set the range: set percentiles: [1, 99] or range"
 
-_FEW = 16  # of 256 levels, which hold nearly all pixels
+_FEW = 16  # of 256 levels that hold nearly all pixels
 _NEARLY_ALL = 0.98
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # channels of TIFF's photometric interpretations; one for all others
 _SAMPLES_PER_PIXEL, _PHOTOMETRIC, _SUBFILE = 277, 262, 254  # TIFF tags
-_NO_PAGE = 0b101  # in the last: a smaller copy, or a mask
+_NO_PAGE = 0b101  # bits of the last tag: a smaller copy, or a mask
 
 
 def unused_parts(path: Path, pixels: NDArray[np.uint8]) -> list[str]:
-    """Name what is left out of a file that can be read.
+    """Name the parts of a readable file that are left out.
 
     Args:
         path: The file.
-        pixels: What was read of it, `[h, w, 3]`.
+        pixels: The pixels read from it, `[h, w, 3]`.
     """
     try:
         with opened(path) as stored:
@@ -66,7 +66,7 @@ def _is_transparent(file: Image.Image) -> bool:
 
 
 def _flattened(path: Path, pixels: NDArray[np.uint8]) -> bool:
-    """Return True if the range of the stretch leaves few levels, of which the bulk of the values would have more."""
+    """Return True if the range of the stretch leaves only a few levels for most of the values."""
     levels = _levels(pixels)
     return levels <= _FEW and _levels(read_image(path, Stretch(percentiles=(1, 99)))) > 2 * levels
 

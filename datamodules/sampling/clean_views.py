@@ -11,7 +11,7 @@ from datamodules.reading.sources import Source
 from datamodules.sampling.monitor_sample import spread
 from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 
-BATCH = 16  # images at a time: bounds the memory of who reads them
+BATCH = 16  # images at a time, which bounds the reader's memory
 
 
 def clean_views(
@@ -27,8 +27,8 @@ def clean_views(
     Args:
         source: Images.
         size: Side of the views, pixels.
-        images: At most this many, evenly spread over the source. Where there are at most half as many, they are seen
-            in several epochs, each with other crops.
+        images: At most this many, evenly spread over the source. If there are at most half as many, they are seen in
+            several epochs with different crops.
         seed: The run's seed.
         num_workers: Loader processes.
         scale: Least and largest share of an image's area that a view covers.

@@ -28,7 +28,9 @@ from datamodules.views import Crops
 
 logger = logging.getLogger(__name__)
 
-SEED = 0  # of the views' crops and colours: another one than the run's would make runs with other seeds incomparable
+SEED = (
+    0  # seed of the views' crops and colours, independent of the run's so that runs with different seeds are comparable
+)
 
 
 class MonitorSample(NamedTuple):
@@ -36,7 +38,7 @@ class MonitorSample(NamedTuple):
 
     Attributes:
         crops: Two views of each of some training images.
-        bank: Labelled training images to look labels up in, resized to S×S, masks at native size; None without masks.
+        bank: Labelled training images as a reference, resized to S×S, masks at native size; None without masks.
         queries: Labelled images of the held-out fifth of the training images; None without masks.
     """
 
@@ -46,7 +48,7 @@ class MonitorSample(NamedTuple):
 
 
 def fixed_views(source: Source, side: int, images: int, scale: tuple[float, float] = GLOBAL_AREA) -> Crops:
-    """Two views of each of `images` images, or of all if there are fewer; none of it depends on a run."""
+    """Two views of each of `images` images, or of all if there are fewer; independent of the run."""
     views = UnlabelledViews(source, MultiViewCrop(side, seed=SEED, global_crops_scale=scale))
     return collate_views([views[(0, place)] for place in spread(range(len(source)), images)])
 
@@ -76,17 +78,17 @@ def bank_and_queries(
         return collate_evaluation(bank), collate_evaluation(queries)
     except FileNotFoundError:
         logger.info("no masks: this pre-training is monitored without labels")
-    except ImageError as error:  # pre-training does not need masks: a bad one must not end it
+    except ImageError as error:  # pre-training does not need masks: a bad one must not stop it
         logger.warning("this pre-training is monitored without labels: %s", error)
     return None, None
 
 
 def labelled_at_all(pairs: list[PairSample]) -> bool:
-    """Return True if a pixel of one of the masks has a class."""
+    """Return True if any pixel of the masks has a class."""
     return any(bool((pair.mask != IGNORE).any()) for pair in pairs)
 
 
 def spread(places: range | list[int], count: int) -> list[int]:
-    """`count` of the places at equal distances, or all: neighbours in a list of files are often alike."""
+    """`count` evenly spaced positions, or all: neighbours in a list of files are often alike."""
     chosen = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
     return [places[i] for i in chosen]

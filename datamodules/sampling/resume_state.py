@@ -32,26 +32,26 @@ class ResumeState:
         self._expected: Mapping[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
-        """Content of a checkpoint: samples consumed, and which images they are of."""
+        """State for a checkpoint: samples consumed, and the identity of their images."""
         return {"samples": self.consumed(), **self._images}
 
     def consumed(self) -> int:
-        """Samples up to now."""
+        """Samples so far."""
         batches, samples = self._origin
         return samples + (self._batches - batches) * self._batch_samples
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The next loader continues where a checkpoint's state says, with the same images."""
+        """Let the next loader continue at a checkpoint's position, with the same images."""
         self._restored, self._expected = int(state["samples"]), state
 
     def follow(self, trainer: Trainer | None, sampler: EpochSampler, batch_size: int, images: Source) -> None:
-        """Count what a new loader gives.
+        """Count the samples of a new loader.
 
         Args:
-            trainer: Whose progress counts; without one nothing does.
-            sampler: Sampler of the loader; learns how many samples the trainer takes of an epoch.
+            trainer: Its progress is counted; nothing is counted without one.
+            sampler: Sampler of the loader; is told how many samples of an epoch the trainer uses.
             batch_size: Samples per batch and process.
-            images: What the loader reads.
+            images: The images that the loader reads.
 
         Raises:
             UserError: If a resumed run was trained on other images.
@@ -80,7 +80,7 @@ class ResumeState:
         batches = min(limit, sampler.batches) if isinstance(limit, int) else int(limit * sampler.batches)
         sampler.epoch_samples = max(1, batches) * self._batch_samples
         if self._restored is not None:
-            # Lightning looks for a position in the loader; this one's is kept by the data module
+            # Lightning expects a position in the loader, but the data module keeps it
             warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
             self._origin, self._restored = (self._batches, self._restored), None
 
@@ -95,7 +95,7 @@ class ResumeState:
 
 
 def identity_of(images: Source) -> dict[str, Any]:
-    """Number of images, a hash of their names in order, and one of what is in them and in their masks."""
+    """Number of images, a hash of their names in order, and a hash of their contents and masks."""
     digest = hashlib.blake2b(digest_size=16)
     for index in range(len(images)):
         digest.update(images.name(index).encode("utf-8", "surrogateescape") + b"\0")

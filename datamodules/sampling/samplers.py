@@ -15,7 +15,7 @@ from src.core.errors import UserError
 class EpochSampler(DistributedSampler[tuple[int, int]]):
     """Yields (epoch, index) for training, with or without several processes, from any point of an epoch.
 
-    The epoch's order is one permutation, of which rank r of R takes every R-th entry from r on. The b-th global batch
+    The order of an epoch is one permutation; rank r of R takes every R-th entry, starting at r. The b-th global batch
     is therefore the same set of samples for two processes with batch n as for one with batch 2n. The last, incomplete
     global batch of an epoch is dropped. (A `DistributedSampler`, because Lightning replaces any other kind.)
 
@@ -23,8 +23,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         size: Number of samples in the data set.
         batch_size: Samples per batch and process.
         seed: The run's seed.
-        consumed: Returns how many samples all processes together have trained on since the first epoch. Where given,
-            it alone says where the next pass starts, also in the middle of an epoch; `set_epoch` then has no effect.
+        consumed: Returns how many samples all processes together have trained on since the first epoch. If given, it
+            alone decides where the next pass starts, even in the middle of an epoch; `set_epoch` then has no effect.
         rank: This process; None asks torch.distributed.
         ranks: Number of processes; None asks torch.distributed.
     """
@@ -51,7 +51,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
             )
         self.num_samples = self.batches * batch_size  # in this process
         self.total_size = self.num_samples * self.num_replicas
-        self.epoch_samples = self.total_size  # less where the trainer limits the batches of an epoch
+        self.epoch_samples = self.total_size  # fewer if the trainer limits the batches of an epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, skip = (self.epoch, 0) if self.consumed is None else divmod(self.consumed(), self.epoch_samples)
@@ -80,7 +80,7 @@ class EverySampleOnce(DistributedSampler[int]):
 
 
 class _Sized(Dataset[Any]):
-    """Length of a data set, which is all that DistributedSampler asks for."""
+    """Length of a data set, which is all that DistributedSampler needs."""
 
     def __init__(self, size: int) -> None:
         self.size = size

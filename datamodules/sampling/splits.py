@@ -6,7 +6,7 @@ import numpy as np
 
 
 def holdout(size: int) -> list[int]:
-    """The fixed fifth of the training images that settings are chosen on; it never depends on a run's seed."""
+    """The fixed fifth of the training images for choosing settings, independent of a run's seed."""
     return sorted(int(i) for i in np.random.default_rng(2509_17816).permutation(size)[: size // 5])
 
 
@@ -17,5 +17,5 @@ def nested_fraction(size: int, fraction: float, seed: int) -> list[int]:
 
 
 def subsample(size: int, count: int) -> list[int]:
-    """Sorted indices of a fixed `count` of `size` images; fewer lie among more, whatever a run's seed."""
+    """Sorted indices of a fixed `count` of `size` images; fewer are a subset of more, whatever a run's seed."""
     return sorted(int(i) for i in np.random.default_rng([2509_17816, 0, 1]).permutation(size)[:count])

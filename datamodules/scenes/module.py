@@ -23,17 +23,17 @@ CLASSES: dict[str, Colour] = {
 }
 
 
-MOST_SCENES = 10**8  # beyond what anybody would wait for
+MOST_SCENES = 10**8  # more than anybody would wait for
 LARGEST_SIDE = 2**14  # pixels; a scene is painted in memory
 
 
 class PaintedScenes:
-    """A list of scenes; scene i depends on (seed, split, i) alone, not on how many there are.
+    """List of scenes; scene i depends on (seed, split, i) alone, not on their number.
 
     Args:
         size: Number of scenes.
         side: Side of each, pixels.
-        seed: Another seed is another world.
+        seed: A different seed gives a different world.
         split: Training and validation scenes never coincide.
     """
 
@@ -63,7 +63,7 @@ class ScenesDataModule(DomainDataModule):
         train_images: Number of training scenes.
         val_images: Number of validation scenes.
         side: Side of a scene, pixels.
-        world: Seed of the scenes; `seed` only draws crops and order, so that runs share their data.
+        world: Seed of the scenes; `seed` only affects crops and order, so that runs share their data.
         shared: See `DataArguments`.
     """
 

@@ -40,14 +40,14 @@ _LEAVES = np.array(
     [(0.10, 0.19, 0.12), (0.13, 0.24, 0.10), (0.20, 0.32, 0.13), (0.33, 0.38, 0.16), (0.44, 0.38, 0.18)], np.float32
 )
 
-_BUILT = np.isin(np.arange(TREE + 1), (ROAD, WATER, BUILDING))  # class → nothing else may stand there
+_BUILT = np.isin(np.arange(TREE + 1), (ROAD, WATER, BUILDING))  # classes that keep other objects away
 
 
 def paint_scene(draws: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Paint one scene: the land, what stands on it, and the photograph of both.
+    """Paint one scene: the land, the objects on it, and the photograph of both.
 
     Args:
-        draws: All randomness comes from here.
+        draws: Source of all randomness.
         side: Side of the image, pixels.
 
     Returns:
@@ -185,13 +185,13 @@ def _fill(canvas: Canvas, corners: NDArray[np.float64], colour: Floats) -> None:
 
 
 def _darken(canvas: Canvas, shade: NDArray[Any]) -> None:
-    """Cast shadows: what is left is the blue of the sky."""
+    """Cast shadows, lit only by the blue of the sky."""
     soft = cv2.GaussianBlur(shade, (0, 0), 0.7)[..., None]
     canvas.colour *= 1 - soft * np.array([0.62, 0.58, 0.5], np.float32)
 
 
 def _free(canvas: Canvas, points: NDArray[np.float64]) -> bool:
-    """Return whether no point is on a road, a building or water; points outside of the scene are free."""
+    """Return whether no point is on a road, a building or water; points outside the scene are free."""
     x, y = np.rint(points).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < canvas.side) & (y < canvas.side)
     return not _BUILT[canvas.classes[y[inside], x[inside]]].any()
@@ -200,7 +200,7 @@ def _free(canvas: Canvas, points: NDArray[np.float64]) -> bool:
 def _raise_crown(
     height: Floats, crowns: Floats, ragged: Floats, at: NDArray[np.float64], radius: float, colour: Floats
 ) -> None:
-    """Raise a dome with a ragged edge where it tops what is there, and colour it."""
+    """Raise a dome with a ragged edge where it is the highest object, and colour it."""
     x, y = float(at[0]), float(at[1])
     reach = math.ceil(radius * 1.3)
     left, top = max(0, int(x) - reach), max(0, int(y) - reach)

@@ -1,7 +1,7 @@
 """Ground of a generated scene: parcels, water and roads.
 
-Colours of the classes overlap on purpose: bare soil and ploughed fields differ in their rows, meadows and green crops
-likewise, grey roofs and roads in shape and shadow.
+Colours of the classes overlap on purpose: bare soil and ploughed fields differ only in their rows, as do meadows and
+green crops; grey roofs and roads differ in shape and shadow.
 
 Coordinates: (x, y) in pixels, and (u, v) along and across the parcels, in pixels from the centre of the scene.
 Canvas arrays are `[side, side]` or `[side, side, 3]`, float32, RGB in [0, 1].
@@ -80,7 +80,7 @@ class Parcels:
         ids: Parcel of each pixel, `[side, side]`.
         kinds: Class or kind of each parcel.
         boxes: (u0, v0, u1, v1) of each parcel.
-        roads: 0, or what kind of road a pixel shows, `[side, side]`.
+        roads: Kind of road of each pixel, 0 for none, `[side, side]`.
     """
 
     ids: NDArray[np.uint8]
@@ -119,13 +119,13 @@ def noise(draws: np.random.Generator, side: int, coarsest: int, octaves: int) ->
 
 
 def grain(draws: np.random.Generator, *shape: int) -> Floats:
-    """Noise without memory, of zero mean and unit variance: two dice per value, many times faster than a normal."""
+    """White noise of zero mean and unit variance: two dice per value, many times faster than a normal distribution."""
     dice = np.frombuffer(draws.bytes(2 * math.prod(shape)), np.uint8).reshape(2, *shape)
     return (np.add(*dice, dtype=np.float32) - np.float32(255)) * np.float32(1 / 104.5)
 
 
 def tone(draws: np.random.Generator, palette: Floats, position: float | None = None) -> Floats:
-    """A colour between neighbours of a palette, at a position of 0–1 or anywhere, with a little of its own."""
+    """A colour interpolated in a palette at a position of 0–1, or at a random one, slightly varied."""
     place = (draws.random() if position is None else min(max(position, 0.0), 1.0)) * (len(palette) - 1)
     low = min(int(place), len(palette) - 2)
     mixed = palette[low] + (place - low) * (palette[low + 1] - palette[low])

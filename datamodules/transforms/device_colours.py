@@ -1,4 +1,4 @@
-"""DINO's colour changes on the device, a whole batch at a time; the distribution is that of `dino_photometric`.
+"""DINO's colour augmentation on the device, a whole batch at a time; the distribution is that of `dino_photometric`.
 
 Shapes: V views · B images · S side in pixels · n = V · B.
 """
@@ -24,11 +24,11 @@ class Draws(NamedTuple):
 
     Attributes:
         factors: Brightness, contrast and saturation as factors, and the turn of the hue as a share of the circle;
-            float `[n, 4]`. Neutral (1, 1, 1, 0) where nothing is jittered.
+            float `[n, 4]`. Neutral (1, 1, 1, 0) without jitter.
         order: The order in which they are applied, int64 `[n, 4]`.
-        grey: Which become grey, bool `[n]`.
+        grey: True for images that become grey, bool `[n]`.
         sigma: Standard deviation of the blur in pixels, float `[n]`; 0 for none.
-        solarize: Which are solarized, bool `[n]`.
+        solarize: True for images that are solarized, bool `[n]`.
     """
 
     factors: Tensor
@@ -39,9 +39,9 @@ class Draws(NamedTuple):
 
 
 class DeviceColours:
-    """Changes the colours of a batch of crops where they lie.
+    """Changes the colours of a batch of crops on its own device.
 
-    Every draw is a function of (seed, epoch, index) alone, as in the loader, but another one.
+    Every draw is a function of (seed, epoch, index) alone, as in the loader, but a different one.
 
     Args:
         seed: The run's seed.
@@ -51,7 +51,7 @@ class DeviceColours:
         self.seed = seed
 
     def __call__(self, crops: Crops) -> Crops:
-        """The same crops with other colours.
+        """The same crops with augmented colours.
 
         Args:
             crops: Views, uint8 `[V, B, 3, S, S]`.
@@ -81,7 +81,7 @@ def draw(random: KeyedRandom, probabilities: list[tuple[float, float]], purpose:
     Args:
         random: Keyed random numbers of the batch.
         probabilities: Of blur and solarization, for each view.
-        purpose: Name that keeps these draws apart from others.
+        purpose: Name that separates these draws from others.
     """
     views, device = len(probabilities), random.indices.device
 
@@ -165,7 +165,7 @@ def _saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue: each channel of a pixel is a piecewise linear function of its hue, between minimum and maximum."""
+    """Rotate the hue: each channel of a pixel is piecewise linear in its hue, between minimum and maximum."""
     most, least = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
     chroma = most - least
     red, green, blue = images.split(1, dim=1)

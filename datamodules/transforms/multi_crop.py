@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask the network for news
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise importing it looks for updates on the network
 import albumentations
 
 from src.core.errors import UserError
@@ -34,9 +34,9 @@ class View(NamedTuple):
     """One crop of an image.
 
     Attributes:
-        image: uint8 `[S, S, 3]`, mirrored already where `flip` says so.
-        box: Where it was cut, in the unit square of the whole image.
-        flip: Whether it was mirrored left to right.
+        image: uint8 `[S, S, 3]`, already mirrored if `flip`.
+        box: Its position, in the unit square of the whole image.
+        flip: True if it was mirrored left to right.
     """
 
     image: NDArray[np.uint8]
@@ -45,16 +45,16 @@ class View(NamedTuple):
 
 
 class MultiViewCrop:
-    """Cuts two global views and any number of local ones out of an image.
+    """Cuts two global views and any number of local ones from an image.
 
     Every draw is a function of (seed, epoch, index) alone, so that neither workers nor ranks change a view.
 
     Args:
         size: Side of the global views, pixels.
-        local_views: Number of local views; 0 is our choice, UDI's code defaults to 6 and its recipe takes 10.
+        local_views: Number of local views; 0 is our choice; UDI's code defaults to 6, its recipe uses 10.
         local_size: Side of the local views, pixels.
         seed: The run's seed.
-        photometric: Change colours as DINO does; without, views are only cut, resized and mirrored.
+        photometric: Augment colours as DINO does; otherwise views are only cut, resized and mirrored.
         global_crops_scale: Least and largest share of the image's area that a global view covers.
 
     Raises:
@@ -109,7 +109,7 @@ class MultiViewCrop:
             crop = crop[:, ::-1]
         if self.photometric is not None:
             transform = self.photometric[which]
-            # not set_random_seed, after which each step starts at the same number: grey would come with solarize
+            # not set_random_seed, after which each step draws the same number: grey and solarize would coincide
             transform.set_random_state(draws, random.Random(int(draws.integers(2**31))))
             crop = transform(image=np.ascontiguousarray(crop))["image"]
         y0, x0, y1, x1 = box
@@ -131,7 +131,8 @@ def checked_scale(scale: Sequence[float]) -> tuple[float, float]:
 
 
 def dino_photometric(blur: float, solarize: float) -> albumentations.Compose:
-    """DINO's colour changes: jitter (0.4, 0.4, 0.2, 0.1) p 0.8, grey p 0.2, blur of 0.1–2 px, solarize above one half.
+    """DINO's colour augmentation: jitter (0.4, 0.4, 0.2, 0.1) p 0.8, grey p 0.2, blur of 0.1–2 px, solarize above one
+    half.
 
     Args:
         blur: Probability of the blur. DINO: 1.0 and 0.1 for the two global views, 0.5 for local ones.
@@ -150,7 +151,7 @@ def dino_photometric(blur: float, solarize: float) -> albumentations.Compose:
 
 
 def resize_crop(image: Image.Image, box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut a box, in pixels with fractions, and resize it bicubically with antialiasing to (height, width)."""
+    """Cut a box, in fractional pixels, and resize it to (height, width), bicubic with antialiasing."""
     y0, x0, y1, x1 = box
     # The reducing gap halves very large crops by averaging first: no visible difference, an order of magnitude faster.
     crop = image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=(x0, y0, x1, y1), reducing_gap=3.0)
@@ -158,9 +159,9 @@ def resize_crop(image: Image.Image, box: Box, size: tuple[int, int]) -> NDArray[
 
 
 def draw_box(draws: np.random.Generator, height: int, width: int, area: tuple[float, float]) -> Box:
-    """Draw a crop, in pixels with fractions: area uniform, aspect log-uniform, place uniform.
+    """Draw a crop, in fractional pixels: uniform area, log-uniform aspect, uniform position.
 
-    On images so long that no try fits, the largest centred crop of an allowed aspect is taken.
+    On images too elongated for any draw, the largest centred crop of an allowed aspect is taken.
     """
     for _ in range(_TRIES):
         pixels = draws.uniform(*area) * height * width
@@ -177,8 +178,8 @@ def draw_overlapping_box(
 ) -> Box:
     """Draw a crop that shares at least `MIN_OVERLAP` of the smaller of the two with another crop.
 
-    Rejection keeps the draw as free as it can be; where ten tries miss, the last crop is moved onto the other's
-    centre, which always meets the bound, because aspects are bounded.
+    By rejection; after ten misses the last crop is centred on the other one, which always meets the bound, because
+    aspects are bounded.
     """
     for _ in range(_TRIES):
         box = draw_box(draws, height, width, area)

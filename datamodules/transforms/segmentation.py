@@ -1,7 +1,7 @@
 """Joint transforms of a training image and its mask: random size, balanced crop, flip and colours.
 
-Values are those of the field's toolboxes (design, targets: the fine-tuning recipe). The image is interpolated, the mask
-never: it is cut at the same whole pixels and takes the nearest of them.
+Defaults are those of common segmentation toolboxes. The image is interpolated; the mask takes the
+nearest pixel of the same crop.
 
 Shapes: images are `[height, width, 3]`, RGB; masks `[height, width]`, class ids; both uint8.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from datamodules.reading.masks import IGNORE
 
-# cropping comes first: it keeps albumentations from asking the network for news
+# imported first: it keeps albumentations from looking for updates on the network
 from datamodules.transforms.multi_crop import albumentations  # type: ignore[attr-defined]
 from src.core.errors import UserError
 
@@ -32,13 +32,13 @@ class TrainingTransforms:
     """Random resize, crop with a limit on the largest class, horizontal flip and photometric distortion.
 
     Args:
-        crop: Side, or (height, width), of what the network is trained on. Where the resized image is smaller, the rest
-            is padded at the bottom and the right, and ignored in the mask.
+        crop: Side, or (height, width), of the network's training input. A smaller resized image is padded at the bottom
+            and the right, which the mask ignores.
         resize: Range of the factor, drawn uniformly, by which an image is resized.
         short_side: An image's short side is brought to this many pixels first, also of images that are evaluated or
             predicted at their `native` sizes; None: the factor is of its own size.
-        max_class_share: The first of ten crops is taken in which no class has more than this share of the labelled
-            pixels, and the most balanced one where all have; 1 takes the first crop.
+        max_class_share: Of ten crops, the first is taken in which no class has more than this share of the labelled
+            pixels, or else the most balanced one; 1 takes the first crop.
         flip: Probability of mirroring left to right.
         photometric: Change brightness, contrast, saturation and hue, each with probability one half.
 
@@ -75,13 +75,13 @@ class TrainingTransforms:
         Args:
             image: `[h, w, 3]`.
             mask: `[h, w]`.
-            draws: All randomness comes from here, so that a key (seed, epoch, sample) says what becomes of an image.
+            draws: Source of all randomness, so that a key (seed, epoch, sample) determines the result.
 
         Returns:
             Image and mask of the size of the crop.
         """
-        # one stream for all steps: set_random_seed would start each of them at the same number, so that all steps of
-        # one probability would happen together or not at all
+        # one stream for all steps: with set_random_seed each would draw the same number, so that all steps of one
+        # probability would coincide
         self._compose.set_random_state(draws, random.Random(int(draws.integers(2**31))))
         done = self._compose(image=image, mask=mask)
         return done["image"], done["mask"]
@@ -93,7 +93,7 @@ class BalancedCrop(albumentations.DualTransform):
     Args:
         crop: (height, width) of the result.
         resize: Range of the factor.
-        short_side: What the factor is of; None: of the image's own size.
+        short_side: Reference of the factor, pixels; None for the image's own size.
         max_class_share: Largest share of one class among the labelled pixels of a crop.
     """
 
@@ -107,7 +107,7 @@ class BalancedCrop(albumentations.DualTransform):
         self.max_class_share = max_class_share
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the factor, and up to ten windows (albumentations calls this once an image)."""
+        """Draw the factor, and up to ten windows (albumentations calls this once per image)."""
         mask = data["mask"]
         factor = float(self.random_generator.uniform(*self.resize))
         if self.short_side is not None:
@@ -125,18 +125,18 @@ class BalancedCrop(albumentations.DualTransform):
         return {"window": window, "size": size}
 
     def apply(self, img: NDArray[np.uint8], window: Window, size: tuple[int, int], **_: Any) -> NDArray[np.uint8]:
-        """The image in a window: averaged where it shrinks, linear where it grows."""
+        """Resize the image in a window: by area averages if it shrinks, linearly if it grows."""
         shrinks = size[0] < window[2] - window[0]
         return self._resized(img, window, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, PAD)
 
     def apply_to_mask(
         self, mask: NDArray[np.uint8], window: Window, size: tuple[int, int], **_: Any
     ) -> NDArray[np.uint8]:
-        """The mask in a window: the nearest of its pixels."""
+        """Resize the mask in a window, nearest."""
         return self._resized(mask, window, size, cv2.INTER_NEAREST_EXACT, (IGNORE,))
 
     def _draw(self, shape: tuple[int, int], factor: float) -> tuple[Window, tuple[int, int]]:
-        """A window of the original, and the (height, width) that it is resized to: the crop's, or less."""
+        """A window of the original, and the (height, width) to resize it to: the crop's, or less."""
         sides = []
         for length, crop in zip(shape, self.crop, strict=True):
             side = min(length, max(1, round(crop / factor)))
@@ -169,7 +169,7 @@ def photometric_distortion() -> list[albumentations.ImageOnlyTransform]:
 
 
 def largest_share(mask: NDArray[np.uint8]) -> float:
-    """Share of the most frequent class among the labelled pixels; 1 where none is labelled."""
+    """Share of the most frequent class among the labelled pixels; 1 if none is labelled."""
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
     counts[IGNORE] = 0
     total = float(counts.sum())

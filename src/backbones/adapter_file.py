@@ -56,7 +56,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
     Raises:
         MissingFile: If there is no such file.
-        UserError: If it is no adapter file, of a newer format, or damaged.
+        UserError: If it is not an adapter file, is of a newer format, or is damaged.
     """
     with _opened(path) as file:
         return _checked_metadata(file, path)
@@ -73,7 +73,7 @@ def read_tensors(path: str | Path, expected: Mapping[str, torch.Size]) -> dict[s
 
     Raises:
         MissingFile: If there is no such file.
-        UserError: If it is no adapter file, holds other tensors than expected, or is damaged.
+        UserError: If it is not an adapter file, holds other tensors than expected, or is damaged.
     """
     with _opened(path) as file:
         metadata = _checked_metadata(file, path)

@@ -129,7 +129,7 @@ class Backbone(Adaptable):
             attention: Also give the class token's attention in the last block. The tokens are the same bit for bit.
 
         Raises:
-            UserError: If it is no such batch, or (looked at in the first batch only, and never while training, tracing
+            UserError: If it is not such a batch, or (checked in the first batch only, and never while training, tracing
                 or compiling) its values are not in that range.
         """
         tokens, rope, grid = self._embed(images)
@@ -148,7 +148,7 @@ class Backbone(Adaptable):
 
         Args:
             images: As in `forward`.
-            blocks: Block indices (0 is the first), each block's output as it stands; None for the last one's after
+            blocks: Block indices (0 is the first), each block's output without a norm; None for the last one's after
                 the final norm.
             prefix_tokens: False: class tokens and registers are left out before the first block.
 

@@ -28,7 +28,7 @@ def check_batch(images: object, patch: int, name: str) -> None:
     """Check type and shape of a batch; no value is looked at.
 
     Raises:
-        UserError: If it is no tensor `[B, 3, H, W]` with sides that are multiples of the patch.
+        UserError: If it is not a tensor `[B, 3, H, W]` with sides that are multiples of the patch.
     """
     expected = f"{name} expects a batch of RGB images, a tensor [B, 3, H, W]"
     if not isinstance(images, Tensor):

@@ -123,7 +123,7 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
 
     Raises:
         MissingFile: If the tensors are missing.
-        UserError: If it is no plain LoRA of a ViT's linear layers, or damaged.
+        UserError: If it is not a plain LoRA of a ViT's linear layers, or is damaged.
     """
     config = _read_config(folder / _CONFIG)
     pairs, weight_hash = _read_pairs(folder / _TENSORS)

@@ -27,7 +27,7 @@ def resample(
     Args:
         table: `[1, P + N, D]`.
         grid: Wanted (h, w) in patches.
-        prefix: P, rows of tokens that are no patches; they stay as they are.
+        prefix: P, rows of prefix tokens; they are kept.
         original: Resample as the authors of DINO, iBOT, UDI and of DINOv2 without registers do: bicubic without
             antialiasing, by the scale factors (h + 0.1) / rows and (w + 0.1) / columns, which also shift the sampling
             points a little. Otherwise as timm does: bicubic with antialiasing, to the size.
@@ -37,7 +37,7 @@ def resample(
         `[1, P + h·w, D]`; the table itself where it has this grid already.
 
     Raises:
-        UserError: If N is no square, or not what `table_grid` says.
+        UserError: If N is not a square, or contradicts `table_grid`.
     """
     side = math.isqrt(table.shape[1] - prefix)
     rows, columns = table_grid or (side, side)

@@ -36,6 +36,6 @@ def patch_size_of(name: str) -> int:
     """Return the side of a timm model's patches in pixels.
 
     Raises:
-        UserError: If timm knows no such model, or it is no plain vision transformer.
+        UserError: If timm has no such model, or it is not a plain vision transformer.
     """
     return int(meta_model(name).patch_embed.patch_size[0])  # type: ignore[union-attr, index]

@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             MissingFile: If there is neither.
-            UserError: If neither can be read whole, or it is no checkpoint of a run.
+            UserError: If neither can be read completely, or it is not a run's checkpoint.
         """
         local = _local(path)
         if local is None:

@@ -21,7 +21,7 @@ from src.pretraining import ContinualPretraining
 
 @runtime_checkable
 class HasImages(Protocol):
-    """A data module whose training images can be had one by one."""
+    """A data module that gives single training images."""
 
     def source(self, split: str) -> Any:
         """Images with a length and `image(index)`, RGB `[H, W, 3]`."""

@@ -58,7 +58,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
     def kill(self, signum: int) -> None:
-        """Send a signal to the processes; what they do then is no failure."""
+        """Send a signal to the processes; what follows does not count as a failure."""
         self.over.set()
         super().kill(signum)
 

@@ -17,7 +17,7 @@ class RunLogger(Protocol):
     """A logger that lives in the run folder."""
 
     def attach(self, run_folder: Path, fresh: bool) -> None:
-        """Tells it where, and whether a run begins there (a fit that is no resume); called once, before the run."""
+        """Set the folder, and whether a new run starts there (no resume); called once, before the run."""
 
 
 class MetricsFile(Logger):

@@ -22,7 +22,7 @@ _OF_A_FIT = (
     "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
     "evaluation.json", "confusion.npz",
 )  # fmt: skip
-_TOLD = 5  # changed settings that are told in full
+_TOLD = 5  # changed settings that are listed in full
 
 
 class RunFolder(SaveConfigCallback):

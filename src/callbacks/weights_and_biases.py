@@ -116,7 +116,7 @@ def adapter_artifact(file: Path) -> Any:
     """An adapter file as an artifact: the same file is the same artifact, whichever run names it.
 
     Raises:
-        FileNotFoundError, ValueError: if it is no adapter file.
+        FileNotFoundError, ValueError: if it is not an adapter file.
     """
     known = read_metadata(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

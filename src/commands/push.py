@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     """Push an adapter; nothing but the adapter and its card is uploaded.
 
     Raises:
-        CommandLineError: If the name is no `org/name`.
+        CommandLineError: If the name is not `org/name`.
         UserError: If there is no adapter or card, the adapter is damaged, or the hub cannot be reached or refuses.
     """
     options = parsers.push().parse_args(list(arguments))

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def text(item: Judged) -> str:
-    """A verdict for people."""
+    """Format a verdict as text."""
     lines = [item.verdict.sentence(item.label), f"  {item.verdict.class_sentence()}"]
     if paid := item.cost.sentence():
         lines.append(f"  Cost: {paid}.")

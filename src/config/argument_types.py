@@ -32,7 +32,7 @@ def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
 
 @cache
 def dataclass_keys(owner: type, argument: str) -> set[str] | None:
-    """Return the keys of a mapping that is given for an argument, or None if its type is no dataclass.
+    """Return the keys of a mapping that is given for an argument, or None if its type is not a dataclass.
 
     Args:
         owner: A class.

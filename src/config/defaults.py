@@ -59,7 +59,7 @@ def completed(config: Config) -> Config:
 
 @cache
 def defaults(class_path: str) -> Config:
-    """Return the arguments of a class that have defaults, with these; empty for what is no class.
+    """Return the arguments of a class that have defaults, with these; empty if it is not a class.
 
     Raises:
         UserError: If the class should be ours and does not exist.

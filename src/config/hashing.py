@@ -67,7 +67,7 @@ def resolved(config: Config) -> Config:
         trainer["precision"] = "32-true"
     data = whole.get("data", {}).get("init_args", {})
     if data.get("copies") is not None:
-        data["copies"] = True  # images shrunk; where the copies lie, and which there are already, has no effect
+        data["copies"] = True  # downscaled images; the place of the copies, and which exist already, have no effect
     callbacks = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
     trainer["callbacks"] = [item for item in callbacks if class_of(item) not in WATCHING]
     return dict(by_content(without_effect(whole)))

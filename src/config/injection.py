@@ -4,7 +4,7 @@ jsonargparse imports whatever a configuration names, and accepts any function wh
 close that:
 
 1. While arguments are parsed, `guarded_imports` looks at each dotted path before it is imported. An imported module
-   must have a class of that name. A module that is not imported yet is imported only if it lies outside the standard
+   must have a class of that name. A module that is not imported yet is imported only if it is outside the standard
    library and its source states a class of that name whose bases lead to an imported class of torch, Lightning or this
    project. Classes of your own packages therefore work as they are (`mylab.adapters.Mine`, in the working directory or
    installed), while a function, or a module of unrelated code, is refused before its top level runs.

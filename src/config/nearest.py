@@ -1,4 +1,4 @@
-"""The valid word that a misspelt one probably stands for."""
+"""Nearest valid word to a misspelt one."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def check_part_files(file: Path, config: Config, expected: Mapping[str, type], g
 
 
 def _files(value: Any, bases: Bases, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the key and the text of each value that stands for an object."""
+    """Yield the key and the text of each value given in place of an object."""
     if isinstance(value, str):
         if injectable(bases):
             yield key, value

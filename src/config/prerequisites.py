@@ -65,7 +65,7 @@ LARGEST_SIDE = 2**16  # pixels of a network's input; far beyond what any memory 
 
 
 def check_sizes(config: Config) -> None:
-    """Refuse sides of images that are no multiples of the backbone's patches, or larger than any image.
+    """Refuse image sides that are not multiples of the patch size, or are larger than any image.
 
     Args:
         config: A configuration with its defaults.

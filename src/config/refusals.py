@@ -16,11 +16,11 @@ def refused(key: str, containing: str = "") -> Iterator[None]:
     """Turn a library's refusal of a value within the block into a wrong command line.
 
     Args:
-        key: Where the value stands, for the message.
-        containing: What the error has to say; another one is no refusal of a value.
+        key: Key of the value, for the message.
+        containing: Text that the error must contain; other errors are passed on.
 
     Raises:
-        CommandLineError: Instead of a TypeError, ValueError or OverflowError that is not meant for people as it is.
+        CommandLineError: In place of a TypeError, ValueError or OverflowError that is not a user error already.
     """
     try:
         yield

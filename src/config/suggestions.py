@@ -268,5 +268,5 @@ def _on_one_line(message: str) -> str:
     if bare:
         kept = [f"no class {bare[1]!r}{nearest(bare[1], {path.rpartition('.')[2] for path in _class_paths()})}"]
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "; ".join(kept))
-    text = re.sub(r"\b(?:fit|validate|test|predict)\.(?=\w)", "", text)  # the command is no part of a key
+    text = re.sub(r"\b(?:fit|validate|test|predict)\.(?=\w)", "", text)  # the command is not part of a key
     return f"{'.'.join(keys)}: {text}" if keys else text

@@ -15,7 +15,7 @@ from src.core.errors import UserError
 def flags(key: str, value: Any) -> list[str]:
     """A value as options of this command line: ``--key=value`` with a YAML value, a mapping as one for each leaf.
 
-    A text stands as it is, so the text ``true`` reads as the truth value, as on every command line here.
+    Text is passed as it is, so the text ``true`` reads as a boolean, as on every command line here.
 
     Raises:
         UserError: for a null that the command line cannot take.
@@ -44,8 +44,8 @@ def _null_below_a_class(key: str) -> str:
 def from_agent(arguments: Sequence[str]) -> list[str]:
     """The agent's options as options of this command line.
 
-    What Python would not read as None, a truth value, a list or a mapping stays as it is: numbers and words are
-    spelt alike in both. A text ``None`` cannot be told from the value; both become null.
+    What Python would not read as None, a truth value, a list or a mapping stays as it is: numbers and words are written
+    alike in both. A text ``None`` cannot be told from the value; both become null.
     """
     result: list[str] = []
     for argument in arguments:

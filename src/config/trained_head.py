@@ -20,7 +20,7 @@ ADAPTER = "model.init_args.backbone.init_args.adapter"
 
 
 def recorded(path: str | Path) -> dict[str, Any]:
-    """The entries `classes` and `adapter` of a checkpoint; empty for one that is no head's."""
+    """The entries `classes` and `adapter` of a head's checkpoint; empty for any other."""
     checkpoint = load_checkpoint(path, announce=False)
     return {key: checkpoint[key] for key in ("classes", "adapter") if key in checkpoint}
 

@@ -97,7 +97,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     r"""Write a UTF-8 text file, whole or not at all; line ends stay as they are.
 
-    Bytes of file names that are no UTF-8 are written as JSON and YAML read them back: `\udcff`.
+    Bytes of file names that are not UTF-8 are written as JSON and YAML read them back: `\udcff`.
     """
     write_bytes(path, content.encode("utf-8", "backslashreplace"))
 

@@ -1,4 +1,4 @@
-"""Errors meant for people: one message and an exit code; every other exception keeps its traceback."""
+"""Report expected errors as one line and an exit code; every other exception keeps its traceback."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def one_message() -> Iterator[Outcome]:
 def user_message(error: BaseException) -> str | None:
     """The message of a `UserError`, of a library's error caused by one, or of one raised in a DataLoader worker.
 
-    Lightning's own refusals of a configuration are meant for people as well, and so is a full or read-only disk. None
-    for any other exception.
+    Lightning's own refusals of a configuration are user errors as well, and so is a full or read-only disk. None for
+    any other exception.
     """
     # torch raises the worker's own type again, with the whole traceback as its message
     if worker := _WORKER.search(str(error)):

@@ -18,7 +18,7 @@ def read_table(path: Path) -> MetricsTable:
     """Read a table; an empty one where there is no file.
 
     Raises:
-        OSError, UnicodeDecodeError, csv.Error: If it cannot be read, or is no such table.
+        OSError, UnicodeDecodeError, csv.Error: If it cannot be read, or is not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:

@@ -16,8 +16,8 @@ def path_part(name: object, what: str) -> str:
         The name itself.
 
     Raises:
-        UserError: If it is no text, empty, begins with a dot or a dash, contains a slash, a backslash or a character
-            that cannot be printed, has a space at an end, or is longer than 255 bytes.
+        UserError: If it is not text, is empty, begins with a dot or a dash, contains a slash, a backslash or a
+            character that cannot be printed, has a space at an end, or is longer than 255 bytes.
     """
     if isinstance(name, int | float) and not isinstance(name, bool):
         name = str(name)

@@ -18,7 +18,7 @@ from src.core.float64 import where_float64_is
 
 
 def boundary(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
-    """Pixels of a mask `[h, w]` (0 or 1) that lie within `width` of what is not the mask, or of the image's edge.
+    """Pixels of a mask `[h, w]` (0 or 1) within `width` of the outside of the mask, or of the image's edge.
 
     Distance is the larger of the two coordinates', as in the authors' code, which erodes by 3×3 squares.
     """

@@ -1,7 +1,7 @@
 """Label-free structure of patch features: cluster separation, tightness and number of directions.
 
-The Dense representation Structure Estimator (Dai et al., NeurIPS 2025, arXiv 2510.17299): higher values went with
-higher mIoU over checkpoints and methods there. It is no measure of this project's gains by itself.
+The Dense representation Structure Estimator (Dai et al., NeurIPS 2025, arXiv 2510.17299): there, higher values went
+with higher mIoU over checkpoints and methods. On its own it does not measure this project's gains.
 
     structure = inter / s + dimension − ½ (intra / s + intra_image / s)
 

@@ -14,7 +14,7 @@ from src.core.errors import UserError
 def label_counts(masks: Tensor, grid: tuple[int, int], num_classes: int, ignore_index: int) -> Tensor:
     """Count the labelled pixels of each cell by class.
 
-    A pixel belongs to the cell that its centre lies in. A cross-entropy of cell logits weighted by these counts is
+    A pixel belongs to the cell that holds its centre. A cross-entropy of cell logits weighted by these counts is
     therefore exactly the pixel-wise one of logits upsampled by nearest neighbour.
 
     Args:

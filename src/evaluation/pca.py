@@ -29,7 +29,7 @@ def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
         RGB in [0, 1], `[B, 3, h, w]`, float32, one per set.
 
     Raises:
-        UserError: If a set is no `[B, D, h, w]` with D ≥ 3, or the sets differ in D.
+        UserError: If a set is not `[B, D, h, w]` with D ≥ 3, or the sets differ in D.
     """
     shapes = [tuple(maps.shape) for maps in sets]
     if not shapes or any(len(shape) != 4 or shape[1] < 3 or shape[1] != shapes[0][1] for shape in shapes):

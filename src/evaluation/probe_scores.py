@@ -82,7 +82,7 @@ class ProbeEvaluation:
         probe: To evaluate.
         matched: Biases from the probe's logits of its training patches (`match_frequencies`).
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         max_patches: Bound on M, beyond which a keyed random subset stays.
         seed: Random seed of the subset.
     """

@@ -100,11 +100,11 @@ def judge(
     differences. Both variances add up; what the seeds' variance holds of the images' own noise (an image that goes well
     with one seed and badly with another) is counted once. The critical value is our choice: midway between
     Satterthwaite's t, which is a little too short for two or three seeds, and Cochran's, which is a little too long.
-    Simulated coverage of zero stands in `tests/evaluation/test_significance.py`.
+    Simulated coverage of zero is in `tests/evaluation/test_significance.py`.
 
     Args:
-        baseline: per seed, confusion matrices [N, C, C] of the row to compare with. A single one stands for a row
-            without any randomness and is paired with each seed of `adapted`.
+        baseline: per seed, confusion matrices [N, C, C] of the row to compare with. A single one is a row without any
+            randomness, paired with each seed of `adapted`.
         adapted: per seed, confusion matrices [N, C, C] of the same images in the same order.
         class_names: C names.
         level: of the interval.

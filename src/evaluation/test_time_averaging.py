@@ -53,7 +53,7 @@ class TestTimeAveraging:
         """Averaged features `[B, D, H/patch, W/patch]`, float32 at least, of images `[B, 3, H, W]`.
 
         Raises:
-            UserError: If a side is no multiple of the patch size.
+            UserError: If a side is not a multiple of the patch size.
         """
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:

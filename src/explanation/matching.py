@@ -62,7 +62,9 @@ def match_lines(
     places = torch.stack((found // grid[1], found % grid[1]), dim=-1)  # [N, 2]
     right = (places - true).square().sum(-1).sqrt() <= TOLERANCE
     shared = inside.nonzero().flatten()
-    order = torch.randperm(len(shared), generator=torch.Generator().manual_seed(0))  # evenly spaced ones lie on a line
+    order = torch.randperm(
+        len(shared), generator=torch.Generator().manual_seed(0)
+    )  # evenly spaced ones would form a line
     chosen = shared[order[:SHOWN]]
     own = torch.stack((torch.arange(len(first)) // grid[1], torch.arange(len(first)) % grid[1]), dim=-1)
     patch = views.images.shape[-1] / grid[1]
@@ -82,7 +84,7 @@ def similar_patches(
         features: Features of each image.
         query: Row and column in the first image.
         count: How many.
-        apart: Patches that lie nearer than this to the query or to a nearer neighbour are left out: they overlap.
+        apart: Patches nearer than this to the query or to a nearer neighbour are left out: they overlap.
     """
     grid = features[0].grid
     target = F.normalize(features[0].patches[0, query[0] * grid[1] + query[1]], dim=-1)

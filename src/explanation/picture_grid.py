@@ -45,7 +45,7 @@ def picture_grid(
         images: One or more.
         class_names: By class id.
         palette: Colour by class id.
-        ignore_index: Id in the truth that is no class.
+        ignore_index: Ignore index of the truth.
 
     Returns:
         RGB, uint8 `[H, W, 3]`.

@@ -14,10 +14,10 @@ from src.monitoring.monitor import pretrains
 
 
 class DivergenceGuard(Callback):
-    """Stops a fit whose loss or weights are no longer finite: exit code 1, no score and no checkpoint of it.
+    """Stops a fit whose loss or weights are no longer finite: exit code 1, neither score nor checkpoint.
 
-    The loss is looked at every `log_every_n_steps` steps, the weights before each evaluation, at the end of each epoch
-    and of the fit. Continual pre-training is left to `src.monitoring.guards`, which goes back to the last good adapter.
+    The loss is checked every `log_every_n_steps` steps, the weights before each evaluation, at the end of each epoch
+    and of the fit. Continual pre-training is left to `src.monitoring.guards`, which restores the last good adapter.
     """
 
     def __init__(self) -> None:

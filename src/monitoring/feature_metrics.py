@@ -83,7 +83,7 @@ class FeatureMetrics:
     Args:
         backbone: To measure, with its adapter in.
         sample: What to measure it on.
-        classes: C and the id that is no class, where the sample has masks.
+        classes: C and the ignore index, where the sample has masks.
     """
 
     def __init__(self, backbone: Backbone, sample: Sample, classes: tuple[int, int] | None) -> None:
@@ -175,7 +175,7 @@ class Labels:
         bank: Images to look up or to learn from.
         queries: Images to predict.
         num_classes: C.
-        ignore_index: Id that is no class.
+        ignore_index: Ignore index of the masks.
         device: Where to compute.
     """
 

@@ -59,16 +59,16 @@ class Guards(Callback):
     `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
-        rank_share: Smallest share of the frozen rank that is no collapse (our choice).
+        rank_share: Smallest share of the frozen rank that does not count as collapse (our choice).
         uniform: Share of log K from which a level's entropy is that of uniform targets (our choice).
-        spike: Largest multiple of the median loss that is no spike (our choice).
+        spike: Largest multiple of the median loss that does not count as a spike (our choice).
         harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
         patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
         harm_patience: The same, for harm and structure (our choice).
         best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
             where there are masks, else `agreement`.
         informs: Smallest KL divergence of targets to their own mean, in nats, that informs (our choice).
-        usage_share: Smallest share of the frozen targets' prototypes that is no fault (our choice).
+        usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
         structure_margin: In units of dense structure, which is about 1 (our choice).
 
     Raises:
@@ -219,7 +219,7 @@ class Guards(Callback):
             monitor.hasten(trainer.global_step)
         elif not any(found.values()) and not any(
             self._in_a_row.values()
-        ):  # a finding within the warm-up is no good check
+        ):  # a check with a finding is not good, even within the warm-up
             value = signs[by].adapted
             self.good = _keep(trainer, self.good_file(trainer.default_root_dir), value)
             if self.best.value is None or value > self.best.value:

@@ -33,7 +33,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
 
     Args:
         signs: Signs of one check.
-        rank_share: Smallest share of the frozen rank that is no collapse.
+        rank_share: Smallest share of the frozen rank that does not count as collapse.
         uniform: Share of log K from which a level's entropy is that of uniform targets.
     """
     for name in ("rank/cls", "rank/patches"):
@@ -45,9 +45,7 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
     )
     if entropies and min(entropies) >= uniform:
         return f"the targets of every level are uniform: their entropy is {min(entropies):.5f} of log K or more"
-    if (
-        usages and max(usages) < 2
-    ):  # low entropy alone is no fault: certain targets may still differ from patch to patch
+    if usages and max(usages) < 2:  # low entropy alone is fine: confident targets may still differ from patch to patch
         return f"the targets of every level have collapsed to one prototype: they use {max(usages):.2f} or fewer"
     return None
 
@@ -60,7 +58,7 @@ def narrowed(signs: Mapping[str, MetricPair], share: float) -> str | None:
 
     Args:
         signs: Of one check.
-        share: Of the frozen usage, that is no fault.
+        share: Smallest acceptable share of the frozen usage.
     """
     levels = [
         name.removeprefix("kl_mean/")

@@ -41,7 +41,7 @@ def locate(points: Tensor, boxes: Tensor, flips: Tensor, grid: tuple[int, int]) 
 
     Returns:
         Positions `[..., N, 2]` as (row, column) in units of patches, 0 at the centre of the first patch; and
-        whether each point lies inside the view, bool `[..., N]`.
+        whether each point is inside the view, bool `[..., N]`.
     """
     y0, x0, y1, x1 = (edge[..., None] for edge in boxes.unbind(-1))
     y, x = (points[..., 0] - y0) / (y1 - y0), (points[..., 1] - x0) / (x1 - x0)  # unit square of the view

@@ -24,7 +24,7 @@ class NetworkOutput(NamedTuple):
 
     Attributes:
         features: Tokens of the global views, each with leading axes `[V, B]`.
-        local_cls: Class tokens of the local views, `[L, B, D]`; None where there are none.
+        local_cls: Class tokens of the local views, `[L, B, D]`; None if there are none.
         head: Tokens to scores over prototypes.
         context: Regional cross-attention; None where no objective uses it.
         temperature: Temperature of the softmax over this branch's scores.

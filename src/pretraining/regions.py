@@ -47,7 +47,7 @@ class RegionSampler(ABC):
         window = torch.full_like(drawn, self.windows[0])
         for choice, side in enumerate(self.windows[1:], start=1):  # a lookup table would be copied to the device
             window.masked_fill_(drawn == choice, side)
-        # An even window cannot be centred: its extra row and column lie before the anchor. Clipped to the grid.
+        # An even window cannot be centred: its extra row and column come before the anchor. Clipped to the grid.
         top, left = anchors // width - window // 2, anchors % width - window // 2
         rows = torch.arange(height, device=attention.device)
         columns = torch.arange(width, device=attention.device)

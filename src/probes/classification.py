@@ -84,7 +84,7 @@ class Classification(FittedModule):
         backbone: Gives the class tokens, as it is.
         num_classes: C.
         classifier: Learns from them.
-        ignore_index: Label that is no class.
+        ignore_index: Ignore index of the labels.
         class_names: One per class; their ids if None.
     """
 

@@ -30,7 +30,7 @@ class CrossValidatedProbes:
     Args:
         images: Labelled images.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         seed: Random seed of the folds and probes.
 
     Raises:

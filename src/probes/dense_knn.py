@@ -24,7 +24,7 @@ class NearestNeighbours(FittedProbe):
     Args:
         backbone: Gives the features, as it is.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         neighbours: k.
         temperature: Temperature of the votes; 0.07 is our choice, published evaluations use 0.02 to 0.1.
@@ -34,8 +34,8 @@ class NearestNeighbours(FittedProbe):
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
         inference: How images become votes in validation, test and prediction.
         averaged: Average the features over flips and scales, see `FittedProbe`.
-        whitened: Compare patches in the soft-whitened space of the training images' own features, where a gain is no
-            mere change of metric (docs/method.md, section 11).
+        whitened: Compare patches in the soft-whitened space of the training images' own features, where a gain is more
+            than a change of metric (docs/method.md, section 11).
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class FairProbes:
         training: Labelled images that probes learn from.
         evaluation: Labelled images that they are scored on.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         neighbours: k.
         max_patches: Bound on the training patches, beyond which a keyed random subset stays.
         seed: Random seed of the subset and of the held-back images.

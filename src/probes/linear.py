@@ -36,7 +36,7 @@ class ConvergedLinearProbe(FittedProbe):
     Args:
         backbone: Gives the features, as it is.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         max_patches: Bound on the training patches, beyond which a keyed random subset stays.
         seed: Random seed of the subset and of the images held back to choose the penalty.

@@ -73,7 +73,7 @@ class ScoredSegmentation(RecordedHead, ABC):
     Args:
         backbone: Gives the features.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
         inference: How images become scores in validation, test and prediction.

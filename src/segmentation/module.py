@@ -43,7 +43,7 @@ class SemanticSegmentation(ScoredSegmentation):
     Args:
         backbone: The ViT, with its adapter if it has one.
         num_classes: C.
-        ignore_index: Id in masks that is no class.
+        ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         decoder: Makes the head for (backbone width, classes).
         train: What learns: the head; the head and the backbone's adapters; everything.

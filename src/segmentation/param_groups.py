@@ -54,7 +54,7 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
         rate: Rate of the last block; linear from 0 at the first one.
 
     Raises:
-        UserError: If the rate is no share below 1, or a block has no place for it.
+        UserError: If the rate is not in [0, 1), or a block does not support it.
     """
     if not 0 <= rate < 1:
         raise UserError(f"drop_path: expected a share from 0 to below 1, found {rate}")

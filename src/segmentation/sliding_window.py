@@ -1,6 +1,6 @@
 """Sliding-window placement and blending weights: one small matrix per window and axis.
 
-Windows lie on a regular grid and their weights are products of a vertical and a horizontal one, so blended, upsampled
+Windows form a regular grid, and their weights are products of a vertical and a horizontal one, so blended, upsampled
 scores are a sum over windows of `rows · scores · columnsᵀ`. No window's scores ever exist at full resolution.
 
 Shapes: I×J windows · C classes · r×s grid of one window's scores · n×m pixels of one tile.

@@ -38,7 +38,7 @@ class StripesDataModule(DomainDataModule):
     """Unlabelled stripes.
 
     Args:
-        images: How many.
+        images: Their number.
         side: Of an image, pixels.
         shared: See `DataArguments`.
     """

@@ -60,7 +60,7 @@ class Adapter(ABC):
         """Check the settings against their annotations.
 
         Raises:
-            UserError: If a setting has another type, is not among the choices, is not finite, or is no usable rank.
+            UserError: If a setting has another type, is not among the choices, is not finite, or is not a usable rank.
         """
         try:
             hints = typing.get_type_hints(type(self))

@@ -49,7 +49,7 @@ def settings_text(kind: Adapter) -> str:
     """The kind's settings as JSON, keys sorted; those that go unsaid at their default are left out.
 
     Raises:
-        UserError: If the kind is no dataclass, or a setting is not plain JSON.
+        UserError: If the kind is not a dataclass, or a setting is not plain JSON.
     """
     if not dataclasses.is_dataclass(kind):
         raise UserError(f"{class_path(kind)}: expected a frozen dataclass, whose fields an adapter file can hold")
@@ -69,7 +69,7 @@ def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
         trust: Packages that may be imported to find the class. Those that are imported already need not be named.
 
     Raises:
-        UserError: If the class is not found, its package is neither imported nor trusted, it is no adapter kind, or
+        UserError: If the class is not found, its package is neither imported nor trusted, it is not an adapter kind, or
             the settings are not its own.
     """
     path = current(path)

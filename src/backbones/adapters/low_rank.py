@@ -98,7 +98,7 @@ class _Reparametrising(Adapter):
             update.strength *= factor
 
     def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-        if self._scaling:  # W and its scales are multiplied: half of a product is no product of halves
+        if self._scaling:  # W and its scales are multiplied, and half of a product is not the product of halves
             return super().weakened(trunk, tensors, factor)
         return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
 

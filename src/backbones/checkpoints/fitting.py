@@ -36,7 +36,7 @@ def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
     """The timm model on the meta device: no memory, no random numbers.
 
     Raises:
-        CommandLineError: timm knows no such model, or it is no plain vision transformer.
+        CommandLineError: timm has no such model, or it is not a plain vision transformer.
     """
     if not timm.is_model(name):
         raise CommandLineError(f"timm has no model {name!r}{nearest_names(name)}")
@@ -51,7 +51,7 @@ def meta_model(name: str, options: dict[str, Any] | None = None) -> nn.Module:
 
 
 def _refuse_other_families(name: str, model: nn.Module | None) -> None:
-    """Name a network that is no plain ViT: ResNet, ConvNeXt, Swin and the like.
+    """Refuse by name a network that is not a plain ViT: ResNet, ConvNeXt, Swin and the like.
 
     Args:
         name: A timm model name.

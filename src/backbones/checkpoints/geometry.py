@@ -72,7 +72,7 @@ def read_geometry(state: Mapping[str, Tensor], rotary: bool = False, heads: int 
         heads: Attention heads, where something else than the tensors says.
 
     Raises:
-        UserError: Without a patch embedding, or with one that is no square convolution of an RGB image.
+        UserError: Without a patch embedding, or with one that is not a square convolution of an RGB image.
     """
     patch = state.get("patch_embed.proj.weight")
     if patch is None or patch.ndim != 4 or patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:

@@ -52,7 +52,7 @@ def fetch_repository(name: str) -> Path:
     """A local copy of the weights and configuration of a Hugging Face repository, `org/name`.
 
     Raises:
-        UserError: The name is no `org/name`, or the hub cannot be reached.
+        UserError: The name is not `org/name`, or the hub cannot be reached.
     """
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"hf://{name}: expected hf://org/name")
@@ -71,7 +71,7 @@ def fetch_adapter(name: str) -> Path:
     """A local copy of the adapter of a Hugging Face repository, `org/name`, with its config.yaml if it has one.
 
     Raises:
-        UserError: The name is no `org/name`, the hub cannot be reached, or the repository holds no adapter.
+        UserError: The name is not `org/name`, the hub cannot be reached, or the repository holds no adapter.
     """
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"{HUB}{name}: expected {HUB}org/name")

@@ -83,7 +83,7 @@ _IGNORED = (
 
 
 class Place(NamedTuple):
-    """A ViT inside a file: the prefix of its tensors, and how they are spelt."""
+    """A ViT inside a file: the prefix of its tensors, and their naming scheme."""
 
     prefix: str
     spelling: str
@@ -118,7 +118,7 @@ def find_places(names: Iterable[str]) -> list[Place]:
 
 
 def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
-    """Renames one ViT's tensors; those that are no part of it are left out with a reason.
+    """Rename one ViT's tensors; others are left out with a reason.
 
     A name that no rule knows stays as it is, so that it is found unexpected later: nothing is dropped in silence.
 

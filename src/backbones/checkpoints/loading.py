@@ -43,10 +43,10 @@ class LoadedWeights:
             position grid, `reg_tokens` for UDI's second class token, `num_heads` for MoCo v3's ViT-S.
         state: Complete and strict for `create_model(model_name, num_classes=0, dynamic_img_size=True, **options)`;
             fp32, positions as in the file.
-        family: Where they come from, for people.
+        family: Display name of their origin.
         geometry: Read off the tensors.
         normalisation: Mean and standard deviation of RGB in [0, 1].
-        ignored: The file's names that are no part of the features → why.
+        ignored: The file's names that do not contribute to the features → why.
         head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
             `last_layer.weight_v`); empty where there is none.
         epsilon: Epsilon of all layer norms, where the file's family differs from timm's model.

@@ -50,7 +50,7 @@ def fit_positions(trunk: Any, size: int) -> None:
     """Resample a trunk's position table to square images of `size` pixels, in place.
 
     Raises:
-        UserError: If the size is no multiple of the patch size, or the trunk has no table.
+        UserError: If the size is not a multiple of the patch size, or the trunk has no table.
     """
     patch = int(trunk.patch_embed.patch_size[0])
     if size % patch or size < patch:

@@ -79,7 +79,7 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
             f"images when it is resumed; give another folder"
         )
     check_files(override(read(base(options.method)), chosen_by_user(options, None, None)))
-    Backbone.patch_size_of(options.backbone)  # refuses what is no ViT, before every image is decoded
+    Backbone.patch_size_of(options.backbone)  # refuses anything but a ViT before images are decoded
     masks = locate_masks(options.images, options.masks)
     beside = masks.beside(options.images) if masks is not None and options.masks is not None else None
     source = checked_source(options.images, options.on_error, beside)

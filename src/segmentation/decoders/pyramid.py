@@ -29,7 +29,7 @@ class Pyramid(nn.Module):
         standardise: Standardise each channel of each map first (running statistics, nothing learnt).
 
     Raises:
-        UserError: If a scale is no power of two, or they do not fall.
+        UserError: If a scale is not a power of two, or they do not decrease.
     """
 
     def __init__(self, width: int, scales: Sequence[float], norm: Norm, standardise: bool) -> None:

@@ -3,7 +3,7 @@
 runs/cells/<hash>/
   metrics.json       numbers and hash, the same bytes for the same cell; its presence says that the cell is done
   provenance.json    time, duration, hardware, commit; never compared
-  cell.json          what was hashed, for people who wonder why two cells differ
+  cell.json          what was hashed, to find out why two cells differ
   failure.json       the last lines of the log of a cell that failed
   lock  log.txt      while it runs
   config.yaml, metrics.csv, checkpoints/, …   the run folder of the stage itself

@@ -29,10 +29,10 @@ columns as curves over the rows.
 
 Wherever a study may `set` keys it may also lay files over the configuration first, `with` a path or a list of paths.
 A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, and have a `note`, which
-stands below the table.
-`seeded: false` says that an evaluation draws nothing at random, so that only the pre-training's seed can move it. A
-column's `metric` is a score of the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the
-column out where its data set is not there; `paper: {glare: 41.6}` holds published values. `judged: false` makes no
+is shown below the table. `seeded: false` says that an evaluation draws nothing at random, so that only the
+pre-training's seed can move it. A column's `metric` is a score of the evaluation or one of
+`src.studies.results.quantity`; `optional: true` leaves the column out where its data set is not there; `paper: {glare:
+41.6}` holds published values. `judged: false` makes no
 verdicts: a check of the plumbing.
 
 The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
@@ -110,7 +110,7 @@ class Study:
         rows = read_rows(where, content["rows"])
         stated = read_columns(where, content["columns"], rows)
         columns = {name: column for name, column in stated.items() if not column.optional or has_data(column)}
-        columns = columns or stated  # with no data at all, a plan names what all of them lack
+        columns = columns or stated  # without any data, a plan names what all of them lack
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
             raise UserError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")

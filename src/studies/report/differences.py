@@ -8,7 +8,7 @@ from src.studies.results.results import Results
 
 
 def over_axis(results: Results) -> dict[str, Any] | None:
-    """The columns as curves over the rows, where the study has an axis that rows lie on."""
+    """The columns as curves over the rows, where the study has an axis."""
     study = results.study
     marks = sorted({row.at for row in study.rows.values() if row.at is not None})
     if not study.axis or len(marks) < 2:

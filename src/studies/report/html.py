@@ -84,7 +84,7 @@ def word(item: Verdict) -> str:
     """The verdict in one line; of a single seed, what is seen on its images."""
     if item.seeds > 1 or not item.miou.certain:
         return WORDS[item.word]
-    return f"{'Better' if item.miou.difference > 0 else 'Worse'} on these images; one seed is no proof."
+    return f"{'Better' if item.miou.difference > 0 else 'Worse'} on these images; one seed proves nothing."
 
 
 def sentence(results: Results, key: tuple[str, str], item: Verdict) -> str:

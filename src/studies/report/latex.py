@@ -21,7 +21,7 @@ BOLD = "\0"  # around what is bold while the rest is escaped
 
 
 def latex(results: Results) -> str:
-    """A `table` environment; where its numbers come from stands in comments above it."""
+    """A `table` environment; comments above it give the origin of its numbers."""
     study = results.study
     heads = head(results)
     body = [
@@ -50,7 +50,7 @@ def latex(results: Results) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which every sign stands for itself."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(ESCAPED.get(sign, sign) for sign in text)
 
 

@@ -56,7 +56,7 @@ def chart(rows: list[Row], runs: Runs, name: str) -> dict[str, Any]:
 
 
 def titled(name: str) -> str:
-    """A metric's name for people."""
+    """Display name of a metric."""
     if name == LOSS:
         return "Total loss"
     if name.startswith(LOSS):

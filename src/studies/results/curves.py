@@ -12,7 +12,7 @@ Curve = list[tuple[int, float]]  # (step, value), by step
 def read_curves(path: Path) -> dict[str, Curve]:
     """Each metric's values over the steps; a step that a resumed run logged twice counts once, with its later value.
 
-    Rows without a step, and values that are no numbers, such as those of a row cut off by a kill, are left out.
+    Rows without a step, and values that are not numbers, as in a row cut off by a kill, are left out.
 
     Returns:
         Nothing where there is no file, or one that is no text.

@@ -107,12 +107,12 @@ def disagreement(line: str, mark: re.Match[str], root: Path) -> str | None:
         return f"{mark['file']} has no number at {key!r}"
     said = NUMBER.findall(MARK.sub("", before))
     if not said:
-        return f"no number stands before the mark of {mark['file']}#{key}"
+        return f"no number precedes the mark of {mark['file']}#{key}"
     expected = rounded(100 * value if path.name == SHARES else value, said[-1])
     return (
         None
         if Decimal(said[-1].replace("−", "-")) == expected
-        else f"{said[-1]} stands for {expected}, as {mark['file']} says"
+        else f"{said[-1]} should be {expected}, as in {mark['file']}"
     )
 
 

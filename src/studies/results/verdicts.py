@@ -22,7 +22,7 @@ class Judged(NamedTuple):
 
 
 def judged(folder: Path) -> list[Judged]:
-    """The verdict on each row of a study in each of its mIoU columns, computed anew where the matrices are there.
+    """The verdict on each row of a study in each of its mIoU columns, computed again where the matrices are available.
 
     Args:
         folder: with `table.json`; the cells are in `cells/` within it (published) or next to it (a study's run folder).

@@ -13,7 +13,7 @@ from src.core.import_path import HOME
 
 @cache
 def machine() -> Config:
-    """Commit, hardware and versions, for people; nothing compares them."""
+    """Commit, hardware and versions, for information only."""
     return {
         "commit": commit(),
         "hardware": hardware(),

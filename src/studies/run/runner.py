@@ -68,7 +68,7 @@ class Runner:
     """Runs cells.
 
     Args:
-        store: where they lie.
+        store: folder of the cells.
         cells: all cells of the study, each after the one it needs.
         jobs: how many at a time.
         seconds: after which the running cells write their checkpoints and end, and no other begins.

@@ -54,7 +54,7 @@ def test_what_agrees_is_counted(root: Path, text: str) -> None:
         ("| UDI | 57.4 | <!-- from results/s/table.md#UDI -->", "1: results/s/table.md has no row 'UDI'"),
         ("57.3 <!-- from results/t/table.json#rows -->", "1: results/t/table.json: no such file"),
         ("57.3 <!-- from results/s/table.json#rows/udi -->", "1: results/s/table.json has no number at 'rows/udi'"),
-        (f"It reaches more {MEAN}", "1: no number stands before the mark"),
+        (f"It reaches more {MEAN}", "1: no number precedes the mark"),
         ("The mIoU\nrises to 57.3.", "2: 57.3 looks like mIoU and has no mark"),
         ("mIoU in %:\n\n| a | b |\n| --- | --- |\n| GLARE | 57.3 |", "5: 57.3 looks like mIoU and has no mark"),
     ],
