@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def usage() -> str:
-    """The text of ``--help``: each command with its line."""
+    """Text of ``--help``: each command with its description."""
     lines = [f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
@@ -59,17 +59,17 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         arguments: the words after ``python -m src``; those of this process by default.
 
     Returns:
         The exit code: 0 done, 1 the input or the run failed, 2 the command line or a yaml is wrong, 130 interrupted (by
-        Ctrl-C, SIGTERM or SIGUSR1), 141 the reader of the output, such as ``head``, has stopped.
+        Ctrl-C, SIGTERM or SIGUSR1), 141 the reader of the output, such as ``head``, has closed it.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:  # a program of its own: signals belong to the whole process
+    if arguments is None:  # a program of its own, so that it may handle signals
         interrupt_on_notice()
     with one_message() as outcome:
         outcome.code = _run(words)

@@ -224,7 +224,7 @@ class CLI(LightningCLI):
         """Refuse to evaluate or predict with a model that only trains, such as pre-training's.
 
         Raises:
-            CommandLineError: As it says.
+            CommandLineError: For such a model.
         """
         step = STEPS.get(str(self.subcommand))
         if step is not None and getattr(find(model), step, None) is getattr(LightningModule, step):

@@ -1,4 +1,4 @@
-"""A frozen ViT, the adapters put into it, and the checkpoints its weights come from."""
+"""Frozen ViTs, their adapters, and the checkpoints of their weights."""
 
 from src.backbones.backbone import Backbone, load_adapter, load_backbone
 from src.backbones.features import Features

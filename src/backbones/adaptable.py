@@ -23,7 +23,7 @@ from src.core.errors import UserError
 
 
 class Adaptable(nn.Module):
-    """A module that holds a trunk under that name, and at most one adapter in it.
+    """Module with a trunk and at most one adapter in it.
 
     Attributes:
         trunk: timm's VisionTransformer or Eva.
@@ -34,7 +34,7 @@ class Adaptable(nn.Module):
         adapter: The kind in the trunk, or None.
         adapter_names: Names of its parameters, as in `named_parameters()`.
         adapter_scale: Strength at which it was loaded.
-        trust: Packages that may be imported for an adapter kind that is not of this project.
+        trust: Packages that may be imported for a third-party adapter kind.
     """
 
     trunk: Any  # timm's models carry no types
@@ -51,11 +51,11 @@ class Adaptable(nn.Module):
         self.trust: tuple[str, ...] = ()
 
     def install(self, kind: Adapter) -> Report:
-        """Put adapters in; they are the only parameters that train from now on.
+        """Install adapters; from now on only their parameters train.
 
         Raises:
-            UserError: If adapters are in already, the kind finds nothing to adapt in this trunk or does not know its
-                blocks, or no file could hold it.
+            UserError: If adapters are installed already, the kind finds nothing to adapt in this trunk or does not
+                support its blocks, or it cannot be saved.
         """
         if self.adapter is not None:
             raise UserError(f"the backbone {self.name} already carries {self.adapter}; call uninstall() first")
@@ -69,18 +69,18 @@ class Adaptable(nn.Module):
         return Report(str(kind), tuple(places), *counts)
 
     def uninstall(self) -> None:
-        """Take the adapters out again: the frozen model, bit for bit."""
+        """Remove the adapters: the frozen model, bit for bit."""
         if self.adapter is not None:
             self.adapter.remove(self.trunk)
             self._forget_adapter()
 
     def merge(self) -> None:
-        """Fold the adapter into the weights: the same features from a plain timm model, and no adapter.
+        """Merge the adapter into the weights: the same features from a plain timm model, and no adapter.
 
-        The backbone then has another weight hash: adapters of the weights before are not for it.
+        This changes the weight hash, so adapters of the earlier weights no longer fit.
 
         Raises:
-            UserError: If there is no adapter, or its kind cannot be folded.
+            UserError: If there is no adapter, or its kind cannot be merged.
         """
         if self.adapter is None:
             raise UserError(f"{self.name} carries no adapter to merge; load or install one first")
@@ -89,7 +89,8 @@ class Adaptable(nn.Module):
         self.weight_hash = weight_hash(self.trunk.state_dict())
 
     def reading(self) -> dict[str, str]:
-        """The reading of the weights, which their hash does not cover and an adapter made on them depends on.
+        """Settings that change how the weights are read, on which an adapter depends but which the weight hash does not
+        cover.
 
         The grid of the position table (9×16 and 12×12 have the same rows), how it is resampled, and the normalisation.
         """
@@ -103,7 +104,7 @@ class Adaptable(nn.Module):
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
-        """Within this context the features are those of the frozen model, bit for bit."""
+        """Context in which the features are those of the frozen model, bit for bit."""
         if self.adapter is None:
             yield
             return
@@ -118,17 +119,17 @@ class Adaptable(nn.Module):
         config_hash: str = "",
         strength: float = 1.0,
     ) -> None:
-        """Write the adapter with the hash of the weights that it belongs to.
+        """Write the adapter with the hash of its backbone's weights.
 
         Args:
-            path: File to write; it appears whole or not at all.
+            path: File to write, atomically.
             step: Optimiser steps done.
-            whose: Which of the two networks this backbone belongs to.
-            config_hash: Hash of the configuration that made it, if there is one.
-            strength: Fraction of what was learnt that is saved as the whole adapter; see `adapter_tensors`.
+            whose: The network that this backbone belongs to.
+            config_hash: Hash of its configuration, if there is one.
+            strength: Fraction of the learnt change that is saved as the full adapter; see `adapter_tensors`.
 
         Raises:
-            UserError: If there is no adapter, only part of its strength, or it cannot be saved at that of `strength`.
+            UserError: If there is no adapter, it is at reduced strength, or its kind cannot be saved at `strength`.
         """
         tensors = self.adapter_tensors(strength)
         assert self.adapter is not None
@@ -148,14 +149,14 @@ class Adaptable(nn.Module):
         write_adapter(path, metadata, tensors)
 
     def adapter_tensors(self, strength: float = 1.0) -> dict[str, Tensor]:
-        """The adapter's tensors by their names in the backbone, at a fraction of the way from frozen to adapted.
+        """The adapter's tensors by their names in the backbone, interpolated between frozen and adapted.
 
         Args:
             strength: 0 (frozen) to 1 (adapted). Below 1 it averages adapted and frozen weights (Wortsman et al. 2022),
-                in the tensors themselves, so that whoever loads them needs to know nothing of it.
+                in the tensors themselves, so that loading them needs no further setting.
 
         Raises:
-            UserError: If there is no adapter, only part of its strength, or its kind has no such tensors.
+            UserError: If there is no adapter, it is at reduced strength, or its kind has no such tensors.
         """
         if self.adapter is None:
             raise UserError(f"{self.name} carries no adapter to save; install one first")
@@ -166,23 +167,22 @@ class Adaptable(nn.Module):
         return {f"trunk.{name}": tensor for name, tensor in tensors.items()}
 
     def load_adapter(self, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()) -> dict[str, str]:
-        """Put the adapter of a file in; one that is in already is replaced, but stays if the file cannot be used.
+        """Load an adapter file; it replaces an installed adapter, which stays if the file cannot be used.
 
         Args:
             path: An adapter file; a folder with a LoRA in PEFT's format (`adapter_config.json`,
                 `adapter_model.safetensors`) for timm's or Hugging Face's names of this ViT; or `hf://org/name`, a
                 repository of the Hugging Face Hub with an adapter file.
             adapter_scale: As in `Backbone`.
-            trust: Packages that may be imported for an adapter kind that is not of this project, besides those that
-                the backbone trusts.
+            trust: Packages that may be imported for a third-party adapter kind, besides those that the backbone trusts.
 
         Returns:
             The file's metadata.
 
         Raises:
             MissingFile: If there is no such file.
-            UserError: If the file was made on other weights, its kind is not known or not trusted, it is damaged, or
-                its tensors do not fit its own description.
+            UserError: If the file belongs to other weights, its kind is unknown or not trusted, it is damaged, or its
+                tensors contradict its metadata.
         """
         _check_scale(adapter_scale)
         if str(path).startswith(HUB):
@@ -199,10 +199,10 @@ class Adaptable(nn.Module):
         return metadata
 
     def attenuate(self, adapter_scale: float) -> None:
-        """Keep only a fraction of the adapter, 0 (frozen) to 1 (as it is), for as long as it is in.
+        """Scale the installed adapter, from 0 (frozen) to 1 (unchanged).
 
         Raises:
-            UserError: If there is no adapter, its kind cannot be attenuated, or the fraction is another number.
+            UserError: If there is no adapter, its kind cannot be attenuated, or the fraction is out of range.
         """
         _check_scale(adapter_scale)
         if self.adapter is None:
@@ -236,20 +236,20 @@ class Adaptable(nn.Module):
                 f"backbone is {self.name} with weights {self.weight_hash!r}; load the same weights as in pre-training"
             )
         for key, here in self.reading().items():
-            if metadata.get(key, here) != here:  # files of earlier versions do not say
+            if metadata.get(key, here) != here:  # missing in files of earlier versions
                 raise UserError(
                     f"{path} was made on {metadata['backbone']!r} with {key} {metadata[key]}, but this backbone has "
                     f"{here}; read the weights as in pre-training (config.yaml in its run folder)"
                 )
 
     def save_peft(self, folder: str | Path) -> None:
-        """Write a LoRA as a folder that `peft.PeftModel.from_pretrained` puts into the plain timm model.
+        """Write a LoRA as a folder that `peft.PeftModel.from_pretrained` loads into the plain timm model.
 
         Args:
-            folder: Made if need be; gets `adapter_config.json` and `adapter_model.safetensors`.
+            folder: Created if needed; receives `adapter_config.json` and `adapter_model.safetensors`.
 
         Raises:
-            UserError: If there is no adapter, it is no LoRA, or it has only part of its strength.
+            UserError: If there is no adapter, it is not a LoRA, or it is at reduced strength.
         """
         if not isinstance(self.adapter, LoRA):
             raise UserError(f"PEFT's format holds a LoRA, but {self.name} carries {self.adapter}; use save_adapter")
@@ -263,7 +263,7 @@ class Adaptable(nn.Module):
             )
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters that the adapters brought, or marked, for training."""
+        """Names and parameters that the adapters added or marked for training."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
 
     def _forget_adapter(self) -> None:

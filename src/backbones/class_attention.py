@@ -1,4 +1,4 @@
-"""The class token's attention in one block, from its queries and keys alone.
+"""Attention of the class token in one block, from queries and keys alone.
 
 Shapes: B images · H heads · D width · N patches.
 """
@@ -16,7 +16,8 @@ from src.backbones.adapters.bottleneck import inner_block
 
 
 def class_attention(block: Any, tokens: Tensor, rope: Tensor | None, prefix: int) -> Tensor:
-    """The class token's row of a block's attention map, next to the fused attention (docs/method.md, "Symbols").
+    """Compute the class token's row of a block's attention map, besides the fused attention (docs/method.md,
+    "Symbols").
 
     Args:
         block: timm's `Block` or `EvaBlock`, or one with an adapter around it.
@@ -25,7 +26,7 @@ def class_attention(block: Any, tokens: Tensor, rope: Tensor | None, prefix: int
         prefix: Tokens before the patches.
 
     Returns:
-        `[B, H, N]`, a softmax over all tokens of which the prefix columns are left out.
+        `[B, H, N]`, a softmax over all tokens, without the prefix columns.
     """
     block = inner_block(block)
     attention, normed = block.attn, block.norm1(tokens)

@@ -18,7 +18,7 @@ class Features(NamedTuple):
         extra: Further prefix tokens, `[B, E, D]`; E is 0 for a plain ViT.
         patches: `[B, N, D]`, row by row.
         attention: The last block's attention from the class token to the patches, `[B, H, N]`, a softmax over all
-            tokens of which the prefix columns are left out; None unless asked for.
+            tokens, without the prefix columns; None unless asked for.
         grid: Patches (h, w).
     """
 

@@ -1,8 +1,8 @@
-"""Checkpoints without frozen tensors.
+"""Leave frozen tensors out of checkpoints.
 
-What a backbone's weights can bring back is never stored again: a checkpoint of ViT-S with its optimiser stays at a few
-MB, and loading it onto other weights cannot go unnoticed. Adapters are always stored, also where they do not train: a
-file that is overwritten or left out later changes nothing.
+Tensors that the backbone's weights can restore are not stored: a checkpoint of ViT-S with its optimiser takes a few MB,
+and loading it onto other weights is noticed. Adapters are always stored, even if they do not train, so that overwriting
+or removing their file later changes nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from src.core.errors import UserError
 
 
 def frozen_names(module: nn.Module) -> set[str]:
-    """Names in `module.state_dict()` of the parameters that no backbone in the module trains, adapters left out.
+    """Names in `module.state_dict()` of the parameters that no backbone in the module trains, without adapters.
 
-    A teacher's adapters do not require gradients either, but are not frozen: they are its own. Frozen is what every
-    backbone in the module (student's and teacher's) holds without training it.
+    A teacher's adapters do not require gradients either, but are its own, not frozen. A tensor is frozen if every
+    backbone in the module (student's and teacher's) holds it without training it.
     """
     backbones = [child for child in module.modules() if isinstance(child, Backbone)]
     held = [{id(p) for p in backbone.parameters() if not p.requires_grad} for backbone in backbones]
@@ -30,23 +30,23 @@ def frozen_names(module: nn.Module) -> set[str]:
 
 
 def frozen_buffers(module: nn.Module) -> list[str]:
-    """Names in `module.named_buffers()` of what marked parameters were before they trained.
+    """Names in `module.named_buffers()` of the original values of marked parameters.
 
-    They never change: a module gives them as `_ddp_params_and_buffers_to_ignore`, where DDP reads what it need not
-    broadcast at every step.
+    They never change: modules list them in `_ddp_params_and_buffers_to_ignore`, so that DDP does not broadcast them at
+    every step.
     """
     holders = [(name, child) for name, child in module.named_modules() if isinstance(child, FrozenValues)]
     return [name for prefix, holder in holders for name, _ in holder.named_buffers(prefix)]
 
 
 def trainable_state(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict that a checkpoint must hold."""
+    """Entries of a state dict that a checkpoint must hold."""
     frozen = frozen_names(module)
     return {name: tensor for name, tensor in state.items() if name not in frozen}
 
 
 def check_loaded_keys(module: nn.Module, state: Mapping[str, Tensor], source: str = "checkpoint") -> None:
-    """Make sure that a checkpoint holds exactly what is not frozen, in the right shapes.
+    """Check that a checkpoint holds exactly the tensors that are not frozen, in the right shapes.
 
     Raises:
         UserError: Naming the keys that are missing, unexpected or of another shape.

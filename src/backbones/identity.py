@@ -1,4 +1,4 @@
-"""The identity of a backbone's features: everything that decides their values, as a checkpoint records it."""
+"""Identity of a backbone's features: everything that determines their values, as recorded in checkpoints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from src.backbones.adapters.kinds import class_path, read_kind, settings_text
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import weight_hash
 
-UNTOUCHED = ""  # hash of an adapter that starts as the identity: its random values say nothing
+UNTOUCHED = ""  # hash of an adapter that starts as the identity, whose random values do not matter
 
 
 def identity(backbone: Backbone) -> dict[str, Any]:
-    """Name, weights and reading of a backbone, as plain values; its adapter apart (`adapter_record`)."""
+    """Name, weights and reading of a backbone, as plain values, without its adapter (`adapter_record`)."""
     config = backbone.trunk.pretrained_cfg
     grid = tuple(int(side) for side in backbone.trunk.patch_embed.grid_size)
     return {
@@ -22,7 +22,7 @@ def identity(backbone: Backbone) -> dict[str, Any]:
         "weight_hash": backbone.weight_hash,
         "network": backbone.network,
         "positions": backbone.positions,
-        "position_grid": None if grid[0] == grid[1] else list(grid),  # which the weights' shapes do not show
+        "position_grid": None if grid[0] == grid[1] else list(grid),  # not visible in the weights' shapes
         "second_class_token": backbone.second_class_token,
         "mean": [float(value) for value in config["mean"]],
         "std": [float(value) for value in config["std"]],
@@ -34,7 +34,7 @@ def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any
 
     Args:
         backbone: With or without an adapter.
-        untouched: The adapter starts as the identity and comes from no file.
+        untouched: The adapter starts as the identity, not from a file.
     """
     if backbone.adapter is None:
         return None
@@ -49,11 +49,10 @@ def adapter_record(backbone: Backbone, untouched: bool = False) -> dict[str, Any
 
 
 def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
-    """Put the adapter that a record describes into a backbone that has none; its tensors are loaded afterwards.
+    """Install the adapter that a record describes in a backbone that has none; its tensors are loaded afterwards.
 
     Raises:
-        UserError: If this version has no such kind, its package is neither imported nor trusted, or the kind has other
-            settings.
+        UserError: If this version lacks the kind, its package is neither imported nor trusted, or its settings differ.
     """
     kind = read_kind(record["kind"], record["sizes"], backbone.trust)
     backbone.install(kind)
@@ -62,7 +61,7 @@ def install_recorded(backbone: Backbone, record: Mapping[str, Any]) -> None:
 
 
 def described(record: Mapping[str, Any] | None) -> str:
-    """An adapter's record in words, for messages."""
+    """Description of an adapter's record, for messages."""
     if record is None:
         return "no adapter"
     settings = json.loads(record["sizes"]) | ({"adapter_scale": record["scale"]} if record["scale"] != 1 else {})
@@ -72,7 +71,7 @@ def described(record: Mapping[str, Any] | None) -> str:
 
 
 def differing(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Two backbones in words, by name and by the entries in which they differ; None if they do not."""
+    """Description of two backbones by name and by the entries that differ; None if none do."""
     keys = [key for key in here if made_for.get(key) != here[key]]
     if not keys:
         return None

@@ -1,4 +1,4 @@
-"""Check input images, and make tensors of files, PIL images and arrays.
+"""Check input images, and convert files, PIL images and arrays to tensors.
 
 Shapes: B images · H×W pixels.
 """
@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from src.core.errors import MissingFile, UserError
 
 ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray[Any, Any] | Tensor"
-# Resampling overshoots the range of its pixels a little; ImageNet's normalisation takes black to −2 and white to 2.
+# Resampling overshoots the range of its pixels a little; ImageNet's normalisation maps black to −2 and white to 2.
 _OVERSHOOT = 0.3
 _ORIENTATION = 0x0112  # tag of EXIF and of TIFF
 
 
 def check_batch(images: object, patch: int, name: str) -> None:
-    """Check type and shape of a batch; no value is looked at.
+    """Check type and shape of a batch, without reading its values.
 
     Raises:
         UserError: If it is not a tensor `[B, 3, H, W]` with sides that are multiples of the patch.
@@ -54,7 +54,7 @@ def check_batch(images: object, patch: int, name: str) -> None:
 
 
 def readable_values(images: Tensor) -> bool:
-    """Return True where values can be looked at: eager code, and tensors that hold data."""
+    """Return True if values can be read: eager code, and tensors with data."""
     return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined]
@@ -66,11 +66,10 @@ def readable_values(images: Tensor) -> bool:
 
 
 def check_range(images: Tensor) -> None:
-    """Check that values are RGB as `Backbone` takes it; waits for the device.
+    """Check that values are RGB as `Backbone` takes it; synchronises with the device.
 
     Raises:
-        UserError: If floats are not in [0, 1], give or take the overshoot of resampling, or whole numbers not in
-            [0, 255].
+        UserError: If floats are not in [0, 1], apart from the overshoot of resampling, or integers not in [0, 255].
     """
     if images.dtype == torch.uint8 or not images.numel():
         return
@@ -94,7 +93,7 @@ def check_range(images: Tensor) -> None:
 
 
 def image_transform(patch: int, size: int | tuple[int, int] | None) -> Callable[[ImageLike], Tensor]:
-    """Make a function from one image to a tensor `[3, H, W]`, RGB in [0, 1], sides multiples of the patch.
+    """Return a function from one image to a tensor `[3, H, W]`, RGB in [0, 1], sides multiples of the patch.
 
     Args:
         patch: Patch size in pixels.
@@ -106,7 +105,7 @@ def image_transform(patch: int, size: int | tuple[int, int] | None) -> Callable[
         uint8 or float in [0, 1]. Grey is repeated, alpha dropped, and the orientation of photographs applied.
 
     Raises:
-        UserError: If the size is not positive; from the function, if the image is none of these.
+        UserError: If the size is not positive; the function raises it for any other image.
     """
     sides = (size,) if isinstance(size, int) else size or ()
     if any(side < 1 for side in sides) or len(sides) > 2:
@@ -167,7 +166,7 @@ def _opened(path: Path) -> Image.Image:
         raise MissingFile(f"image {path} not found")
     try:
         with Image.open(path) as image:
-            # Pillow leaves uncompressed grey TIFFs as they are stored, since it maps such a file into memory
+            # Pillow does not turn uncompressed grey TIFFs, since it maps such a file into memory
             turned = image.format == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
             if not turned:
                 image.load()

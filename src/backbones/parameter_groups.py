@@ -13,8 +13,9 @@ from src.backbones.backbone import Backbone
 def undecayed(module: nn.Module) -> set[int]:
     """Ids of the parameters in a module that never decay.
 
-    Vectors and scalars (biases, norms, layer scales); a trunk's position embeddings, class tokens and registers; what
-    a submodule's `no_weight_decay()` names, as in timm. UDI's rule, with tokens and embeddings as BEiT and MAE have it.
+    Vectors and scalars (biases, norms, layer scales); a trunk's position embeddings, class tokens and registers; the
+    parameters that a submodule's `no_weight_decay()` lists, as in timm. UDI's rule, with tokens and embeddings as in
+    BEiT and MAE.
     """
     exempt = {id(parameter) for parameter in module.parameters() if parameter.ndim <= 1}
     for child in module.modules():
@@ -28,11 +29,11 @@ def undecayed(module: nn.Module) -> set[int]:
 
 
 def parameter_groups(module: nn.Module, lr_factor: Callable[[str], float] = lambda name: 1.0) -> list[dict[str, Any]]:
-    """Every trainable parameter of a module in one group, by its share of the learning rate and by whether it decays.
+    """Group every trainable parameter of a module by its factor on the learning rate and its weight decay.
 
     Args:
-        module: What trains.
-        lr_factor: Share of the rate from a parameter's name in the module.
+        module: The module to train.
+        lr_factor: Factor on the learning rate, by parameter name in the module.
 
     Returns:
         Groups with `params`, `lr_factor` and `decayed`.

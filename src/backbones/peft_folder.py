@@ -1,7 +1,8 @@
 """LoRA in the folder format of Hugging Face's PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 
 PEFT adapts a whole linear layer `W ← W + (alpha / r) · B A`. Queries, keys and values, which timm fuses into one layer,
-have updates of their own here: they are written as one of their summed rank, and read back by their non-zero columns.
+have separate updates here: they are written as one update of their summed rank, and read back by their non-zero
+columns.
 
 Shapes: A `[r, in]` · B `[out, r]`.
 """
@@ -31,7 +32,7 @@ _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(
     r"base_model\.model\.(?:[a-z_]+\.)*?(?:blocks|layers?)\.(\d{1,4})\.([a-z0-9_.]+)\.lora_([AB])\.weight"
 )
-# Layers as timm and Hugging Face's ViT, DINOv2 and DINOv3 name them in a block.
+# Names of a block's layers in timm and in Hugging Face's ViT, DINOv2 and DINOv3.
 _LAYERS: dict[str, Target] = {
     "attn.q_proj": "q",
     "attn.k_proj": "k",
@@ -53,7 +54,7 @@ _LAYERS: dict[str, Target] = {
     "output.dense": "fc2",
 }
 _FUSED = "attn.qkv"
-# Settings under which PEFT computes something else than a plain LoRA.
+# Settings with which PEFT's update is not a plain LoRA.
 _OTHER = ("use_dora", "lora_bias", "fan_in_fan_out", "modules_to_save", "layer_replication", "use_qalora", "use_bdlora")
 
 
@@ -77,8 +78,8 @@ def write_peft_folder(folder: str | Path, kind: LoRA, trunk: Any, name: str, wei
     """Write the LoRA of a trunk under timm's names.
 
     Args:
-        folder: Made if need be.
-        kind: In the trunk.
+        folder: Created if needed.
+        kind: The installed kind.
         trunk: A timm ViT.
         name: Name of the timm model.
         weight_hash: Weight hash of its frozen weights.
@@ -119,7 +120,7 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
 
     Returns:
         The kind, whose rank is the largest in the folder; the updates; metadata as adapter files have it, with an empty
-        weight hash (and a warning) where the folder does not know the weights it was made on.
+        weight hash (and a warning) if the folder does not record its weights.
 
     Raises:
         MissingFile: If the tensors are missing.
@@ -140,7 +141,7 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
     if rank == 0:
         raise UserError(f"{folder} holds no update: every lora_B is zero")
     scales = {update.scale for update in updates.values() if len(update.down)}
-    if len(scales) > 1:  # one alpha for all: the rest goes into B
+    if len(scales) > 1:  # one alpha for all: the rest is multiplied into B
         updates = {key: Update(one.down, one.up * one.scale, 1.0) for key, one in updates.items()}
     targets = dict.fromkeys(target for (_, target), update in sorted(updates.items()) if len(update.down))
     first = min(depth for (depth, _), update in updates.items() if len(update.down))
@@ -159,7 +160,7 @@ def read_peft_folder(folder: Path) -> tuple[LoRA, Updates, dict[str, str]]:
 
 
 def place_updates(folder: Path, trunk: nn.Module, kind: LoRA, updates: Updates) -> dict[str, Tensor]:
-    """Name updates as a trunk with the kind in it does; what the folder does not adapt stays at zero.
+    """Rename updates as in a trunk with the kind installed; layers missing in the folder stay at zero.
 
     Raises:
         UserError: If the folder is for blocks or sizes that this trunk does not have.
@@ -206,7 +207,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_pairs(path: Path) -> tuple[dict[tuple[int, str], tuple[Tensor, Tensor]], str]:
-    """A and B of each layer, float32, and the weight hash that `write_peft_folder` leaves."""
+    """A and B of each layer, float32, and the weight hash from `write_peft_folder`."""
     if not path.is_file():
         raise MissingFile(f"{path} not found; PEFT writes it next to {_CONFIG} (convert adapter_model.bin first)")
     halves: dict[tuple[int, str], dict[str, Tensor]] = {}
@@ -238,7 +239,7 @@ def _read_pairs(path: Path) -> tuple[dict[tuple[int, str], tuple[Tensor, Tensor]
 
 
 def _scale(config: dict[str, Any], layer: str, rank: int, folder: Path) -> float:
-    """alpha / r, or alpha / √r, of one layer; patterns are taken as ends of its name."""
+    """alpha / r, or alpha / √r, of one layer; patterns match the end of its name."""
     patterns = config.get("alpha_pattern") or {}
     alpha = config.get("lora_alpha")
     if not isinstance(patterns, dict) or not all(re.fullmatch(r"[\w.]+", key) for key in patterns):

@@ -1,6 +1,6 @@
 """Interpolate position tables to any grid.
 
-Shapes: P prefix rows · N = rows·columns patches of the table · h·w patches of the wanted grid · D width.
+Shapes: P prefix rows · N = rows·columns patches of the table · h·w patches of the target grid · D width.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def resample(
     original: bool = False,
     table_grid: tuple[int, int] | None = None,
 ) -> Tensor:
-    """A position table at another grid.
+    """Resample a position table to another grid.
 
     Args:
         table: `[1, P + N, D]`.
-        grid: Wanted (h, w) in patches.
+        grid: Target (h, w) in patches.
         prefix: P, rows of prefix tokens; they are kept.
         original: Resample as the authors of DINO, iBOT, UDI and of DINOv2 without registers do: bicubic without
             antialiasing, by the scale factors (h + 0.1) / rows and (w + 0.1) / columns, which also shift the sampling
@@ -34,7 +34,7 @@ def resample(
         table_grid: Rows and columns of the table; None for a square.
 
     Returns:
-        `[1, P + h·w, D]`; the table itself where it has this grid already.
+        `[1, P + h·w, D]`; the table itself if it has this grid already.
 
     Raises:
         UserError: If N is not a square, or contradicts `table_grid`.
@@ -56,9 +56,9 @@ def resample(
 
 
 class OriginalPositions(VisionTransformer):
-    """timm's ViT with its position table resampled the original DINO way; everything else is inherited.
+    """timm's ViT with its position table resampled as in the original DINO code; everything else is inherited.
 
-    A built model is given this class (`build_trunk`): timm's constructors by name offer no choice of class.
+    `build_trunk` replaces a built model's class by this one: timm's constructors by name offer no choice of class.
     """
 
     def _pos_embed(self, x: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from src.core.errors import MissingFile
 
 
 def missing_files(arguments: Mapping[str, Any]) -> list[str]:
-    """Return a line for each file that a backbone's arguments name and that is not there.
+    """Return a line for each missing file in a backbone's arguments.
 
     Args:
-        arguments: All arguments of `Backbone` by name. Repositories (`hub`, `hf://org/name`) are not asked.
+        arguments: All arguments of `Backbone` by name. Repositories (`hub`, `hf://org/name`) are not queried.
     """
     weights, adapter = str(arguments["weights"]), arguments.get("adapter")
     lines = []

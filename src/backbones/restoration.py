@@ -11,13 +11,13 @@ from src.backbones.checkpoints import weight_hash
 
 @torch.no_grad()
 def restores(backbone: Backbone, images: Tensor) -> bool:
-    """Return whether the features with adapters off are those of the loaded weights, bit for bit.
+    """Return whether the features with adapters off equal those of the loaded weights, bit for bit.
 
-    Takes the adapters out, so that the backbone is the frozen one afterwards: its weights must have the hash that they
-    had when they were loaded, and its features must be those that it had with adapters off.
+    Removes the adapters, which leaves the frozen backbone: its weights must still have the hash of loading, and its
+    features must equal those with adapters off.
 
     Args:
-        backbone: With adapters in it.
+        backbone: With adapters installed.
         images: `[B, 3, H, W]`.
     """
     with backbone.adapters_off():

@@ -89,7 +89,7 @@ class Parts:
         try:
             with np.load(path) as part:
                 arrays = {key: part[key] for key in KEYS}
-        except Exception as error:  # readers of damaged archives raise many kinds
+        except Exception as error:  # readers of damaged archives raise many kinds of errors
             damaged(path, f"expected embeddings, found a damaged file ({error})")
             return None
         if any(array.ndim != 2 or len(array) != rows for array in arrays.values()):

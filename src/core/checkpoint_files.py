@@ -133,7 +133,7 @@ def _read(path: Path, map_location: MapLocation, weights_only: bool | None, line
         raise _Unreadable(fault)
     try:
         content = torch.load(path, map_location=map_location, weights_only=weights_only)
-    except Exception as error:  # every reader inside torch raises its own kind
+    except Exception as error:  # torch's readers raise many kinds of errors
         wanted = wanted_call(error)
         if wanted:
             raise _Unreadable(f"is not a run's checkpoint: its pickle calls {wanted}") from None
@@ -173,7 +173,7 @@ def damage(path: Path) -> str | None:
             broken = archive.testzip()
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    except Exception as error:  # the reader of damaged archives raises many kinds
+    except Exception as error:  # readers of damaged archives raise many kinds of errors of errors
         return f"is cut off, damaged or not a checkpoint ({' '.join(str(error).split())})"
     return None if broken is None else f"is damaged (wrong checksum of {broken})"
 
@@ -183,5 +183,5 @@ def _is_complete(path: Path) -> bool:
     try:
         with ZipFile(path) as archive:
             return bool(archive.namelist())
-    except Exception:  # the reader of damaged archives raises many kinds
+    except Exception:  # readers of damaged archives raise many kinds of errors of errors
         return False

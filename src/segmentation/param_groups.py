@@ -72,9 +72,9 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
 def parameter_groups(
     head: nn.Module, backbone: Backbone, backbone_lr: float, layer_decay: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Every trainable parameter in one group, by its share of the learning rate and by whether it decays.
+    """Group every trainable parameter by its factor on the learning rate and its weight decay.
 
-    A head's share is 1; the backbone's is `backbone_lr · layer_decay^(L + 1 − l)`, where its L blocks are layers 1 to
+    A head's factor is 1; the backbone's is `backbone_lr · layer_decay^(L + 1 − l)`, where its L blocks are layers 1 to
     L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). What decays is the rule of
     `src.backbones.parameter_groups`.
 

@@ -1,8 +1,8 @@
 """Adapters: the few trainable parameters of a frozen backbone (docs/method.md, section 1).
 
 UniAdapter and AdaptFormer wrap each block; LoRA and SLR reparametrise weights and can therefore be merged into them;
-BitFit, LastBlocks and Full mark parameters that are already there. All answer `Adapter`, which takes a trunk (a timm
-ViT); `Backbone` keeps track of the adapter in its own.
+BitFit, LastBlocks and Full mark existing parameters. All implement `Adapter`, which takes a trunk (a timm ViT);
+`Backbone` keeps track of its adapter.
 """
 
 from src.backbones.adapters.adapter import Adapter, Report

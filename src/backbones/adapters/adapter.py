@@ -20,13 +20,13 @@ LARGEST_RANK = 1 << 14
 
 @dataclass(frozen=True)
 class Report:
-    """An adapter kind's changes to a trunk.
+    """Changes of an adapter kind to a trunk.
 
     Attributes:
-        kind: The kind with its sizes, as written in Python.
-        places: Names of the modules or parameters that were touched.
-        trainable: Parameters that train.
-        total: Parameters of the backbone, adapters included.
+        kind: The kind with its settings, as written in Python.
+        places: Names of the modules or parameters that were changed.
+        trainable: Number of trainable parameters.
+        total: Number of parameters of the backbone, adapters included.
     """
 
     kind: str
@@ -41,16 +41,16 @@ class Report:
 
 
 class Adapter(ABC):
-    """One way to make a frozen trunk, a timm ViT, learn a little.
+    """Interface of the parameter-efficient ways to adapt a frozen trunk, a timm ViT.
 
     A kind is a frozen dataclass: its fields are its settings, which adapter files store as JSON. It holds no tensors;
-    everything that it adds lives in the trunk. `Backbone` calls these methods and keeps track of the adapter in it.
+        everything that it adds is part of the trunk. `Backbone` calls these methods and keeps track of its adapter.
 
     Attributes:
-        first_block: Index of the first block that is adapted. Those below stay as they are: training builds no graph
+        first_block: Index of the first block that is adapted. The blocks below are unchanged: training builds no graph
             for them, and backward ends above them.
-        unsaid: Settings that files and messages leave out at their default. Files made before such a setting existed
-            mean the default, and are equal to files made since.
+        unsaid: Settings that files and messages leave out at their default, so that files from before such a setting
+            existed equal later ones.
     """
 
     first_block: int = 0
@@ -64,7 +64,7 @@ class Adapter(ABC):
         """
         try:
             hints = typing.get_type_hints(type(self))
-        except NameError:  # annotations of another package that only a type checker can read
+        except NameError:  # annotations that only a type checker can resolve
             hints = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -81,7 +81,7 @@ class Adapter(ABC):
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
 
     def settings(self) -> dict[str, Any]:
-        """Fields and their values, but for what goes `unsaid`."""
+        """Fields and their values, except `unsaid` defaults."""
         values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {key: value for key, (value, default) in values.items() if key not in self.unsaid or value != default}
 
@@ -100,13 +100,13 @@ class Adapter(ABC):
 
     @abstractmethod
     def inject(self, trunk: Any) -> list[str]:
-        """Add or mark the parameters that train, and return the names of the places; all others stay frozen.
+        """Add or mark the parameters to train, and return the names of the changed places; all others stay frozen.
 
         New parameters have the device and the dtype of the weights next to them. Their random values are drawn in
         float32 on the CPU, so that a seed gives the same adapter everywhere.
 
         Raises:
-            UserError: If the kind does not know the trunk's blocks.
+            UserError: If the kind does not support the trunk's blocks.
         """
 
     @abstractmethod
@@ -114,50 +114,50 @@ class Adapter(ABC):
         """Undo `inject`: the frozen trunk, bit for bit.
 
         Raises:
-            ValueError: If this kind is not in the trunk.
+            ValueError: If this kind is not installed in the trunk.
         """
 
     @abstractmethod
     def disabled(self, trunk: Any) -> AbstractContextManager[None]:
-        """Within this context, which may be nested, the trunk computes as if nothing had been injected.
+        """Context, which may be nested, in which the trunk computes as if nothing had been injected.
 
         Raises:
-            ValueError: If this kind is not in the trunk.
+            ValueError: If this kind is not installed in the trunk.
         """
 
     def attenuate(self, trunk: Any, factor: float) -> None:
-        """Keep only a fraction of what was learnt, once: 0 is the frozen trunk and 1 the adapted one, bit for bit.
+        """Scale the learnt change, once: 0 gives the frozen trunk and 1 the adapted one, bit for bit.
 
         Raises:
             UserError: If this kind cannot be attenuated.
-            ValueError: If it is not in the trunk.
+            ValueError: If it is not installed in the trunk.
         """
         raise UserError(f"{self} has no attenuate(trunk, factor); load it with adapter_scale=1")
 
     def weakened(self, trunk: Any, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-        """Tensors that make the adapter a fraction of what was learnt, as `attenuate` does, once they are loaded.
+        """Tensors of the adapter with the learnt change scaled, as by `attenuate`.
 
         Args:
-            trunk: With the adapter in.
-            tensors: Of the adapter, by their names in the trunk.
+            trunk: With the adapter installed.
+            tensors: The adapter's, by name in the trunk.
             factor: 0 (frozen) to 1 (adapted).
 
         Raises:
-            UserError: If no tensors of this kind do that.
+            UserError: If this kind cannot be scaled in its tensors.
         """
         raise UserError(f"{self} cannot be saved at reduced strength; set strength to 1")
 
     def merge(self, trunk: Any) -> None:
-        """Fold the adapter into the weights: the same features from a plain timm model.
+        """Merge the adapter into the weights: the same features from a plain timm model.
 
         Raises:
-            UserError: If this kind cannot be folded.
-            ValueError: If it is not in the trunk.
+            UserError: If this kind cannot be merged.
+            ValueError: If it is not installed in the trunk.
         """
         raise UserError(f"{self} cannot be merged into the weights: {self._no_merge}")
 
     def _absent(self, expected: str) -> ValueError:
-        """The error for a trunk that does not hold what `inject` puts there."""
+        """Error for a trunk without the modules that `inject` adds."""
         return ValueError(f"{self}: expected {expected} in the trunk, found none; call backbone.install() first")
 
     _no_merge = "it is not linear in the tokens (there is a ReLU between its two projections); use LoRA or SLR to merge"
@@ -165,7 +165,7 @@ class Adapter(ABC):
 
 @contextmanager
 def switched_off(modules: Sequence[Any]) -> Iterator[None]:
-    """Within this context `enabled` is False for all of these modules; afterwards it is what it was for each."""
+    """Context in which `enabled` is False for all of these modules; restored afterwards."""
     before = [module.enabled for module in modules]
     for module in modules:
         module.enabled = False
@@ -177,7 +177,7 @@ def switched_off(modules: Sequence[Any]) -> Iterator[None]:
 
 
 def _mismatch(value: object, hint: Any) -> str | None:
-    """The expected type of a setting in words, if the value does not have it; other annotations accept anything."""
+    """The expected type of a setting in words, if the value has another; unknown annotations accept anything."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         choices = typing.get_args(hint)

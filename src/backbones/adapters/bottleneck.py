@@ -1,4 +1,4 @@
-"""UniAdapter and AdaptFormer: a bottleneck inside each block, around frozen children.
+"""UniAdapter and AdaptFormer: a bottleneck inside each block, around its frozen parts.
 
 Shapes: D width · r rank · tokens `[B, T, D]`.
 """
@@ -28,8 +28,8 @@ class Bottleneck(nn.Module):
         width: D.
         rank: r.
         scale: s.
-        norm: Normalise the input with a LayerNorm of its own.
-        init: Distribution of W_down's start; W_up and b_up always start at zero.
+        norm: Normalise the input with its own LayerNorm.
+        init: Initialisation of W_down; W_up and b_up always start at zero.
     """
 
     def __init__(self, width: int, rank: int, scale: float, norm: bool, init: Literal["kaiming", "normal"]) -> None:
@@ -50,14 +50,14 @@ class Bottleneck(nn.Module):
 
 
 class AdaptedBlock(nn.Module):
-    """A frozen transformer block with a bottleneck between its own children, run in the block's own order.
+    """A frozen transformer block with a bottleneck between its parts, run in the block's order.
 
     Args:
         block: timm's `Block` or `EvaBlock`.
         bottleneck: The adapter.
         placement: `sequential`: on the residual stream after attention (paper, UniAdapter). `parallel`: reads the
             post-attention stream and is added to the MLP's output (UniAdapter's public code). `normed`: the same,
-            but reads what the MLP reads, after the block's second norm (AdaptFormer).
+            but reads the MLP's input, after the block's second norm (AdaptFormer).
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class AdaptedBlock(nn.Module):
 
 
 def _scaled(block: Any, branch: int, values: Tensor) -> Tensor:
-    """Layer scale as the block has it: a module (`Block`) or a bare vector that may be missing (`EvaBlock`)."""
+    """The block's layer scale: a module (`Block`), or a bare vector that may be missing (`EvaBlock`)."""
     if isinstance(block, EvaBlock):
         gamma = getattr(block, f"gamma_{branch}")
         return values if gamma is None else gamma * values
@@ -94,12 +94,12 @@ def _scaled(block: Any, branch: int, values: Tensor) -> Tensor:
 
 
 def inner_block(block: Any) -> Any:
-    """timm's own block, whether or not an adapter wraps it."""
+    """timm's block, with or without an adapter around it."""
     return block.block if isinstance(block, AdaptedBlock) else block
 
 
 class _Wrapping(Adapter):
-    """Kinds that wrap blocks in an `AdaptedBlock` each."""
+    """Base of the kinds that wrap each block in an `AdaptedBlock`."""
 
     def inject(self, trunk: Any) -> list[str]:
         blocks = self.adapted_blocks(trunk)
@@ -154,7 +154,7 @@ class UniAdapter(_Wrapping):
         scale: s; 0.1 is our choice.
         placement: `sequential`, on the residual stream (the paper's), or `parallel` to the MLP.
         norm: LayerNorm before the projection down; `none` is our choice.
-        init: How W_down starts; the rest starts at zero, so an untouched adapter is the identity bit for bit.
+        init: Initialisation of W_down; the rest starts at zero, so an untrained adapter is the identity bit for bit.
         first_block: Index of the first block that is adapted; 0, as in the paper, adapts all.
     """
 

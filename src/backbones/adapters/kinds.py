@@ -1,4 +1,4 @@
-"""Adapter kinds as text: class path and settings, for files that say which kind they hold."""
+"""Adapter kinds as text: class path and settings, as stored in adapter files."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OWN: dict[str, type[Adapter]] = {
 
 
 def class_path(kind: Adapter) -> str:
-    """The dotted path under which the kind's class is found again.
+    """The dotted path of the kind's class.
 
     Raises:
-        UserError: If the class is defined in a function, where it cannot be found again.
+        UserError: If the class is defined inside a function, where it cannot be imported.
     """
     found = type(kind)
     if _OWN.get(found.__name__) is found:
@@ -46,7 +46,7 @@ def class_path(kind: Adapter) -> str:
 
 
 def settings_text(kind: Adapter) -> str:
-    """The kind's settings as JSON, keys sorted; those that go unsaid at their default are left out.
+    """The kind's settings as JSON, keys sorted, without `unsaid` defaults.
 
     Raises:
         UserError: If the kind is not a dataclass, or a setting is not plain JSON.
@@ -61,16 +61,16 @@ def settings_text(kind: Adapter) -> str:
 
 
 def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
-    """Make the kind that a class path and its settings describe.
+    """Build the kind that a class path and its settings describe.
 
     Args:
-        path: A dotted class path; the bare name of one of this project's kinds, as older files have it.
+        path: A dotted class path, or, in older files, the bare name of one of this project's kinds.
         settings: JSON of `settings_text`.
-        trust: Packages that may be imported to find the class. Those that are imported already need not be named.
+        trust: Packages that may be imported to find the class; imported ones need not be listed.
 
     Raises:
         UserError: If the class is not found, its package is neither imported nor trusted, it is not an adapter kind, or
-            the settings are not its own.
+            the settings do not fit it.
     """
     path = current(path)
     kind = _OWN.get(path.removeprefix(f"{_HOME}.")) or _foreign(path, trust)
@@ -88,7 +88,7 @@ def read_kind(path: str, settings: str, trust: Sequence[str] = ()) -> Adapter:
 
 
 def _foreign(path: str, trust: Sequence[str]) -> type[Adapter]:
-    """A kind that is not of this project; checked to be one before anything is called."""
+    """A third-party kind, checked to be one before anything is called."""
     package = path.partition(".")[0]
     if not all(part.isidentifier() for part in path.split(".")) or package == path:
         raise UserError(f"adapter kind {path!r}: expected {', '.join(_OWN)}, or the dotted path of a class")

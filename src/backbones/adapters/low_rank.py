@@ -34,12 +34,12 @@ def _layer_rows(block: Any, target: Target) -> tuple[Any, int, slice]:
 
 
 class Part(NamedTuple):
-    """The update of one target.
+    """Update of one target.
 
     Attributes:
         depth: Block.
         target: As in `LoRA.targets`.
-        layer: Name in the block of the linear layer that holds it.
+        layer: Name of its linear layer in the block.
         rows: Rows of the layer's weight.
         down: A `[r, in]`.
         up: B `[rows, r]`.
@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
 
 class _Reparametrising(Adapter):
-    """Kinds that reparametrise the weights of linear layers."""
+    """Base of the kinds that reparametrise the weights of linear layers."""
 
     rank: int
     targets: tuple[Target, ...]
@@ -103,10 +103,10 @@ class _Reparametrising(Adapter):
         return {name: tensor * factor if ".up." in name else tensor for name, tensor in tensors.items()}
 
     def _fold(self, trunk: Any, keep: bool) -> None:
-        """Put plain weights back, updated or as they were.
+        """Restore plain weights, updated or original.
 
-        Not by torch's `remove_parametrizations`: it writes into the frozen weight, and changes the layer's class; a
-        deep copy shares the class, and the teacher the weight as well.
+        Not by torch's `remove_parametrizations`, which writes to the frozen weight, shared with the teacher, and
+        changes the layer's class, shared with deep copies.
         """
         layers: list[Any] = [m for m in trunk.modules() if parametrize.is_parametrized(m, "weight")]
         if not layers:
@@ -138,7 +138,7 @@ class LoRA(_Reparametrising):
     Args:
         rank: r; 8 is our choice.
         alpha: Numerator of the update's scale; 16 is our choice.
-        targets: Which projections; q and v as in its paper.
+        targets: Projections to update; q and v as in its paper.
         first_block: Index of the first block that is adapted.
     """
 
@@ -152,7 +152,7 @@ class LoRA(_Reparametrising):
         return self.alpha / self.rank
 
     def parts(self, trunk: Any) -> list[Part]:
-        """The update of each target in each adapted block of a trunk that this kind is in."""
+        """The update of each target in each adapted block of a trunk with this kind installed."""
         found = []
         for depth, block in self.adapted_blocks(trunk).items():
             for target in sorted(self.targets, key=("q", "k", "v", "proj", "fc1", "fc2").index):
@@ -170,7 +170,7 @@ class SLR(_Reparametrising):
 
     Args:
         rank: r; 8 is our choice.
-        targets: Which linear layers; all of a block's.
+        targets: Linear layers to update; all of a block's.
         first_block: Index of the first block that is adapted.
     """
 

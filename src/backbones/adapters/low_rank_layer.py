@@ -1,6 +1,6 @@
 """Low-rank updates of a linear layer, as a reparametrised weight or on its tokens.
 
-Shapes: T tokens · P parts of the weight that have an update of their own · r rank.
+Shapes: T tokens · P parts of the weight with their own update · r rank.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ class LowRankUpdate(nn.Module):
 
     @property
     def on_tokens(self) -> bool:
-        """True where the update is learnt, and cheaper on the tokens: a weight's gradient is as wide as the weight.
+        """True if the update is being learnt and is cheaper on the tokens: a weight's gradient is as large as the
+        weight.
 
-        Not with scales, which would keep scaled copies of inputs and outputs for backward.
+        Never with scales, which would keep scaled copies of inputs and outputs for backward.
         """
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
         return learning and self.enabled and self.strength == 1 and self.scale_in is None
@@ -62,8 +63,8 @@ class LowRankUpdate(nn.Module):
 class LowRankLinear(nn.Linear):
     """A linear layer whose weight a `LowRankUpdate` reparametrises.
 
-    Without gradients it multiplies by the updated weight. While the update learns, `x Wᵀ + scale · (x Aᵀ) Bᵀ` gives the
-    same outputs and gradients, and backward computes none for W.
+    Without gradients it multiplies by the updated weight. While the update is being learnt, `x Wᵀ + scale · (x Aᵀ) Bᵀ`
+    gives the same outputs and gradients, and backward computes none for W.
     """
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class LowRankLinear(nn.Linear):
 
 
 class _OnTokens(Function):
-    """`x Wᵀ + b + scale · (x Aᵀ) Bᵀ` with W and b frozen; each part's product is added where it belongs, in place."""
+    """`x Wᵀ + b + scale · (x Aᵀ) Bᵀ` with W and b frozen; each part's product is added to its rows, in place."""
 
     @staticmethod
     def forward(

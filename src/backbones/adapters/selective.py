@@ -16,14 +16,14 @@ from src.core.numbers import check_number
 
 
 class FrozenValues(nn.Module):
-    """Values that a trunk's marked parameters had before they trained, held as buffers.
+    """Original values of a trunk's marked parameters, held as buffers.
 
-    Buffers follow the trunk to another device or dtype and survive a deep copy. They are not persistent: state dicts,
-    checkpoints and weight hashes do not see them, and a resumed run has them from the backbone's own weights. Networks
+    Buffers follow the trunk to another device or dtype and survive a deep copy. They are not persistent: they are not
+    in state dicts, checkpoints and weight hashes, and a resumed run takes them from the backbone's weights. Networks
     that share their frozen tensors share this module.
 
     Args:
-        values: Tensors by the parameters' names in the trunk; kept as they are, not copied.
+        values: Tensors by parameter name in the trunk; not copied.
     """
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -32,15 +32,15 @@ class FrozenValues(nn.Module):
             self.register_buffer(name.replace(".", "/"), value, persistent=False)  # torch allows no dot in a name
 
     def items(self) -> list[tuple[str, Tensor]]:
-        """Names of the parameters in the trunk, and their frozen values."""
+        """Names of the parameters in the trunk, with their frozen values."""
         return [(name.replace("/", "."), value) for name, value in self.named_buffers(remove_duplicate=False)]
 
 
 class _Marking(Adapter):
-    """Kinds that let some of the trunk's own parameters train.
+    """Base of the kinds that train some of the trunk's own parameters.
 
-    A marked parameter is replaced by a trainable copy of itself, so that another trunk with the same frozen tensors is
-    left alone; the values it had stay in `trunk.frozen_values`.
+    A marked parameter is replaced by a trainable copy, so that another trunk that shares the frozen tensors is
+    unaffected; its original value is kept in `trunk.frozen_values`.
     """
 
     @abstractmethod
@@ -102,7 +102,7 @@ def _set_parameter(trunk: Any, name: str, parameter: nn.Parameter) -> None:
 
 @dataclass(frozen=True)
 class BitFit(_Marking):
-    """Only the biases of the blocks train (BitFit, arXiv 2106.10199).
+    """Train only the biases of the blocks (BitFit, arXiv 2106.10199).
 
     Args:
         first_block: Index of the first block whose biases train.
@@ -118,10 +118,10 @@ class BitFit(_Marking):
 
 @dataclass(frozen=True)
 class LastBlocks(_Marking):
-    """The last blocks train whole.
+    """Train the last blocks completely.
 
     Args:
-        count: How many; 2 is our choice. The first block that is adapted follows from it.
+        count: Their number; 2 is our choice. It determines the first adapted block.
     """
 
     count: int = 2
@@ -138,7 +138,7 @@ class LastBlocks(_Marking):
 
 @dataclass(frozen=True)
 class Full(_Marking):
-    """Everything trains: full fine-tuning, the baseline that adapters are measured against."""
+    """Train everything: full fine-tuning, the baseline for adapters."""
 
     def _chosen(self, trunk: Any) -> list[str]:
         return [name for name, _ in trunk.named_parameters()]

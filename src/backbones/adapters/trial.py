@@ -1,4 +1,4 @@
-"""Shapes of an adapter's parameters on a trunk without data, at no cost in memory."""
+"""Shapes of an adapter's parameters on a trunk, without allocating memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from src.core.errors import UserError
 
 
 def injected_twin(trunk: nn.Module, present: Adapter | None, kind: Adapter) -> nn.Module:
-    """A copy of a trunk on the meta device with a kind in it, where sizes out of a file cost nothing.
+    """Copy of a trunk on the meta device with a kind installed, where sizes read from a file cost nothing.
 
-    What requires gradients in it is what the kind would train.
+    The parameters that require gradients are those that the kind would train.
 
     Args:
         trunk: A timm ViT.
-        present: The kind that is in it now, or None.
+        present: The kind installed in it, or None.
         kind: The kind to inject in its place.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Load every known ViT checkpoint into a timm model, exactly, or explain why not.
+"""Load published ViT checkpoints exactly into timm models, or explain why not.
 
-`reading` (any file format → named tensors) → `layouts` (where the ViT is; plain names) → `families` (whose it is) →
+`reading` (any file format → named tensors) → `layouts` (find the ViT; plain names) → `families` (its method) →
 `geometry` (its shape, and the named model's) → `fitting` (strict state dict) → `trunk` (the model).
 """
 

@@ -1,4 +1,4 @@
-"""Choose the ViT in a checkpoint of several: teacher, student, or a given prefix."""
+"""Choose one of several ViTs in a checkpoint: teacher, student, or a given prefix."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _OWN = re.compile(r"(?:^|\.)state_dict\.(?:(?:student|teacher\.network)\.)?backb
 
 
 def choose_place(source: Source, network: Network, prefix: str | None = None) -> Place:
-    """Find the one ViT that was asked for.
+    """Find the requested ViT.
 
     Args:
         source: The file.
-        network: Which of a self-distillation pair.
-        prefix: Part of the names in front of the ViT's own, such as `model.backbone`; an empty one is the top level.
+        network: Network of a self-distillation pair.
+        prefix: Part of the prefix of the ViT's tensor names, such as `model.backbone`; empty for the top level.
 
     Raises:
-        UserError: None there, or several that nothing tells apart, or not the network asked for.
+        UserError: If there is none, if several cannot be distinguished, or if the requested network is missing.
     """
     places = find_places(source.tensors)
     if not places:
@@ -45,7 +45,7 @@ def choose_place(source: Source, network: Network, prefix: str | None = None) ->
 
 
 def label(name: str) -> Network | None:
-    """Return the network of a student–teacher pair that a name belongs to, by the first of its parts that says so."""
+    """Return the network of a student–teacher pair that a name belongs to, from the first part of it that tells."""
     for part in name.split("."):
         for network, words in _LABELS:
             if words.search(part):
@@ -73,7 +73,7 @@ def _choose(source: Source, places: list[Place], network: Network) -> Place:
 
 
 def _under(source: Source, places: list[Place], prefix: str) -> list[Place]:
-    """The ViTs whose prefix begins with the stated one, or else holds it, at dots."""
+    """The ViTs whose prefix starts with the given one, or else contains it, split at dots."""
     wanted = f"{prefix.strip('.')}."
     if wanted == ".":
         found = [place for place in places if not place.prefix]

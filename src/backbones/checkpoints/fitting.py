@@ -20,11 +20,11 @@ from src.core.errors import CommandLineError, UserError
 
 
 class UnfitKeys(UserError):
-    """A file's names and a model's differ.
+    """The names in a file and in a model differ.
 
     Attributes:
         missing: The model's names that the file lacks.
-        unexpected: The file's own names that the model has no place for.
+        unexpected: The file's names that the model lacks.
     """
 
     def __init__(self, message: str, missing: list[str], unexpected: list[str]) -> None:
@@ -58,7 +58,7 @@ def _refuse_other_families(name: str, model: nn.Module | None) -> None:
         model: The model, or None if it took no `dynamic_img_size`.
 
     Raises:
-        CommandLineError: As it says; a ViT that cannot be built for another reason passes.
+        CommandLineError: For such a network; a ViT that cannot be built for another reason passes.
     """
     if model is None:
         try:
@@ -75,23 +75,23 @@ def _refuse_other_families(name: str, model: nn.Module | None) -> None:
 
 
 def model_geometry(model: nn.Module) -> Geometry:
-    """Geometry of a timm model, by the same reading as a file's."""
+    """Geometry of a timm model, inferred as for a file."""
     plain = to_plain(dict(model.state_dict()), Place("", "timm"))
     rotary = getattr(model, "rope", None) is not None
     return read_geometry(plain.state, rotary, heads=int(model.blocks[0].attn.num_heads))  # type: ignore[index, union-attr]
 
 
 def split_class_tokens(state: dict[str, Tensor], keep_second: bool) -> dict[str, Any]:
-    """UDI: the second class token becomes an extra prefix token, or goes with its position.
+    """Turn UDI's second class token into an extra prefix token, or drop it with its position.
 
     timm adds the position table to registers too (unless told otherwise), so a register in place of the second class
     token gives UDI's own features.
 
     Returns:
-        The options with which `timm.create_model` builds a model that has room for it.
+        Options with which `timm.create_model` builds a model that fits it.
 
     Raises:
-        UserError: More than two class tokens.
+        UserError: If there are more than two class tokens.
     """
     tokens = state.get("cls_token")
     if tokens is None or tokens.shape[1] < 2:
@@ -108,10 +108,10 @@ def split_class_tokens(state: dict[str, Tensor], keep_second: bool) -> dict[str,
 
 
 def require_fit(file: Geometry, model: nn.Module, name: str, what: str) -> None:
-    """Raises with both geometries, and the models that would fit, if the file is for another model.
+    """Check that the file is for this model; the error has both geometries and the models that fit.
 
     Raises:
-        UserError: As it says.
+        UserError: If it is not.
     """
     theirs = model_geometry(model)
     lines = differences(file, theirs)
@@ -125,17 +125,17 @@ def require_fit(file: Geometry, model: nn.Module, name: str, what: str) -> None:
 
 
 def fit(plain: Plain, model: nn.Module, name: str, what: str, patches: int | None) -> dict[str, Tensor]:
-    """The complete state dict of `model`, fp32, from plain tensors (which are used up).
+    """The complete state dict of `model`, fp32, from plain tensors (which are consumed).
 
     Args:
-        plain: The file's tensors; `ignored` gains what the model has no use for.
-        model: On meta, built with room for the file's tokens and position grid.
+        plain: The file's tensors; those that the model does not use are added to `ignored`.
+        model: On the meta device, built for the file's tokens and position grid.
         name: Name of the model, for messages.
         what: The file, for messages.
-        patches: Rows of the position table that are patches'; None without a table.
+        patches: Rows of the position table for patches; None without a table.
 
     Raises:
-        UserError: Tensors missing, unexpected, of another shape, or not finite.
+        UserError: If tensors are missing, unexpected, of another shape, or not finite.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     state = plain.state
@@ -160,7 +160,7 @@ def fit(plain: Plain, model: nn.Module, name: str, what: str, patches: int | Non
 
 
 def _settle_positions(state: dict[str, Tensor], model: nn.Module, patches: int) -> None:
-    """Rows of prefix tokens in the position table: timm's register models add them to the tokens once and for all."""
+    """Add the position table's rows of prefix tokens to the tokens, where timm's register models keep them."""
     table, token = state.get("pos_embed"), state.get("cls_token")
     if table is None or token is None or getattr(model, "pos_embed", None) is None:
         return
@@ -180,7 +180,7 @@ def _settle_positions(state: dict[str, Tensor], model: nn.Module, patches: int) 
 
 
 def drop_zero_bias(plain: Plain) -> None:
-    """DINOv3's distilled models end with attention biases of exactly zero; timm names models without them."""
+    """Drop zero attention biases: DINOv3's distilled models have them, timm's models do not."""
     keys = [key for key in plain.state if key.endswith(".attn.qkv.bias")]
     if keys and not any(plain.state[key].count_nonzero() for key in keys):
         for key in keys:
@@ -189,7 +189,7 @@ def drop_zero_bias(plain: Plain) -> None:
 
 
 def _settle_attention(plain: Plain, expected: dict[str, torch.Size], what: str) -> None:
-    """From one qkv to what timm's Eva keeps: a bias for query and value only, or three projections."""
+    """Split one qkv as timm's Eva does: a bias for query and value only, or three projections."""
     state = plain.state
     for key in [key for key in state if ".attn.qkv." in key and key not in expected]:
         block, kind = key.split("qkv.")
@@ -210,10 +210,10 @@ def _settle_attention(plain: Plain, expected: dict[str, torch.Size], what: str) 
 
 
 def _tidy(value: Tensor, shape: torch.Size, what: str) -> Tensor:
-    """fp32, contiguous and in memory of its own.
+    """Convert to fp32, contiguous and in its own memory.
 
     Raises:
-        UserError: Another shape than expected, or NaN or infinity.
+        UserError: If it has another shape than expected, NaN or infinity.
     """
     if value.shape != shape:
         raise UserError(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")

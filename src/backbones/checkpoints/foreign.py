@@ -13,7 +13,7 @@ _JAX = re.compile(r"^(?:params/)?(?:Transformer|embedding)/")
 
 
 def foreign_archive(path: Path, entries: Sequence[str]) -> str | None:
-    """Return what a zip file is, if it is another tool's, as a message; None for one that torch.save may have written.
+    """Message that identifies another tool's zip file; None for one that torch.save may have written.
 
     Args:
         path: The file.
@@ -50,7 +50,7 @@ def foreign_archive(path: Path, entries: Sequence[str]) -> str | None:
 
 
 def foreign_folder(folder: Path) -> str | None:
-    """Return what a folder is, if another tool wrote it as a checkpoint in parts, as a message."""
+    """Message that identifies a folder that another tool wrote as a checkpoint in parts, or None."""
     name = shlex.quote(str(folder))
     if (folder / ".metadata").is_file() or any(folder.glob("*.distcp")):
         return (
@@ -70,7 +70,7 @@ def foreign_folder(folder: Path) -> str | None:
 
 
 def foreign_names(path: str, names: Iterable[str]) -> str | None:
-    """Return what a file is, if its tensors' names are those of shards or unmerged adapters, as a message."""
+    """Message that identifies shards or unmerged adapters by their tensors' names, or None."""
     names = list(names)
     flat = next((name for name in names if _FLAT.search(name)), None)
     if flat is not None:

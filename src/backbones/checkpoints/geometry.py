@@ -16,21 +16,21 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Geometry:
-    """Read off the tensors alone; `heads` is the one thing that tensors do not show.
+    """Geometry inferred from the tensors alone, except `heads`, which they do not reveal.
 
     Attributes:
         patch_size: Side of a patch in pixels.
         width: D, the length of a token.
         depth: Number of blocks.
-        heads: Attention heads; None where neither file nor family says.
+        heads: Attention heads; None if neither file nor family tells.
         mlp_width: Hidden width of a block's MLP (of each half, where it is gated).
         gated_mlp: SwiGLU instead of a plain MLP.
-        layer_scale: Whether blocks scale their residuals.
+        layer_scale: True if blocks scale their residuals.
         class_tokens: 1; 2 for UDI.
         registers: Register tokens.
         positions: `absolute` (a learnt or fixed table), `rotary` or `none`.
         grid: Side of the square position table, in patches, or its rows and columns; None without a table.
-        qkv_bias: Whether the attention's projections have a bias.
+        qkv_bias: True if the attention's projections have a bias.
     """
 
     patch_size: int
@@ -68,11 +68,11 @@ def read_geometry(state: Mapping[str, Tensor], rotary: bool = False, heads: int 
 
     Args:
         state: Tensors under plain names, with or without gaps.
-        rotary: Whether the family uses rotary positions.
-        heads: Attention heads, where something else than the tensors says.
+        rotary: True if the family uses rotary positions.
+        heads: Attention heads, if known from elsewhere.
 
     Raises:
-        UserError: Without a patch embedding, or with one that is not a square convolution of an RGB image.
+        UserError: If there is no patch embedding, or it is not a square convolution of an RGB image.
     """
     patch = state.get("patch_embed.proj.weight")
     if patch is None or patch.ndim != 4 or patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
@@ -108,7 +108,7 @@ def read_geometry(state: Mapping[str, Tensor], rotary: bool = False, heads: int 
 
 
 def square_grid(positions: Tensor, class_tokens: int, registers: int) -> int | None:
-    """Side of a position table's grid; its rows may or may not begin with those of the prefix tokens."""
+    """Side of a position table's grid, whose rows may start with those of the prefix tokens."""
     if positions.ndim != 3:
         return None
     rows = positions.shape[1]
@@ -120,7 +120,7 @@ def square_grid(positions: Tensor, class_tokens: int, registers: int) -> int | N
 
 
 def differences(file: Geometry, model: Geometry) -> list[str]:
-    """One line for each thing in which a file and a named model differ; a position grid may differ."""
+    """One line per difference between a file and a named model; position grids may differ."""
     lines = []
     for field in fields(Geometry):
         ours, theirs = getattr(file, field.name), getattr(model, field.name)

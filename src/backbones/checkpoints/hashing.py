@@ -12,8 +12,8 @@ from torch import Tensor
 def weight_hash(state: Mapping[str, Tensor]) -> str:
     """32 hex digits over names, shapes and fp32 values, in name order.
 
-    BLAKE2b rather than SHA-256 (ours): equally safe, and fast on processors without SHA instructions too (ViT-S, 88 MB:
-    below 0.1 s).
+    BLAKE2b rather than SHA-256 (our choice): equally safe, and also fast on processors without SHA instructions (ViT-S,
+    88 MB: below 0.1 s).
 
     Args:
         state: The complete source weights under timm names, before any resampling; on any device, any float type.

@@ -19,11 +19,11 @@ def projection_head_state(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The head of a DINO, iBOT or UDI file (`LoadedWeights.head`) for `ProjectionHead.load_state_dict`.
 
     Sizes follow from the tensors: `mlp.0.weight` [hidden, width], `mlp.4.weight` [bottleneck, hidden],
-    `last_layer.weight_v` [prototypes, bottleneck]. iBOT's second last layer, for patches, is left out: one head is
-    shared by class token and patches here.
+    `last_layer.weight_v` [prototypes, bottleneck]. iBOT's separate last layer for patches is left out: here one head
+    serves class token and patches.
 
     Raises:
-        UserError: No head; or one with batch norm, which has another order of layers.
+        UserError: If there is no head, or it has batch norm, and so another order of layers.
     """
     if not head:
         raise UserError("the checkpoint holds no projection head (its full version does, not the backbone alone)")

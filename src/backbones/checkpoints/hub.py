@@ -1,4 +1,4 @@
-"""Download weights, with advice where there is no network."""
+"""Download weights; advise if there is no network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hub_state(model_name: str) -> dict[str, Tensor]:
     """timm's pre-trained weights for a model name, from the local cache or over the network.
 
     Raises:
-        UserError: timm has none for this name, or the hub cannot be reached.
+        UserError: If timm has none for this name, or the hub cannot be reached.
     """
     config = timm.get_pretrained_cfg(model_name)
     if config is None or not config.has_weights:
@@ -43,7 +43,7 @@ def hub_state(model_name: str) -> dict[str, Tensor]:
         _require_hub(f"the weights of {model_name}")
     try:
         model = timm.create_model(model_name, pretrained=True, num_classes=0, dynamic_img_size=True)
-    except Exception as error:  # each layer below (timm, hub client, http client) raises its own kind
+    except Exception as error:  # each layer below (timm, hub client, http client) raises its own errors
         raise UserError(_failed(f"the weights of {model_name}", error)) from None
     return dict(model.state_dict())
 
@@ -52,14 +52,14 @@ def fetch_repository(name: str) -> Path:
     """A local copy of the weights and configuration of a Hugging Face repository, `org/name`.
 
     Raises:
-        UserError: The name is not `org/name`, or the hub cannot be reached.
+        UserError: If the name is not `org/name`, or the hub cannot be reached.
     """
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"hf://{name}: expected hf://org/name")
     patterns = ["*.safetensors", "*.bin", "*.json"]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # not in the cache: any of the client's errors means that it has to be fetched
+    except Exception:  # not in the cache: any error of the client means that it has to be downloaded
         _require_hub(f"hf://{name}")
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
@@ -71,7 +71,7 @@ def fetch_adapter(name: str) -> Path:
     """A local copy of the adapter of a Hugging Face repository, `org/name`, with its config.yaml if it has one.
 
     Raises:
-        UserError: The name is not `org/name`, the hub cannot be reached, or the repository holds no adapter.
+        UserError: If the name is not `org/name`, the hub cannot be reached, or the repository holds no adapter.
     """
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"{HUB}{name}: expected {HUB}org/name")
@@ -90,10 +90,10 @@ def fetch_adapter(name: str) -> Path:
 
 
 def push_files(folder: Path, name: str, files: Sequence[str], private: bool) -> str:
-    """Upload files of a folder to the Hugging Face repository `org/name`, which is made if need be; its address.
+    """Upload files of a folder to the Hugging Face repository `org/name`, created if needed; return its address.
 
     Raises:
-        UserError: The hub cannot be reached, or refuses (no login, no right to write).
+        UserError: If the hub cannot be reached, or refuses (no login, no write permission).
     """
     _require_hub(f"{HUB}{name}", "Try again with a network", "pushed")
     try:
@@ -106,10 +106,10 @@ def push_files(folder: Path, name: str, files: Sequence[str], private: bool) -> 
 
 
 def _require_hub(what: str, advice: str = _OTHER_WAYS, done: str = "fetched") -> None:
-    """One short question, because the hub's own client tries again for most of a minute.
+    """Send one short request, because the hub's client retries for most of a minute.
 
     Raises:
-        UserError: No answer.
+        UserError: If there is no answer.
     """
     if constants.HF_HUB_OFFLINE:
         raise UserError(_failed(what, "HF_HUB_OFFLINE is set", advice, done))

@@ -1,9 +1,9 @@
-"""Key layouts: where the ViT sits in a file, and its tensors under plain names.
+"""Key layouts: find the ViT in a file, and rename its tensors to plain names.
 
 Plain names are timm's for its `VisionTransformer`: cls_token, reg_token, pos_embed, patch_embed.proj, blocks.N.norm1,
-attn.qkv, attn.proj, ls1.gamma, norm2, mlp.fc1, mlp.fc2, ls2.gamma, norm; gated MLPs that keep their two input matrices
-apart say fc1_g (gate) and fc1_x. Four spellings exist in published files: timm's and the official ones (of which
-DINO, iBOT, UDI, DINOv2, DINOv3, MAE and MoCo v3 are variants), Hugging Face's ViT / DINOv2, Hugging Face's DINOv3, and
+attn.qkv, attn.proj, ls1.gamma, norm2, mlp.fc1, mlp.fc2, ls2.gamma, norm; gated MLPs with two separate input matrices
+have fc1_g (gate) and fc1_x. Published files have four naming schemes: timm's and the official ones (of which DINO,
+iBOT, UDI, DINOv2, DINOv3, MAE and MoCo v3 are variants), Hugging Face's ViT / DINOv2, Hugging Face's DINOv3, and
 OpenMMLab's (mmpretrain, mmselfsup, mmsegmentation).
 """
 
@@ -69,7 +69,7 @@ _ANCHORS = {
     "embeddings.patch_embeddings.projection.weight": "Hugging Face",
     "embeddings.patch_embeddings.weight": "Hugging Face DINOv3",
 }
-# Entries of published files other than the features' own tensors, and the reason for leaving each out.
+# Entries of published files that do not contribute to the features, with the reason for leaving each out.
 _IGNORED = (
     (re.compile(r"^(?:mask_token|masked_embed)$"), "mask token, used in pre-training only"),
     (re.compile(r"^decoder(?:_|\.)"), "decoder of masked pre-training"),
@@ -94,9 +94,9 @@ class Plain(NamedTuple):
 
     Attributes:
         state: The tensors.
-        names: Plain name → the file's own name.
-        ignored: The file's own name → why it is left out.
-        periods: DINOv3's rotary periods, where the file has them.
+        names: The file's name by plain name.
+        ignored: Reason for leaving out, by the file's name.
+        periods: DINOv3's rotary periods, if the file has them.
         spelling: As in `Place`.
     """
 
@@ -108,7 +108,7 @@ class Plain(NamedTuple):
 
 
 def find_places(names: Iterable[str]) -> list[Place]:
-    """Every ViT in a file, by its patch embedding; a decoder is none."""
+    """Every ViT in a file, by its patch embedding; decoders do not count."""
     places = []
     for name in names:
         for anchor, spelling in _ANCHORS.items():
@@ -120,14 +120,14 @@ def find_places(names: Iterable[str]) -> list[Place]:
 def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
     """Rename one ViT's tensors; others are left out with a reason.
 
-    A name that no rule knows stays as it is, so that it is found unexpected later: nothing is dropped in silence.
+    An unknown name is kept, and later reported as unexpected: nothing is dropped silently.
 
     Args:
-        tensors: The file's tensors; taken out as they are used, so that memory does not double.
-        place: Which ViT.
+        tensors: The file's tensors, removed as they are used, so that memory does not double.
+        place: The ViT.
 
     Raises:
-        UserError: Two tensors end up under one name, or attention comes in parts that do not fit together.
+        UserError: If two tensors get the same name, or parts of attention do not fit together.
     """
     state: dict[str, Tensor] = {}
     names: dict[str, str] = {}
@@ -152,7 +152,7 @@ def to_plain(tensors: dict[str, Tensor], place: Place) -> Plain:
 
 
 def _require_ordinary(name: str, value: Tensor) -> None:
-    """Before anything is computed with a tensor: a few bytes must not look like many, nor be of an exotic kind."""
+    """Check a tensor before use: it must hold all the bytes it claims, as plain floating point."""
     if value.layout != torch.strided or value.dtype not in _FLOATS:
         kind = value.layout if value.layout != torch.strided else value.dtype
         raise UserError(f"{name} is {kind}, expected plain floating point")
@@ -179,19 +179,19 @@ def _plain_name(name: str, spelling: str) -> str:
 
 
 def _mask_key_bias(state: dict[str, Tensor], names: dict[str, str], ignored: dict[str, str]) -> None:
-    """DINOv3: the bias that counts is `bias * bias_mask`; the mask is 0 for the key's third."""
+    """Apply DINOv3's mask, `bias * bias_mask`, which is 0 for the key's third."""
     for name in [name for name in state if name.endswith(".attn.qkv.bias_mask")]:
         mask, bias = state.pop(name), name.removesuffix("_mask")
         ignored[names.pop(name)] = "mask of the key bias, applied to it"
         if bias in state and state[bias].shape == mask.shape:
-            keep = torch.nan_to_num(mask.to(torch.float32), nan=1.0)  # a mask that was never filled in masks nothing
+            keep = torch.nan_to_num(mask.to(torch.float32), nan=1.0)  # a mask that was never filled hides nothing
             state[bias] = torch.where(
                 keep == 0, torch.zeros_like(state[bias]), state[bias] * keep.to(state[bias].dtype)
             )
 
 
 def _join_attention(state: dict[str, Tensor], names: dict[str, str]) -> None:
-    """Query, key and value to one matrix and one bias; a projection without a bias has a zero one."""
+    """Join query, key and value to one matrix and one bias, zero for a projection without one."""
     for name in [name for name in state if name.endswith(".mlp.up.weight")]:
         block = name.removesuffix("up.weight")
         target = "fc1_x" if f"{block}fc1_g.weight" in state else "fc1"
@@ -211,7 +211,7 @@ def _join_attention(state: dict[str, Tensor], names: dict[str, str]) -> None:
 
 
 def _join(state: dict[str, Tensor], names: dict[str, str], parts: list[str], whole: str, keyless: bool = False) -> None:
-    """Query, key and value become one tensor; none at all is fine, and so is no key bias in `keyless` layouts."""
+    """Join query, key and value to one tensor, if there are any; `keyless` layouts may lack the key bias."""
     present = [part for part in parts if part in state]
     if not present:
         return

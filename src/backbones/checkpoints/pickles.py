@@ -18,9 +18,9 @@ from src.core.errors import UserError
 from src.core.printable import printable
 from src.core.unpickling import reason_of, wanted_call
 
-# DINO, iBOT and UDI keep their command line's options with the weights. A Namespace only holds values.
+# DINO, iBOT and UDI store their command-line options with the weights. A Namespace only holds values.
 _HARMLESS: list[Any] = [argparse.Namespace]
-# Packages of networks, and what their pickles name besides; each such name is given an empty class.
+# Packages of networks and other names in their pickles; each is replaced by an empty class.
 _MODULE = re.compile(
     r"(?:timm|torch\.nn|torch\._C\._nn|torchvision|lightly|lightly_train|lightning|lightning_fabric|pytorch_lightning)\."
     r"|functools\.partial$"
@@ -37,23 +37,23 @@ END"""
 
 
 def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots, and this project's mark.
+    """Tensors of a `.pth`, `.pt`, `.bin` or `.ckpt`, nested dictionaries joined by dots, and this project's marker.
 
     Raises:
-        UserError: Damaged, no dictionary of tensors, another tool's format, compressed, or a pickle that wants to call
-            something.
+        UserError: If it is damaged, compressed, another tool's format, not a dictionary of tensors, or a pickle that
+            calls code.
     """
     _check_archive(path)
     try:
         stand_ins = _stand_ins(path)
         with torch.serialization.safe_globals([*_HARMLESS, *stand_ins]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader inside torch raises its own kind
+    except Exception as error:  # torch's readers raise many kinds of errors
         raise UserError(_reason(path, error)) from None
     tensors: dict[str, Tensor] = {}
     if isinstance(loaded, Mapping):
         _flatten(loaded, "", tensors, depth=0)
-    if stand_ins and not tensors:  # a module alone, whose tensors only its own code knows
+    if stand_ins and not tensors:  # a bare module, whose tensors only its own code can name
         raise UserError(_convert(path, stand_ins[0][1]))
     if not isinstance(loaded, Mapping):
         raise UserError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of named tensors")
@@ -62,9 +62,9 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _stand_ins(path: Path) -> list[tuple[type, str]]:
-    """For each class of a file that holds whole modules and a state dict (LightlyTrain), an empty one of its name.
+    """Empty stand-ins for the classes of a file that holds whole modules and a state dict (LightlyTrain).
 
-    No code of the modules' packages runs, or is even imported; anything else is refused as before.
+    No code of the modules' packages is imported or run; anything else is still refused.
     """
     if not zipfile.is_zipfile(path):
         return []
@@ -76,7 +76,7 @@ def _stand_ins(path: Path) -> list[tuple[type, str]]:
 
 
 class _StandIn:
-    """An object that takes any arguments and any state, and does nothing."""
+    """Object that accepts any arguments and any state, and does nothing."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         pass
@@ -86,16 +86,16 @@ class _StandIn:
 
 
 def _check_archive(path: Path) -> None:
-    """Check what torch's reader does not: that nothing is compressed, and that each entry has its checksum.
+    """Check, as torch's reader does not, that nothing is compressed and that each entry matches its checksum.
 
-    torch.save stores its entries plainly, so a compressed or overlapping archive is none of its own, and can unpack to
+    torch.save stores its entries uncompressed, so a compressed or overlapping archive is not its own, and can unpack to
     any size; and one flipped bit in the list of tensors can turn a matrix into another one of the same shape.
 
     Raises:
-        UserError: Compressed, damaged, or another tool's format.
+        UserError: If it is compressed, damaged, or another tool's format.
     """
     if not zipfile.is_zipfile(path):
-        return  # the old format, or cut short: torch reports it
+        return  # the old format, or truncated: torch reports it
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -103,7 +103,7 @@ def _check_archive(path: Path) -> None:
             claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
             plain = claimed <= size and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             spoilt = archive.testzip() if plain and not foreign else None
-    except Exception as error:  # the reader of damaged archives raises many kinds
+    except Exception as error:  # readers of damaged archives raise many kinds of errors of errors
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
     if foreign:
         raise UserError(foreign)
@@ -133,7 +133,7 @@ def _convert(path: Path, wanted: str) -> str:
 
 
 def _flatten(level: Mapping[object, object], prefix: str, tensors: dict[str, Tensor], depth: int) -> None:
-    """Collects tensors below string keys; an optimiser's state, which counts with integers, stays out."""
+    """Collect tensors below string keys; an optimiser's state, which has integer keys, is left out."""
     for key, value in level.items():
         if not isinstance(key, str):
             continue

@@ -1,7 +1,7 @@
-"""Rows and columns of a position table, which its length alone leaves open (9×16 and 12×12 are both 144).
+"""Rows and columns of a position table, which its length does not determine (9×16 and 12×12 are both 144).
 
-A grid that was stated counts; a fixed sine-cosine table shows its own; else a square is taken, unless the model, the
-configuration next to the file or the table's values speak against it.
+A given grid has priority; a fixed sine-cosine table reveals its own; otherwise a square is assumed, unless the model,
+the configuration next to the file or the table's values contradict it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from src.core.errors import UserError
 
 Grid = tuple[int, int]
 
-_WIDEST = 4  # ratio of the sides of grids that are considered (our choice)
-_SMOOTHER = 0.5  # a grid whose rows are this much more alike than a square's speaks against the square (our choice)
+_WIDEST = 4  # largest ratio of sides of the grids considered (our choice)
+_SMOOTHER = 0.5  # a grid whose rows are this much more similar than a square's contradicts the square (our choice)
 
 
 def settle_grid(
@@ -35,7 +35,7 @@ def settle_grid(
         config: `config.json` next to the file, or empty.
 
     Raises:
-        UserError: If the stated grid does not fit, or the grid has to be stated.
+        UserError: If the given grid does not fit, or a grid has to be given.
     """
     if table is None:
         if stated is not None:
@@ -83,8 +83,8 @@ def sincos_grid(rows: Tensor, rows_first: bool) -> Grid | None:
     Both are `[sin a, cos a, sin b, cos b]` of the two coordinates at frequencies 10000^(-4k/D).
 
     Args:
-        rows: `[N, D]`, without those of prefix tokens.
-        rows_first: Which of the two.
+        rows: `[N, D]`, without prefix tokens.
+        rows_first: True for MoCo v3's, False for MAE's.
     """
     count, width = rows.shape
     if rows.is_meta or width % 4 or count < 4:
@@ -107,12 +107,12 @@ def sincos_grid(rows: Tensor, rows_first: bool) -> Grid | None:
 
 
 def _grids(count: int) -> Iterator[Grid]:
-    """Every grid of at least two rows and columns with so many patches."""
+    """Every grid of at least two rows and columns with this number of patches."""
     yield from ((count // across, across) for across in range(2, count // 2 + 1) if count % across == 0)
 
 
 def _smoother(patches: Tensor, side: int) -> Grid | None:
-    """The grid in which rows one below the other are much more alike than in the square, or None."""
+    """The grid whose vertical neighbours are much more similar than in the square, or None."""
     if patches.is_meta or not patches.is_floating_point():
         return None
     values = patches.float()
@@ -144,7 +144,7 @@ def _configured(config: Mapping[str, Any], patch: int) -> Grid | None:
 
 
 def _proposals(count: int, grids: tuple[Grid, ...] = ()) -> str:
-    """The end of a message: which grids may be stated, and where."""
+    """End of a message: the possible grids, and the option to set."""
     near = grids or tuple(grid for grid in _grids(count) if max(grid) <= _WIDEST * min(grid))[:6]
     some = " or ".join(f"[{height}, {width}]" for height, width in near) or "[rows, columns]"
     return f"; state rows and columns as position_grid: {some} (doctor: --position-grid ROWSxCOLUMNS)"

@@ -1,6 +1,6 @@
 """Read the named tensors of a checkpoint file or folder of any known format.
 
-The format is told from the content, not from the suffix: `.pth`, `.pt`, `.bin` and `.ckpt` are all PyTorch pickles.
+The format is recognised by the content, not by the suffix: `.pth`, `.pt`, `.bin` and `.ckpt` are all PyTorch pickles.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-# What torch.compile and FSDP put into names.
+# Prefixes that torch.compile and FSDP add to names.
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-# The order in which Hugging Face's own loader looks into a folder.
+# The order in which Hugging Face's loader looks for files in a folder.
 _FOLDER_FILES = (
     "model.safetensors.index.json",
     "model.safetensors",
@@ -54,9 +54,9 @@ class Source(NamedTuple):
 
     Attributes:
         path: The file or folder.
-        tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without what
-            torch.compile and FSDP put into names, and with what cannot be seen escaped.
-        metadata: Metadata of a safetensors file, escaped too; the mark of a resume checkpoint of this project.
+        tensors: Flat; nested dictionaries are joined by dots (`teacher.backbone.cls_token`), without the prefixes of
+            torch.compile and FSDP, and with invisible characters escaped.
+        metadata: Metadata of a safetensors file, escaped too; or the marker of this project's resume checkpoint.
         config: `config.json` next to the weights, or empty.
         preprocessor: `preprocessor_config.json` next to the weights, or empty.
     """
@@ -69,11 +69,11 @@ class Source(NamedTuple):
 
 
 def read_source(path: Path) -> Source:
-    """Reads a checkpoint file, or a folder in Hugging Face's layout (sharded or not).
+    """Read a checkpoint file, or a folder in Hugging Face's layout (sharded or not).
 
     Raises:
-        MissingFile: Nothing there, or a folder without weights.
-        UserError: Not a readable checkpoint; the message says what it is instead.
+        MissingFile: If it does not exist, or is a folder without weights.
+        UserError: If it is not a readable checkpoint; the message says what it is.
     """
     if not path.exists():
         raise MissingFile(NO_WEIGHTS.format(path))
@@ -106,7 +106,7 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _what_it_is(start: bytes) -> str:
-    """Names the usual impostors; the text of an error."""
+    """Identify common other files, for an error message."""
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer (fetch the file itself with `git lfs pull`)"
     if start.lstrip()[:5].lower() in (b"<!doc", b"<html", b"<?xml"):
@@ -129,12 +129,12 @@ def _what_it_is(start: bytes) -> str:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads straight into the tensors: memory grows by the size of the file, and no mapping of it stays behind.
+    """Read directly into the tensors: memory grows by the size of the file, and no memory mapping remains.
 
-    A mapping would be lighter still, but a file that is replaced while it is mapped changes weights in use.
+    A mapping would take less memory, but replacing the mapped file would change weights in use.
     """
     try:
-        with safe_open(path, framework="pt") as file:  # checks the whole header against the size of the file
+        with safe_open(path, framework="pt") as file:  # checks the complete header against the size of the file
             metadata = file.metadata() or {}
     except Exception as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {printable(str(error))}") from None
@@ -173,7 +173,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_shards(index: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All shards that an index names; each tensor must come from the shard that the index says."""
+    """Read all shards of an index; each tensor must come from its listed shard."""
     places = _read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise UserError(f"{index} is not a shard index: it has no weight_map from tensor names to files")

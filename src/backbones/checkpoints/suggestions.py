@@ -1,4 +1,4 @@
-"""timm names for a geometry, and the nearest spelling of a mistyped name."""
+"""Suggest timm names for a geometry, and the nearest valid name to a mistyped one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import timm
 
 from src.backbones.checkpoints.geometry import Geometry
 
-# (width, depth) → timm's word for the size; the models that published self-supervised checkpoints are for.
+# (width, depth) → timm's name of the size, for models with published self-supervised checkpoints.
 _SIZES = {
     (192, 12): "tiny",
     (384, 12): "small",
@@ -22,11 +22,11 @@ _PLUS = {"small": "small_plus", "huge": "huge_plus"}
 
 
 def fitting_names(geometry: Geometry, tag: str = "") -> list[str]:
-    """timm models of this geometry; empty where timm has no name for it.
+    """timm models of this geometry; empty if there are none.
 
     Args:
         geometry: Geometry of a file.
-        tag: A pretrained tag to add where timm has it, such as `dino`: with it go the right mean and deviation.
+        tag: A pretrained tag to add if timm has it, such as `dino`, which sets the right mean and standard deviation.
     """
     size = _SIZES.get((geometry.width, geometry.depth))
     if size is None:

@@ -29,16 +29,16 @@ def build_trunk(
 ) -> nn.Module:
     """The timm model `name` with `weights`, on the CPU, fp32, any image size.
 
-    Made on the meta device and assigned: memory grows by the weights. Buffers that no file holds (DINOv3's rotary
-    periods) are computed again. `pretrained_cfg["mean"]` and `["std"]` say what these weights were trained with.
+    Built on the meta device, then assigned: memory grows only by the weights. Buffers outside the file (DINOv3's rotary
+    periods) are recomputed. `pretrained_cfg["mean"]` and `["std"]` are those of these weights.
 
     Args:
         name: A timm model name.
-        weights: As in `load_weights`, or what it returned.
+        weights: As in `load_weights`, or its result.
         network: As in `load_weights`.
         second_class_token: As in `load_weights`; the kept token is the first after the class token.
-        positions: How the position table meets another grid: as timm does, or as the authors of DINO, iBOT, UDI and
-            DINOv2 (without registers) do; see `position_embedding.resample`.
+        positions: Resampling of the position table to another grid: as timm does, or as the authors of DINO, iBOT, UDI
+            and DINOv2 (without registers) do; see `position_embedding.resample`.
         prefix: As in `load_weights`.
         position_grid: As in `load_weights`.
 
@@ -72,10 +72,10 @@ def build_trunk(
 
 
 def _set_periods(trunk: nn.Module, periods: Tensor, name: str) -> None:
-    """The official file's rotary periods, rounded to bfloat16 there, in place of timm's fp32 ones.
+    """Use the official file's rotary periods, which are rounded to bfloat16, in place of timm's fp32 ones.
 
     Raises:
-        UserError: They are not those of this model, but for the rounding.
+        UserError: If they differ from this model's by more than the rounding.
     """
     rope: Any = getattr(trunk, "rope", None)
     if rope is None or rope.periods.shape != periods.shape or not torch.allclose(rope.periods, periods, rtol=1e-2):
@@ -84,7 +84,7 @@ def _set_periods(trunk: nn.Module, periods: Tensor, name: str) -> None:
 
 
 def _compute_buffers(trunk: nn.Module) -> None:
-    """Gives memory and values to buffers that the state dict does not hold."""
+    """Allocate and compute the buffers that are not in the state dict."""
     for module in trunk.modules():
         lost = [key for key, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
         for key in lost:

@@ -46,9 +46,10 @@ class TokenGraph(nn.Module):
 
 
 class ExportableRotary(RotaryEmbeddingDinoV3):
-    """timm's rotary embedding with a grid that exporters follow at every size: `arange(n) + 0.5`, not `arange(0.5, n)`.
+    """timm's rotary embedding with a grid that exports correctly at every size: `arange(n) + 0.5`, not `arange(0.5,
+    n)`.
 
-    A built embedding is given this class; everything else is inherited.
+    The class of an existing embedding is replaced by this one; everything else is inherited.
     """
 
     def get_embed(self, shape: Any = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -65,8 +66,8 @@ def to_onnx(backbone: Backbone, folder: Path, size: int | None = None) -> Path:
     """Write `backbone.onnx` and compare it with the backbone in onnxruntime.
 
     Args:
-        backbone: With an adapter or without.
-        folder: Where the file goes; made if need be.
+        backbone: With or without an adapter.
+        folder: Target folder; created if needed.
         size: Side of square images in pixels; None for any height and width.
 
     Raises:
@@ -94,8 +95,8 @@ def to_torch_export(backbone: Backbone, folder: Path, size: int | None = None) -
     """Write `backbone.pt2`, which `torch.export.load(path).module()` runs without this package, and compare it.
 
     Args:
-        backbone: With an adapter or without, of any kind.
-        folder: Where the file goes; made if need be.
+        backbone: With or without an adapter, of any kind.
+        folder: Target folder; created if needed.
         size: Side of square images in pixels; None for any height and width.
 
     Raises:
@@ -113,7 +114,7 @@ def to_torch_export(backbone: Backbone, folder: Path, size: int | None = None) -
 
 
 def _prepared(backbone: Backbone, size: int | None) -> tuple[TokenGraph, Tensor]:
-    """The graph's module, and images of a size that it takes."""
+    """Module to export, and images of a size that it takes."""
     own = merged(backbone, "onnx") if mergeable(backbone) else standalone(backbone)
     own.checks_range = False
     if isinstance(rope := getattr(own.trunk, "rope", None), RotaryEmbeddingDinoV3):
@@ -121,7 +122,7 @@ def _prepared(backbone: Backbone, size: int | None) -> tuple[TokenGraph, Tensor]
     patch = own.patch_size
     if size is not None and (size % patch or size < patch):
         raise UserError(f"--size {size}: expected a multiple of the patch size {patch}, such as {nearest(size, patch)}")
-    # free sizes: a grid that is neither square nor the position table's
+    # dynamic sizes: a grid that is neither square nor the position table's
     sides = (size, size) if size is not None else (3 * patch, 5 * patch)
     return TokenGraph(own), _images(2, *sides)
 
@@ -143,7 +144,7 @@ def _program(graph: TokenGraph, example: Tensor, size: int | None) -> ExportedPr
 def _compare(
     graph: TokenGraph, exported: Callable[[Tensor], Any], example: Tensor, size: int | None, name: str
 ) -> None:
-    """Refuse a graph whose features differ, at one size or, where it takes any, at three."""
+    """Refuse a graph whose features differ, tested at one size or, if it takes any, at three."""
     batches = [_images(1, *example.shape[2:])]
     if size is None:
         patch, native = graph.backbone.patch_size, native_size(graph.backbone.trunk)
@@ -176,7 +177,7 @@ def _images(batch: int, height: int, width: int) -> Tensor:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Within this context exporters say nothing of how they go about it."""
+    """Context in which exporters do not print their progress."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
-"""A folder that `transformers.AutoModel.from_pretrained` loads: DINOv2, DINOv2 with registers, or a plain ViT.
+"""Folder that `transformers.AutoModel.from_pretrained` loads: DINOv2, DINOv2 with registers, or a plain ViT.
 
 Features are equal at the size of the position table (`image_size` of config.json); at others transformers resamples it
-without antialiasing. `size` moves the table to the size that will be used.
+without antialiasing. `size` resamples the table to the size in use.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def to_hugging_face(backbone: Backbone, folder: Path, size: int | None = None) -
     """Write `model.safetensors`, `config.json` and `preprocessor_config.json`.
 
     Args:
-        backbone: With an adapter that merges, or without.
-        folder: Where the files go; made if need be.
+        backbone: With an adapter that can be merged, or without one.
+        folder: Target folder; created if needed.
         size: Resample the position table to square images of this side, pixels; None leaves it.
 
     Raises:
@@ -64,7 +64,7 @@ def to_hugging_face(backbone: Backbone, folder: Path, size: int | None = None) -
 
 
 def _require_layout(own: Backbone) -> None:
-    """Refuse what transformers' three layouts cannot hold."""
+    """Refuse a network that transformers' three layouts cannot represent."""
     trunk, attention = own.trunk, own.trunk.blocks[0].attn
     other = None
     if not isinstance(trunk, VisionTransformer) or trunk.pos_embed is None:
@@ -137,12 +137,12 @@ def _tensors(own: Backbone, configuration: dict[str, Any]) -> dict[str, Tensor]:
         else:
             result.update(_of_block(name, value, modules))
     if not plain:
-        result["embeddings.mask_token"] = torch.zeros(1, own.width)  # of pre-training; no feature depends on it
+        result["embeddings.mask_token"] = torch.zeros(1, own.width)  # used in pre-training; no feature depends on it
     return result
 
 
 def _with_class_row(own: Backbone, table: Tensor) -> Tensor:
-    """The table `[1, 1 + N, D]`; timm's models with registers add the class token's row to the token itself."""
+    """The table `[1, 1 + N, D]`; timm's models with registers have added the class token's row to the token."""
     if not own.trunk.no_embed_class:
         return table
     return torch.cat((torch.zeros_like(table[:, :1]), table), dim=1)
@@ -162,7 +162,7 @@ def _of_block(name: str, value: Tensor, modules: dict[str, str]) -> dict[str, Te
 
 
 def _preprocessing(own: Backbone) -> dict[str, Any]:
-    """transformers' description of what images go through: RGB, short side and centre crop, normalisation."""
+    """transformers' description of the preprocessing: RGB, short side and centre crop, normalisation."""
     side = native_size(own.trunk)
     mean, std = (own.get_buffer(key).flatten().tolist() for key in ("mean", "std"))
     return {

@@ -1,4 +1,4 @@
-"""A copy of a backbone whose adapter is part of its weights, and whose positions fit one image size."""
+"""Copy a backbone with its adapter merged into the weights and its positions fitted to one image size."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from src.core.errors import UserError
 
 
 def mergeable(backbone: Backbone) -> bool:
-    """Return True if there is no adapter, or one that can be folded into the weights."""
+    """Return True if there is no adapter, or one that can be merged into the weights."""
     return backbone.adapter is None or type(backbone.adapter).merge is not Adapter.merge
 
 
 def merged(backbone: Backbone, to: str) -> Backbone:
-    """Return a frozen copy on the CPU, with the adapter folded into the weights.
+    """Return a frozen copy on the CPU, with the adapter merged into the weights.
 
     Args:
-        backbone: With an adapter or without.
+        backbone: With or without an adapter.
         to: The target, for the message.
 
     Raises:
-        UserError: If the adapter's kind cannot be folded.
+        UserError: If the adapter's kind cannot be merged.
     """
     if not mergeable(backbone):
         raise UserError(
@@ -69,7 +69,7 @@ def fit_positions(trunk: Any, size: int) -> None:
 
 
 def native_size(trunk: Any) -> int | None:
-    """Image side in pixels that the position table is made for; None without a table."""
+    """Image side, in pixels, of the position table; None without a table."""
     if getattr(trunk, "pos_embed", None) is None:
         return None
     return int(trunk.patch_embed.img_size[0])

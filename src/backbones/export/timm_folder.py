@@ -1,4 +1,4 @@
-"""A folder that `timm.create_model` loads: plain weights with the adapter in them, and timm's configuration."""
+"""Folder that `timm.create_model` loads: plain weights with the merged adapter, and timm's configuration."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def to_timm(backbone: Backbone, folder: Path, size: int | None = None) -> Path:
     """Write `model.safetensors` and `config.json`, and compare what timm loads with the backbone.
 
     Args:
-        backbone: With an adapter that merges, or without.
-        folder: Where the files go; made if need be.
+        backbone: With an adapter that can be merged, or without one.
+        folder: Target folder; created if needed.
         size: Resample the position table to square images of this side, pixels; None leaves it.
 
     Raises:

@@ -24,7 +24,7 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
 
     Args:
         images: An iterable of images or batches, as `src.adapt` takes them.
-        folder: Where the files go; made if need be.
+        folder: Target folder; created if needed.
 
     Returns:
         The folder.

