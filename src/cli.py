@@ -45,14 +45,14 @@ from src.monitoring.divergence import DivergenceGuard
 from src.monitoring.guards import Guards
 from src.monitoring.monitor import Monitor
 
-# Classes that `--trainer.logger` knows by their bare name, because they are imported here.
+# Imported so that `--trainer.logger` knows these classes by their bare names.
 LOGGERS = (TensorBoard, Wandb)
 
-# What a model may need to know of the data, in the words of both. Given to the models that ask for it.
+# Arguments that models take from the data, under the same names.
 LINKS = ("num_classes", "ignore_index", "class_names")
 
 # Expected warnings: Lightning's use of torch, a frozen backbone in evaluation mode, no validation, epochs
-# that are shorter than the logging interval (rows count steps, over all epochs), tuples that yaml has as lists,
+# that are shorter than the logging interval (rows count steps, over all epochs), tuples, which are lists in yaml,
 # and a machine of a cluster on which something runs without SLURM.
 NOISE = (
     ".*treespec.*LeafSpec.*", ".*module.s. in eval mode.*", ".*but have no `validation_step`.*",
@@ -60,13 +60,13 @@ NOISE = (
     ".*`srun` command is available.*",
 )  # fmt: skip
 
-# Base class of what `--model` and `--data` inject.
+# Base classes of the objects that `--model` and `--data` inject.
 STEPS = {"validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 INJECTED = {"model": LightningModule, "data": LightningDataModule}
 
 
 class Parser(LightningArgumentParser):
-    """Raises where the original prints a usage block and exits; knows the class behind each group of arguments."""
+    """Parser that raises where the original prints usage and exits, and knows the class of each argument group."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -78,8 +78,8 @@ class Parser(LightningArgumentParser):
         return super().add_lightning_class_args(lightning_class, nested_key, *args, **options)
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **options: Any) -> Namespace:
-        """Parse a configuration; that of a file comes from the one YAML reader, with the files that it extends."""
-        if path:  # relative to the file's folder, which jsonargparse works in meanwhile
+        """Parse a configuration; files are read by the one YAML reader, with the files that they extend."""
+        if path:  # relative to the file's folder, to which jsonargparse changes meanwhile
             try:
                 config = read(Path(path))
             except UserError as error:
@@ -103,7 +103,7 @@ class Parser(LightningArgumentParser):
 
 
 class CLI(LightningCLI):
-    """One command: parses, builds data, model and trainer, and runs."""
+    """One command: parse, build data, model and trainer, and run."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.arguments = list(arguments)
@@ -124,7 +124,7 @@ class CLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The one that was asked for: making the parsers of all four takes seconds."""
+        """Only the requested one: building the parsers of all four takes seconds."""
         every = LightningCLI.subcommands()
         return {name: every[name] for name in self.arguments[:1] if name in every} or every
 
@@ -140,9 +140,9 @@ class CLI(LightningCLI):
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _told(self, name: str, data: LightningDataModule) -> Any:
-        """An attribute of the data, if the model asks for it: images without masks have no classes to tell of.
+        """An attribute of the data, if the model takes it: images without masks have no classes.
 
-        A trained head knows its classes itself, whatever the folder that it is tested on holds.
+        A trained head keeps its own classes, whatever the tested folder holds.
         """
         accepted = accepted_arguments(self.config[self.config.subcommand].model.class_path)
         if accepted is not None and name not in accepted:
@@ -163,9 +163,9 @@ class CLI(LightningCLI):
             except CommandLineError as error:
                 if not refused:
                     raise CommandLineError(explain(rest, keys, str(error))) from error
-        for path, reason in refused:  # also where jsonargparse fell back to taking the value as text
+        for path, reason in refused:  # also where jsonargparse fell back to text
             raise CommandLineError(f"{place(rest, path)}{reason}")
-        # a flag into an entry that is not there, such as objectives.locl, would quietly make a new one
+        # a flag into a missing entry, such as objectives.locl, would silently create one
         if wrong := misspelt(rest, keys):
             raise CommandLineError(wrong)
 
@@ -181,19 +181,21 @@ class CLI(LightningCLI):
             self.datamodule.resumes = bool(self._get(self.config, "ckpt_path"))
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would lay the checkpoint's hyper-parameters over the yaml here; ours stays the authority."""
+        """Lightning would merge the checkpoint's hyper-parameters over the yaml, which has to win."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
         check_command_line_only(config, self.arguments)
         if config.get("weights_only") is None:
-            config.weights_only = True  # our checkpoints are plain tensors: never run code from a file
+            config.weights_only = True  # this project's checkpoints are plain tensors: never run code from a file
         elif config.weights_only is False:
             rank_zero_warn(
                 "--weights_only false: the checkpoint can run any code; use it only for files that you trust"
             )
         if config.get("return_predictions") is None and "return_predictions" in config:
-            config.return_predictions = False  # they are written; a large folder's masks would fill the memory
+            config.return_predictions = (
+                False  # they are on disk already, and the masks of a large folder would fill the memory
+            )
         expand_environment(config)
         parser = self._parser(self.subcommand)
         assert isinstance(parser, Parser)
@@ -217,11 +219,11 @@ class CLI(LightningCLI):
         plain = config.as_dict()
         check_writable(config.trainer.default_root_dir)
         check_files(plain)
-        if self.subcommand == "fit" or not trained:  # a trained head pads what it evaluates
+        if self.subcommand == "fit" or not trained:  # a trained head pads its images
             check_sizes(plain)
 
     def _require_step(self, model: str) -> None:
-        """Refuse to evaluate or predict with a model that only trains, such as pre-training's.
+        """Refuse to evaluate or predict with a model that only trains, such as pre-training.
 
         Raises:
             CommandLineError: For such a model.
@@ -246,7 +248,7 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(logger=given is not False and [MetricsFile(run_folder), *loggers], **kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        # Lightning refuses a callback whose job was switched off; and guards without files have nothing to go back to
+        # Lightning refuses a callback whose feature is switched off, and guards without files cannot restore anything
         if config["enable_checkpointing"] is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, (RunCheckpoint, Guards))]
         if config["enable_progress_bar"] is not False:
@@ -271,7 +273,7 @@ class CLI(LightningCLI):
         except (SystemExit, RuntimeError) as error:
             if isinstance(error, SystemExit) and started_by_another():
                 raise
-            # Lightning exits with 1 after Ctrl-C; a DataLoader whose workers got the same Ctrl-C raises RuntimeError
+            # Lightning exits with 1 after Ctrl-C, and a DataLoader whose workers received it raises RuntimeError
             stopped = any(getattr(callback, "interrupted", False) for callback in self.trainer.checkpoint_callbacks)
             if isinstance(error, SystemExit) or stopped:
                 raise KeyboardInterrupt from error
@@ -279,7 +281,7 @@ class CLI(LightningCLI):
 
 
 def main(arguments: Sequence[str]) -> CLI:
-    """Runs one of Lightning's commands.
+    """Run one of Lightning's commands.
 
     Args:
         arguments: the command and its options, such as ``["fit", "--config", "X.yaml"]``.

@@ -22,10 +22,10 @@ from src.core.interruption import NOTICES
 
 @runtime_checkable
 class SavesAdapter(Protocol):
-    """A module whose trained adapter fits into a file of its own."""
+    """Module that can save its trained adapter."""
 
     def save_adapter(self, path: Path) -> None:
-        """Writes the adapter to `path`."""
+        """Write the adapter to `path`."""
 
 
 class RunCheckpoint(Checkpoint):
@@ -34,14 +34,14 @@ class RunCheckpoint(Checkpoint):
     A model card, ``README.md``, describes the adapter (`src.callbacks.model_card`).
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
-    fails; the one before stays as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the fit
-    after the running step, a second one at once; both leave a checkpoint. SIGTERM and SIGUSR1, by which schedulers
-    announce the end of a job, are as the first Ctrl-C, however often they come, unless they are ignored.
+    fails; the previous one is kept as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the
+    fit after the current step, a second one at once; both leave a checkpoint. SIGTERM and SIGUSR1, by which schedulers
+    announce the end of a job, act as the first Ctrl-C, however often they come, unless they are ignored.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints (our choice).
-        min_seconds: checkpoints of steps and epochs are skipped where the last one is younger than this (ours): with a
-            few images an epoch is a second, and writing would take longer than training.
+        min_seconds: checkpoints of steps and epochs are skipped if the last one is younger than this (our choice): with
+            a few images an epoch takes a second, less than writing a checkpoint.
 
     Raises:
         UserError: if `every_n_steps` is not positive.
@@ -57,8 +57,8 @@ class RunCheckpoint(Checkpoint):
         self._saved_time = 0.0
         self._previous: dict[int, Any] = {}  # handlers, by signal
         self._pressed = False
-        self._folder: tuple[int, int] | None = None  # device and inode of the run folder, if it was there at the start
-        self._held: int | None = None  # the run folder, open, so that no other folder gets its inode
+        self._folder: tuple[int, int] | None = None  # device and inode of the run folder, if it existed at the start
+        self._held: int | None = None  # the run folder, kept open so that no other folder gets its inode
         self._card = ModelCard()
 
     @staticmethod
@@ -73,7 +73,7 @@ class RunCheckpoint(Checkpoint):
         self._folder = _identity(Path(trainer.default_root_dir))
         if self._folder is not None and self._held is None:
             self._held = os.open(trainer.default_root_dir, os.O_RDONLY)
-        if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
+        if threading.current_thread() is threading.main_thread():  # the only thread that can handle signals
             for number in (signal.SIGINT, *NOTICES):
                 if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, partial(self._on_signal, trainer))
@@ -95,14 +95,14 @@ class RunCheckpoint(Checkpoint):
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
-        # one hook after the step's end, where its checkpoint was written: by now its metrics are logged too
+        # one hook after the step's checkpoint, when its metrics have been logged too
         if self.interrupted:
             raise KeyboardInterrupt
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.world_size > 1:  # all ranks stop at the same step, or the others would wait for ever
+        if trainer.world_size > 1:  # all ranks stop at the same step, or the others would wait forever
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if self.interrupted:
             self.save(trainer)
@@ -119,7 +119,7 @@ class RunCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if trainer.state.fn != "fit" or trainer.global_step == 0:
             return
-        # a single rank that failed cannot save: saving waits for all of them
+        # a single failed rank cannot save, since saving waits for all of them
         lost = isinstance(exception, Diverged) or self._deleted(trainer)
         if trainer.world_size == 1 and not trainer.sanity_checking and not lost:
             self.save(trainer)
@@ -133,7 +133,7 @@ class RunCheckpoint(Checkpoint):
             )
 
     def _deleted(self, trainer: Trainer) -> bool:
-        """Return True if the run folder is no longer the one of the start; a new one of the same name is another."""
+        """Return True if the run folder has been deleted or replaced since the start."""
         return self._folder is not None and _identity(Path(trainer.default_root_dir)) != self._folder
 
     def _release(self) -> None:
@@ -145,13 +145,13 @@ class RunCheckpoint(Checkpoint):
 
     def _save_if_due(self, trainer: Trainer) -> None:
         due = time.monotonic() - self._saved_time >= self.min_seconds
-        if trainer.world_size > 1:  # clocks differ, and all ranks must take part
+        if trainer.world_size > 1:  # clocks differ, and all ranks must decide alike
             due = trainer.strategy.broadcast(due)
         if due:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the files, unless those of this step exist; each replaces the old one in one move.
+        """Write the files, unless those of this step exist; each replaces the old one atomically.
 
         Raises:
             MissingFile: if the run folder was deleted.
@@ -173,7 +173,7 @@ class RunCheckpoint(Checkpoint):
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Device and inode of a folder, or None where there is none."""
+    """Device and inode of a folder, or None if it does not exist."""
     try:
         state = folder.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Lightning's checkpoint files, written and read by `src.core.checkpoint_files`."""
+"""Write and read Lightning's checkpoints by `src.core.checkpoint_files`."""
 
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from src.core.errors import UserError
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints next to their target and keep the previous one; load that one if the newest is damaged.
 
-    Lightning's own goes through ``$TMPDIR`` and, if that is another file system, empties the old file before the new
-    one is copied. Remote paths such as ``s3://…`` are left to Lightning.
+    Lightning's own plugin writes via ``$TMPDIR`` and, on another file system, truncates the old file before the new one
+    is copied. Remote paths such as ``s3://…`` are left to Lightning.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            TypeError: If `storage_options` are given; there are none.
+            TypeError: If `storage_options` are given, which are not supported.
         """
         local = _local(path)
         if local is None or storage_options is not None:
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Load a checkpoint, or the previous one.
 
         Raises:
-            MissingFile: If there is neither.
+            MissingFile: If neither exists.
             UserError: If neither can be read completely, or it is not a run's checkpoint.
         """
         local = _local(path)
@@ -57,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint and the previous one under its name."""
+        """Remove a checkpoint and its previous version."""
         super().remove_checkpoint(path)
         local = _local(path)
         if local is not None:
@@ -65,7 +65,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def with_atomic_files(plugins: Any) -> list[Any]:
-    """A trainer's plugins, and `AtomicCheckpointIO` unless one of them is a ``CheckpointIO`` already.
+    """Add `AtomicCheckpointIO` to a trainer's plugins, unless they have a ``CheckpointIO``.
 
     Args:
         plugins: The trainer's argument: None, one plugin or several.

@@ -28,11 +28,11 @@ class HasImages(Protocol):
 
 
 class Explanations(Callback):
-    """At the end of a pre-training, draws what the teacher makes of a few training images, spread evenly over the set.
+    """Draws the teacher's features of a few training images, evenly spread over the set, at the end of a pre-training.
 
-    Writes `explanations/<name>.png` and, with titles and texts for those who cannot see them,
-    `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Modules that do not
-    pre-train and data without single images are left alone. Uses no random number of the run.
+    Writes `explanations/<name>.png` and, with titles and alternative texts,
+    `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Other modules, and data
+    without single images, are skipped. Uses no random number of the run.
 
     Args:
         count: Number of images; our choice.
@@ -50,7 +50,7 @@ class Explanations(Callback):
         if not isinstance(pl_module, ContinualPretraining) or not isinstance(data, HasImages):
             return
         if trainer.fast_dev_run or not _finite(pl_module.teacher.network.backbone):  # type: ignore[attr-defined]
-            return  # NaN cannot be drawn; the guards have reported it
+            return  # NaN cannot be drawn, and is reported by the guards
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
         network = pl_module.teacher.network

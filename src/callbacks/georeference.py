@@ -1,4 +1,4 @@
-"""Georeferences of images, copied to their predicted masks; needs rasterio, the extra `geo`."""
+"""Copy georeferences of images to their predicted masks; needs rasterio, the extra `geo`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORLD_FILES = (".tfw", ".TFW", ".tifw", ".tiffw", ".wld")
 
 
 class Georeference(NamedTuple):
-    """Coordinate system, affine transform, and ground control points with theirs, as rasterio has them."""
+    """Coordinate system, affine transform, and ground control points with their system, as in rasterio."""
 
     crs: Any
     transform: Any
@@ -28,14 +28,14 @@ class Georeference(NamedTuple):
 def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
     """The georeference of a TIFF, in the file or in a world file next to it; None for any other file.
 
-    None, too, with one warning, where rasterio is missing.
+    Also None, with one warning, without rasterio.
 
     Args:
         image: The file.
-        shape: (h, w) that its mask has.
+        shape: (h, w) of its mask.
 
     Raises:
-        UserError: If the file's own size is another one, because it was turned as its EXIF orientation says.
+        UserError: If the file's own size differs, because its EXIF orientation was applied.
     """
     if image.suffix.lower() not in (".tif", ".tiff"):
         return None
@@ -50,10 +50,10 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
     import rasterio
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # that is what is asked
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # the question here
         try:
             file = rasterio.open(image)
-        except rasterio.errors.RasterioIOError:  # Pillow reads some kinds that GDAL does not
+        except rasterio.errors.RasterioIOError:  # Pillow reads some formats that GDAL does not
             if _looks_georeferenced(image):
                 raise
             return None
@@ -70,7 +70,7 @@ def georeference(image: Path, shape: tuple[int, ...]) -> Georeference | None:
 
 
 def _looks_georeferenced(image: Path) -> bool:
-    """Guess from the file alone, without rasterio."""
+    """Guess from the file, without rasterio."""
     if any(image.with_suffix(suffix).is_file() for suffix in _WORLD_FILES):
         return True
     with Image.open(image) as file:

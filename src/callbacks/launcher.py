@@ -1,8 +1,8 @@
-"""Processes that train together end together, with one message that says which of them failed, and why.
+"""Stop all training processes when one fails, with one message that names it and the reason.
 
-Rank 0 starts the other processes of its node. One that fails leaves a note in the run folder and ends; rank 0 then
-tells what the note says, or by which signal the process was killed, as the last thing printed. Lightning's own launcher
-kills all processes within five seconds of the first one's end, whatever they had to say.
+Rank 0 starts the other processes of its node. One that fails leaves a note in the run folder and exits; as its last
+output rank 0 then prints the note, or the signal that killed the process. Lightning's own launcher kills all processes
+within five seconds of the first exit, before they can report.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from src.core.errors import UserError, user_message
 from src.core.json_files import read_json, write_json
 from src.core.printable import printable
 
-POLL = 0.5  # seconds between two looks at the other processes
-GRACE = 15.0  # seconds in which a process that has lost another one may find out why (our choice)
+POLL = 0.5  # seconds between two checks of the other processes
+GRACE = 15.0  # seconds for a process that has lost another one to find out why (our choice)
 
-# Errors of torch.distributed in a process that lost another one: gloo's, NCCL's, and the store's.
+# Errors of torch.distributed after the loss of another process: gloo's, NCCL's, and the store's.
 _LOST = re.compile(
     r"gloo|nccl|connection (?:was )?(?:closed|reset|refused)|broken pipe|socket|TCPStore|timed out waiting|peer",
     re.IGNORECASE,
@@ -39,12 +39,12 @@ _LOST = re.compile(
 
 
 class WatchedLauncher(_SubprocessScriptLauncher):
-    """Starts the other processes of this node, and ends all when one has failed and rank 0 hangs."""
+    """Starts the other processes of this node, and stops all if one has failed and rank 0 hangs."""
 
     def __init__(self, original: _SubprocessScriptLauncher, folder: Path) -> None:
         super().__init__(original.cluster_environment, original.num_processes, original.num_nodes)
         self.folder = folder
-        self.over = threading.Event()  # rank 0 ends by itself
+        self.over = threading.Event()  # rank 0 exits by itself
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
         """Start the processes, then call the function."""
@@ -58,12 +58,12 @@ class WatchedLauncher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
     def kill(self, signum: int) -> None:
-        """Send a signal to the processes; what follows does not count as a failure."""
+        """Send a signal to the processes, whose exit then does not count as a failure."""
         self.over.set()
         super().kill(signum)
 
     def dead(self) -> str | None:
-        """Describe the first process that has failed; None while there is none."""
+        """Describe the first failed process; None while there is none."""
         first = int(os.environ.get("NODE_RANK", "0")) * self.num_processes
         for rank, process in enumerate(self.procs, start=first + 1):
             code = process.poll()
@@ -78,7 +78,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
             if all(process.poll() == 0 for process in self.procs):
                 return
             if self.dead() is not None:
-                if not self.over.wait(GRACE):  # rank 0 hangs in a collective that will never end
+                if not self.over.wait(GRACE):  # rank 0 hangs in a collective operation that never ends
                     print(f"error: {printable(story(self, self.folder, 0.0), lines=True)}", file=sys.stderr, flush=True)
                     self.kill(signal.SIGKILL)
                     os._exit(1)
@@ -86,7 +86,7 @@ class WatchedLauncher(_SubprocessScriptLauncher):
 
 
 def watch(trainer: Trainer) -> None:
-    """Let a trainer start its processes, if any, by `WatchedLauncher`; those end with the one that started them."""
+    """Let a trainer start its processes, if any, by `WatchedLauncher`; they exit with the process that started them."""
     launcher = trainer.strategy.launcher
     if type(launcher) is not _SubprocessScriptLauncher:
         return
@@ -96,13 +96,13 @@ def watch(trainer: Trainer) -> None:
 
 
 def started_by_another() -> bool:
-    """Return True in a process that rank 0 of its node has started."""
+    """Return True in a process started by rank 0 of its node."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 @contextmanager
 def failing_together(trainer: Trainer) -> Iterator[None]:
-    """Let rank 0 tell which process failed; the others leave it a note and end without a word.
+    """Let rank 0 report the failed process; the others leave it a note and exit silently.
 
     Raises:
         UserError: In rank 0, if another process has failed.
@@ -119,7 +119,7 @@ def failing_together(trainer: Trainer) -> Iterator[None]:
         if not lost:
             leave_note(folder, trainer.global_rank, error)
         if started_by_another():
-            time.sleep(4 * POLL if lost else 0.0)  # should rank 0 itself be the one that is gone, `_end_with` says so
+            time.sleep(4 * POLL if lost else 0.0)  # `_end_with` reports if rank 0 itself is gone
             raise SystemExit(1) from error
         told = story(launcher, folder, GRACE) if lost else None
         for process in launcher.procs:
@@ -130,26 +130,26 @@ def failing_together(trainer: Trainer) -> Iterator[None]:
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Return True if an error only says that another process is gone."""
+    """Return True if an error only means that another process is gone."""
     return isinstance(error, RuntimeError) and not isinstance(error, UserError) and _LOST.search(str(error)) is not None
 
 
 def leave_note(folder: Path, rank: int, error: BaseException) -> None:
-    """Write down for rank 0 why this process ends; the traceback, if it is a bug."""
+    """Leave a note for rank 0 on why this process exits; the traceback, if it is a bug."""
     message = user_message(error) or "".join(traceback.format_exception(error)).rstrip()
-    with suppress(OSError):  # a folder that is not there, or not shared, may be what the error is about
+    with suppress(OSError):  # a missing or unshared folder may be the cause of the error
         write_json(
             folder / f"failed-rank-{rank}.json", {"rank": rank, "host": socket.gethostname(), "message": message}
         )
 
 
 def story(launcher: WatchedLauncher, folder: Path, patience: float) -> str:
-    """Tell which process failed, and why.
+    """Describe the failed process and the reason.
 
     Args:
-        launcher: Of rank 0.
+        launcher: Rank 0's.
         folder: The run folder.
-        patience: Seconds to wait for the first news.
+        patience: Seconds to wait for the first note.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -166,7 +166,7 @@ def story(launcher: WatchedLauncher, folder: Path, patience: float) -> str:
 
 
 def _end_with(parent: int) -> None:
-    """End this process with the one that started it, which may have been killed while this one waits for it."""
+    """Exit with the parent process, which may be killed while this one waits for it."""
     while os.getppid() == parent:
         time.sleep(POLL)
     if os.environ["LOCAL_RANK"] == "1":  # one message is enough

@@ -14,7 +14,7 @@ from src.core.metrics_table import MetricsTable, read_columns, read_table, write
 
 @runtime_checkable
 class RunLogger(Protocol):
-    """A logger that lives in the run folder."""
+    """A logger that writes to the run folder."""
 
     def attach(self, run_folder: Path, fresh: bool) -> None:
         """Set the folder, and whether a new run starts there (no resume); called once, before the run."""
@@ -23,11 +23,11 @@ class RunLogger(Protocol):
 class MetricsFile(Logger):
     """``<run folder>/metrics.csv``: a row per logged step, appended and flushed, so that a kill loses nothing.
 
-    Rows of an earlier part of the run stay. After a resume from an older checkpoint some steps have two rows; the
-    later one counts. A new metric becomes a new column.
+    Rows of an earlier part of the run are kept. After a resume from an older checkpoint some steps have two rows, of
+    which the later one is valid. A new metric becomes a new column.
 
     Args:
-        run_folder: the run folder; made when the first row comes.
+        run_folder: the run folder; created with the first row.
     """
 
     def __init__(self, run_folder: str | Path) -> None:
@@ -36,12 +36,12 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
-        """No folder of its own."""
+        """No subfolder for its name or version."""
         return ""
 
     @property
     def version(self) -> str:
-        """No folder of its own."""
+        """No subfolder for its name or version."""
         return ""
 
     @property
@@ -51,11 +51,11 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder's config.yaml has them."""
+        """Nothing: they are in the run folder's config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Appends a row.
+        """Append a row.
 
         Args:
             metrics: name → value.
@@ -70,7 +70,7 @@ class MetricsFile(Logger):
             csv.DictWriter(file, columns).writerow(row)
 
     def _rewrite(self, columns: list[str]) -> None:
-        """The same rows under more columns; the old file is whole until the new one is."""
+        """Rewrite the rows with more columns, atomically."""
         rows = read_table(self.path).rows
         make_folder(self.path.parent)
         with replacing(self.path) as part:
@@ -84,5 +84,5 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(save_dir=".", name="tensorboard", version="")
 
     def attach(self, run_folder: Path, fresh: bool) -> None:
-        """Writes into `run_folder`."""
+        """Write to `run_folder`."""
         super().__init__(save_dir=run_folder, name="tensorboard", version="")

@@ -30,7 +30,7 @@ _ROWS = {
 
 @runtime_checkable
 class DescribesAdapter(Protocol):
-    """A module that can say what its adapter is and what it was made on."""
+    """Module that describes its adapter and the weights it was trained on."""
 
     def adapter_facts(self) -> dict[str, str]:
         """The keys `backbone`, `weights`, `repository`, `licence`, `weight_hash` and `adapter`."""
@@ -38,11 +38,11 @@ class DescribesAdapter(Protocol):
 
 @dataclass
 class ModelCard:
-    """Card of one fit, brought up to date with each adapter that is written.
+    """Card of one fit, updated with each saved adapter.
 
     Attributes:
-        began: Start of this process's part of the fit, in seconds of a monotonic clock.
-        first_step: Optimiser steps that were done before it.
+        began: Start of this part of the fit, in seconds of a monotonic clock.
+        first_step: Optimiser steps done before it.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -85,7 +85,7 @@ def card_of(module: LightningModule, trainer: Trainer, card: ModelCard) -> str |
 
 
 def with_verdict(card: str, sentence: str) -> str:
-    """Return a card with a verdict in front of its measurements, in place of an earlier one or of none."""
+    """Return a card with a verdict before its measurements, replacing an earlier verdict."""
     head, _, rest = card.partition(_VERDICT)
     measured = [part for part in rest.strip().split("\n\n") if part.startswith(("|", _STOPPED))]
     return head + _VERDICT + "\n\n".join([sentence, *measured]) + "\n"
@@ -105,7 +105,7 @@ def metadata(facts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def loading(facts: Mapping[str, str]) -> str:
-    """The lines of Python that load the adapter."""
+    """Python code that loads the adapter."""
     weights = facts["weights"] or "PATH of the weights with the hash above"
     return (
         "from src import load_backbone  # pip install glare-lightning\n\n"
@@ -115,7 +115,7 @@ def loading(facts: Mapping[str, str]) -> str:
 
 
 def data(trainer: Trainer) -> str:
-    """Number of images, kind of the data module and size of the batch; no path, no name of a file."""
+    """Number of images, kind of the data module and batch size, without paths or file names."""
     module = type(getattr(trainer, "datamodule", None)).__name__
     loader: Any = trainer.train_dataloader
     images = getattr(loader, "dataset", None)
@@ -124,7 +124,7 @@ def data(trainer: Trainer) -> str:
 
 
 def device(trainer: Trainer) -> str:
-    """Name of the accelerator in words."""
+    """Display name of the accelerator."""
     root = trainer.strategy.root_device
     return torch.cuda.get_device_name(root) if root.type == "cuda" else platform.processor() or "CPU"
 

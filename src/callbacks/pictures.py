@@ -24,11 +24,10 @@ from src.segmentation.feature_cache import CachedFeatures
 
 
 class SegmentationPictures(Callback):
-    """Draws the first validation images, their truth, prediction and error; always the same images.
+    """Draws the first validation images with truth, prediction and error; always the same images.
 
     Writes `pictures/val-<step>.png` into the run folder, and logs it as `val/pictures` to TensorBoard and Weights &
-    Biases. The images are predicted once more, by the first rank, as `predict` would. Modules that do not segment are
-    left alone.
+    Biases. The first rank predicts the images once more, as `predict` would. Modules that do not segment are skipped.
 
     Args:
         count: Number of images; our choice.
@@ -44,7 +43,7 @@ class SegmentationPictures(Callback):
         """Predict, draw, write, log.
 
         Raises:
-            UserError: If there is no data module to take the images from.
+            UserError: If there is no data module with the images.
         """
         if trainer.sanity_checking or not isinstance(pl_module, ScoredSegmentation):
             return
@@ -52,7 +51,7 @@ class SegmentationPictures(Callback):
         if data is None:
             raise UserError("SegmentationPictures needs a data module; a data loader alone has no image names")
         if isinstance(data, CachedFeatures):
-            data = data.inner  # which still has the images
+            data = data.inner  # before features replace the images
         loader = data.val_dataloader()
         images = [
             segmented(pl_module, loader.collate_fn([loader.dataset[index]]))
@@ -64,7 +63,7 @@ class SegmentationPictures(Callback):
 
 @torch.no_grad()
 def segmented(module: ScoredSegmentation, batch: Any) -> Segmented:
-    """One image, a batch of its own, with its prediction, at the size of its mask."""
+    """One image, as a batch of one, with its prediction, at the size of its mask."""
     moved = move_data_to_device(batch, module.device)
     with module.trainer.precision_plugin.forward_context():
         (prediction,) = module.predict_step(moved, 0)
@@ -80,7 +79,7 @@ def segmented(module: ScoredSegmentation, batch: Any) -> Segmented:
 
 
 def show(trainer: Trainer, stage: str, picture: NDArray[np.uint8]) -> None:
-    """Write a picture `[H, W, 3]` of this step, and log it."""
+    """Write and log a picture `[H, W, 3]` of this step."""
     path = Path(trainer.default_root_dir) / "pictures" / f"{stage}-{trainer.global_step:06d}.png"
     make_folder(path.parent)
     with replacing(path) as part:

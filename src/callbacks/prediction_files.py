@@ -14,17 +14,18 @@ from zipfile import ZipFile
 from src.core.atomic_files import make_folder, replacing
 from src.core.errors import UserError
 
-_ENDINGS = (".png", ".tif", ".npz")  # of what is written for an image
+_ENDINGS = (".png", ".tif", ".npz")  # of the files written for an image
 
 
 def targets_of(names: list[str]) -> list[str]:
-    """Map each image to its output name: without the suffix, or with it where two would collide.
+    """Map each image to its output name: without the suffix, or with it if two would collide.
 
-    No two are the same file on any disk, nor is one the folder of another; what is left to collide is numbered.
+    No two names are the same file on any file system, nor is one the folder of another; remaining collisions are
+    numbered.
     """
     stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
     times = Counter(_on_any_disk(stem) for stem in stems)
-    # no path may be a file for one image and a folder for another: `a.jpg` and `a.png/b.jpg`
+    # no path may be both a file and a folder: `a.jpg` and `a.png/b.jpg`
     folders = {_on_any_disk(folder.as_posix()) for name in names for folder in PurePosixPath(name).parents}
     taken: set[str] = set()
 
@@ -42,7 +43,7 @@ def targets_of(names: list[str]) -> list[str]:
 
 
 def flat_targets(names: list[str]) -> list[str]:
-    """The file names of the images without folders and suffixes, as benchmarks' servers want them.
+    """File names of the images without folders and suffixes, as benchmark servers expect.
 
     Raises:
         UserError: If two are the same.
@@ -60,12 +61,12 @@ def flat_targets(names: list[str]) -> list[str]:
 
 
 def folder_of(root: Path, names: list[str]) -> Path:
-    """The folder that holds all the images, as far as their names below `root` tell."""
+    """The common folder of all images, judging by their names below `root`."""
     return root / os.path.commonpath([PurePosixPath("/", name).parent for name in names])[1:]
 
 
 def refuse_among(output: Path, images: Path) -> None:
-    """Refuse to write where images are looked for.
+    """Refuse to write into the folder of images.
 
     Raises:
         UserError: If the output is the folder of images or inside it.
@@ -79,19 +80,19 @@ def refuse_among(output: Path, images: Path) -> None:
 
 
 def write_zip(path: Path, files: list[Path]) -> None:
-    """Write a zip of files without their folders."""
-    with ZipFile(path, "w") as archive:  # uncompressed: PNGs are already
+    """Write a zip of files without folders."""
+    with ZipFile(path, "w") as archive:  # uncompressed, since PNGs are compressed already
         for file in files:
             archive.write(file, file.name)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file and the folders above it, whole or not at all."""
+    """Write a file atomically, and create the folders above it."""
     make_folder(path.parent)
     with replacing(path) as partial:
         write(partial)
 
 
 def _on_any_disk(path: str) -> str:
-    """Equal for two paths that some file system takes for one: they differ in case or in how letters are composed."""
+    """Key that is equal for paths that some file system treats as one: different case, or composed letters."""
     return unicodedata.normalize("NFC", path.casefold())

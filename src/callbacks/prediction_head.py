@@ -1,4 +1,4 @@
-"""Record of whose predictions a folder holds, so that masks of two heads are never taken for those of one."""
+"""Record the head whose predictions a folder holds, so that masks of two heads are never mixed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from src.core.file_contents import hash_of_files
 from src.core.json_files import read_json
 
 HEAD = "head.json"
-DATA = ("size", "evaluation", "percentiles", "range")  # arguments of the data that decide a mask
+DATA = ("size", "evaluation", "percentiles", "range")  # arguments of the data that affect a mask
 
 
 def head_record(trainer: Trainer, module: LightningModule, data: Any, ids: str | None) -> dict[str, str]:
-    """Hashes of the checkpoint, and of the settings of model, data and writer that decide predicted masks.
+    """Hashes of the checkpoint, and of the settings of model, data and writer that affect predicted masks.
 
     Args:
-        trainer: Its `RunFolder` knows the checkpoint, which the trainer itself does only once it is read.
-        module: Its inference decides.
-        data: Its `DATA` decide.
+        trainer: Its `RunFolder` knows the checkpoint before it is read, unlike the trainer.
+        module: Its inference settings are included.
+        data: Its arguments `DATA` are included.
         ids: As in `PredictionWriter`.
     """
     inference = getattr(module, "inference", None)
@@ -39,5 +39,5 @@ def head_record(trainer: Trainer, module: LightningModule, data: Any, ids: str |
 
 
 def recorded_head(folder: Path) -> dict[str, Any] | None:
-    """The record in a folder of predictions; None where there is none that can be read."""
+    """The record in a folder of predictions; None if there is no readable one."""
     return read_json(folder / HEAD, {"checkpoint": str, "settings": str})

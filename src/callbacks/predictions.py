@@ -1,4 +1,4 @@
-"""Predictions as files: id masks, colour overlays and probabilities, named and nested as their images are."""
+"""Write predictions: id masks, colour overlays and probabilities, in the images' folder structure."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from src.segmentation.evaluation_loop import Prediction, ScoredSegmentation
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes what `predict` finds, image by image, so that a kill loses at most one.
+    """Writes the predictions image by image, so that a kill loses at most one.
 
-    Below the output folder, for an image `a/b.jpg` (two images that would share a name keep their suffixes):
+    Files below the output folder for an image `a/b.jpg` (images that would share a name keep their suffixes):
 
-    - `masks/a/b.png`: ids, 8 bits, 16 where an id needs them; of a GeoTIFF a GeoTIFF, where rasterio is installed;
+    - `masks/a/b.png`: ids, 8 bits, or 16 if an id needs them; a GeoTIFF for a GeoTIFF, if rasterio is installed;
     - `overlays/a/b.png`: the image, half covered by the colours of its classes;
     - `probabilities/a/b.npz`: `probabilities`, float16 `[C, h, w]`, and `class_names`;
     - `classes.json`: name, id in the masks, and colour of each class;
-    - `head.json`: hashes of the head and of all settings that decide its masks.
+    - `head.json`: hashes of the head and of all settings that affect its masks.
 
-    A folder holds the predictions of one head: others are refused, or with `overwrite` removed first.
+    A folder holds the predictions of one head: predictions of another are refused, or removed first with `overwrite`.
 
-    Of a benchmark's own test images, where its server wants it so (`submission` of the data module; LoveDA), files bear
-    the images' names without folders, masks hold classes 0, 1, …, and `submission.zip` holds the masks.
+    For a benchmark's test images (`submission` of the data module; LoveDA), files are named like the images, without
+    folders, masks hold classes 0, 1, …, and `submission.zip` holds the masks.
 
     Args:
         output: Folder; `predictions` in the run folder if None.
         ids: Masks hold the ids of the data set's own masks (`dataset`), or classes 0, 1, … (`classes`). None takes
-            classes for a submission, else the data set's; a submission in the data set's ids is none.
+            classes for a submission, else the data set's ids, with which no submission is written.
         overlays: Write overlays.
         probabilities: Write probabilities: 2 bytes per class and pixel in memory, for one image at a time.
-        existing: What files that are there already mean: `refuse` to start, `skip` the images that have all that is to
-            be written and were not replaced since, and say how many, or `overwrite` them.
+        existing: How to handle existing files: `refuse` to start; `skip` the images whose files are complete and newer
+            than the image, and report their number; or `overwrite` them.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class PredictionWriter(BasePredictionWriter):
         self.existing = existing
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """List the files that will be written, before the first image is read.
+        """List the files to write, before the first image is read.
 
         Raises:
-            UserError: If one of them is there and may not be replaced, or is another head's; the folder is among the
-                images, where the next run would take masks for images; or the model or the data cannot predict masks.
+            UserError: If one of them exists and may not be replaced, or belongs to another head; if the folder is
+                inside the folder of images; or if the model or the data cannot predict masks.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
@@ -90,13 +90,13 @@ class PredictionWriter(BasePredictionWriter):
             refuse_among(self.folder, data.predict_on or folder_of(root, names))
         submission = data.submission and self.ids != "dataset"
         targets = dict(zip(names, flat_targets(names) if submission else targets_of(names), strict=True))
-        enough = all if self.existing == "skip" else any  # an image is done when nothing that is asked for is missing
+        enough = all if self.existing == "skip" else any  # an image is done when all its requested files exist
         there = [index for index, name in enumerate(names) if enough(self._there(targets[name]))]
         if self.existing == "skip":
             there = [index for index in there if not self._replaced(paths_of(source, index), targets[names[index]])]
         made_by = head_record(trainer, pl_module, data, self.ids)
         others = recorded_head(self.folder) != made_by and any((self.folder / "masks").rglob("*.*"))
-        trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has looked
+        trainer.strategy.barrier("predictions listed")  # no rank writes before every rank has checked
         if there and self.existing == "refuse":
             raise UserError(
                 f"{self.folder}: holds predictions of {len(there)} of these {len(names)} images already, such as "
@@ -128,7 +128,7 @@ class PredictionWriter(BasePredictionWriter):
             if self._archive is not None:
                 self._archive.unlink(missing_ok=True)  # of older masks
             if self.existing == "skip" and len(there) == len(names):
-                self._archive_masks()  # those to skip; where nothing is predicted, no other hook runs
+                self._archive_masks()  # images to skip; if nothing is predicted, no other hook runs
 
     def write_on_batch_end(
         self,
@@ -146,7 +146,7 @@ class PredictionWriter(BasePredictionWriter):
         for place, (index, (name, mask, probabilities)) in enumerate(zip(indices, prediction, strict=True)):
             target, classes = self._targets[name], mask.cpu().numpy()
             if self.overlays:
-                seen = batch.images[place]  # may be the image as it is, which need not be read again
+                seen = batch.images[place]  # may be the original image, which is then not read again
                 native = isinstance(batch.images, list) and seen.shape[-2:] == mask.shape
                 image = seen.permute(1, 2, 0).cpu().numpy() if native else self._source.image(index)
                 covered = half_covered(image, self._colours, classes)
@@ -160,13 +160,13 @@ class PredictionWriter(BasePredictionWriter):
             self._write_mask(name, target, classes)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Zip the masks of a submission, once every rank has written its own."""
+        """Zip the masks of a submission, after all ranks have written theirs."""
         trainer.strategy.barrier("predictions written")
         if trainer.is_global_zero:
             self._archive_masks()
 
     def _archive_masks(self) -> None:
-        """The zip of a submission, if its masks are all there."""
+        """Write the zip of a submission, if all its masks exist."""
         masks = [self.folder / "masks" / f"{target}.png" for target in self._targets.values()]
         if self._archive is not None and all(mask.is_file() for mask in masks):
             write_whole(self._archive, lambda path: write_zip(path, masks))
@@ -180,11 +180,11 @@ class PredictionWriter(BasePredictionWriter):
         else:
             colours = {int(i): tuple(c) for i, c in zip(self._ids, self._colours.tolist(), strict=True)}
             write_whole(masks / f"{target}.tif", lambda path: write_geotiff(path, ids, place, colours))
-        # one from before rasterio was installed, or removed, would contradict it
+        # an earlier one, from before rasterio was installed or removed, would contradict it
         (masks / f"{target}{'.tif' if place is None else '.png'}").unlink(missing_ok=True)
 
     def _there(self, target: str) -> list[bool]:
-        """Which files of an image are there, of those that are to be written."""
+        """Existing files of an image, of those to write."""
         mask = any((self.folder / "masks" / f"{target}{suffix}").exists() for suffix in (".png", ".tif"))
         others = {"overlays": (self.overlays, ".png"), "probabilities": (self.probabilities, ".npz")}
         return [mask] + [
@@ -210,7 +210,7 @@ def half_covered(
     """RGB `[h, w, 3]`, half covered by the colours `[C, 3]` of classes `[h, w]`."""
     height, width = classes.shape
     picture = Image.new("RGB", (width, height))
-    rows = max(1, 2**18 // width)  # at a time: a large image's 16-bit sums would be twice as large again
+    rows = max(1, 2**18 // width)  # at a time, since 16-bit sums of a large image take twice its memory
     for top in range(0, height, rows):
         strip = slice(top, top + rows)
         covered = (image[strip].astype(np.uint16) + colours[classes[strip]] + 1) // 2
@@ -219,7 +219,7 @@ def half_covered(
 
 
 def _files(source: Any) -> Any:
-    """The source below any `Part`."""
+    """The source below any `Subset`."""
     while hasattr(source, "source"):
         source = source.source
     return source

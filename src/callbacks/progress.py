@@ -1,4 +1,4 @@
-"""One bar for a whole fit, with time left; on a file or pipe, a line for every tenth of the way."""
+"""One progress bar for the whole fit, with the remaining time; for a file or pipe, one line per tenth."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ from src.core.ticker import Ticker
 
 
 class Progress(ProgressBar):
-    """Shows how far a fit, a validation, a test or a prediction is, how long it takes yet, and the loss."""
+    """Shows the progress of a fit, validation, test or prediction, the remaining time and the loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Progress(ProgressBar):
         self._inner: Ticker | None = None
 
     def disable(self) -> None:
-        """Silence, for all ranks but the first."""
+        """Disable output, on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -55,7 +55,7 @@ class Progress(ProgressBar):
         self._inner = self._ticker = None
 
     def _begin(self, trainer: Trainer, label: str, batches: int | float | list[int | float]) -> None:
-        # a validation within a fit shows only on a terminal: the lines of a log belong to the fit
+        # a validation within a fit is shown only on a terminal; a log has lines of the fit alone
         if self._enabled and (self._ticker is None or sys.stderr.isatty()):
             sizes = batches if isinstance(batches, list) else [batches]
             self._inner = Ticker(label, int(sum(sizes)) if float("inf") not in sizes else None)
@@ -78,6 +78,6 @@ class Progress(ProgressBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin(trainer, "predict", trainer.num_predict_batches)
 
-    # Lightning's signatures differ from hook to hook; the count is the same
+    # the signatures of Lightning's hooks differ
     on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _advance
     on_validation_end = on_test_end = on_predict_end = _end

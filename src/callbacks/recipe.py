@@ -1,4 +1,4 @@
-"""The recipe in one line at the start of a fit: processes, images a step, rate, steps."""
+"""Print the recipe in one line at the start of a fit: processes, images per step, learning rate, steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HasPeakRate(Protocol):
 
 
 class Recipe(Callback):
-    """Tells what a step is, before the first one: `2 processes × 16 = 32 images a step, peak rate 6e-05, 440 steps`."""
+    """Prints the recipe before the first step: `2 processes × 16 = 32 images a step, peak rate 6e-05, 440 steps`."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell it."""
@@ -39,9 +39,9 @@ def recipe(processes: int, batch: int, accumulated: int, rate: float, steps: int
     """The line.
 
     Args:
-        processes: Processes that train together.
-        batch: Images of one process.
-        accumulated: Batches of a step.
+        processes: Number of training processes.
+        batch: Images per process.
+        accumulated: Batches per step.
         rate: Peak learning rate.
         steps: Optimiser steps of the whole fit.
     """

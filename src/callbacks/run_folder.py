@@ -1,4 +1,4 @@
-"""The run folder's start: the resolved configuration, and whatever an earlier run left there."""
+"""Start of a run folder: write the resolved configuration, and move an earlier run's files aside."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from src.config.yaml_reader import parse, read
 from src.core.atomic_files import make_folder, write_text
 from src.core.errors import UserError
 
-# what a fit writes, and a fresh fit into the same folder would overwrite
+# files of a fit, which a new fit in the same folder would overwrite
 _OF_A_FIT = (
     "config.yaml", "metrics.csv", "checkpoints", "pictures", "explanations",
     "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
@@ -26,12 +26,12 @@ _TOLD = 5  # changed settings that are listed in full
 
 
 class RunFolder(SaveConfigCallback):
-    """Writes the resolved configuration into the run folder; never refuses to run.
+    """Writes the resolved configuration to the run folder.
 
-    A fit writes ``config.yaml``, with its hash in the first line; other commands ``config-test.yaml`` and so on. A fit
-    that is not a resume, into a folder where another fit was, moves that one's files to ``earlier/1`` (2, 3, …) first:
-    nothing is overwritten. A resume writes once its checkpoint has been accepted, and says what it changes.
-    Weights & Biases gets the configuration under one key, `config`, because sweeps lock top-level keys.
+    A fit writes ``config.yaml``, with its hash in the first line; other commands ``config-test.yaml`` and so on. A new
+    fit in the folder of an earlier one first moves that one's files to ``earlier/1`` (2, 3, …), so nothing is
+    overwritten. A resume writes after its checkpoint has been accepted, and reports changed settings. Weights & Biases
+    gets the configuration under one key, `config`, because sweeps lock top-level keys.
     """
 
     _replaced = False
@@ -58,7 +58,7 @@ class RunFolder(SaveConfigCallback):
         self._accepted(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same of a run that was complete, so that nothing was left to train."""
+        """Also for a complete run, with nothing left to train."""
         self._accepted(trainer)
 
     def _accepted(self, trainer: Trainer) -> None:
@@ -80,7 +80,7 @@ class RunFolder(SaveConfigCallback):
     def _described(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> str:
         """The resolved configuration as text, with its hash."""
         kept = self.config.clone()
-        kept.ckpt_path, kept.weights_only = None, True  # of this one call, and only the command line may set them
+        kept.ckpt_path, kept.weights_only = None, True  # of this call only, and set by the command line only
         _say_classes(kept, trainer, pl_module)
         text = self.parser.dump(kept, skip_none=False, format="yaml")
         made = config_hash(parse(text, "config.yaml"))
@@ -90,17 +90,17 @@ class RunFolder(SaveConfigCallback):
 
 
 def _changed(path: Path, content: Config) -> str:
-    """Settings that decide a result and differ from those in a file, as `key: old → new`; empty if none do."""
+    """Settings that affect the result and differ from those in a file, as `key: old → new`; empty if none do."""
     try:
         before = resolved(read(path))
-    except UserError:  # damaged, or of classes that are gone
+    except UserError:  # damaged, or with classes that no longer exist
         return "the earlier ones cannot be read"
     told = differences(before, resolved(content))
     return ", ".join(told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
 
 
 def _say_classes(config: Any, trainer: Trainer, module: LightningModule) -> None:
-    """Write the classes that a folder's masks gave into a configuration that left them open, once and for all."""
+    """Record the classes found in a folder's masks in a configuration that does not name them."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     data = getattr(data, "inner", data)  # of cached features
     arguments = config.get("data.init_args")

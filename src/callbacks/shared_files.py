@@ -1,4 +1,4 @@
-"""Check at the start that all processes see the same run folder and the same data."""
+"""Check at the start that all processes see the same run folder and data."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Seen(NamedTuple):
 
     rank: int
     host: str
-    folder: bool  # the file that rank 0 has just written into the run folder
-    data: str | None  # a fingerprint of the images that it would read; None for data that have none
+    folder: bool  # the file that rank 0 has just written to the run folder
+    data: str | None  # fingerprint of the images that it would read, if the data have one
 
 
 class SharedFiles(Callback):
-    """Compares over processes what has to be shared; one process alone has nothing to compare."""
+    """Compares run folder and data over all processes, if there are several."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compare.
 
         Raises:
-            UserError: Naming the processes that see something else.
+            UserError: With the processes that differ.
         """
         if trainer.world_size == 1 or not distributed.is_initialized():
             return
@@ -56,7 +56,7 @@ class SharedFiles(Callback):
 
 
 def difference(seen: list[Seen], folder: Path) -> str | None:
-    """Describe what some of the processes see otherwise than the first one; None if they all see the same."""
+    """Describe how processes differ from the first one; None if they agree."""
     if without := [each for each in seen if not each.folder]:
         return (
             f"{folder}: expected a run folder that all processes share, found that {_named(without)} cannot see what "

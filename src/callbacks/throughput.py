@@ -1,4 +1,4 @@
-"""Throughput of a fit, and the share of time it waits for data."""
+"""Log a fit's throughput and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Throughput(Callback):
     """Logs ``train/images_per_second`` (all ranks) and ``train/data_share`` at each logging step.
 
     ``train/data_share`` is the part of the time, 0 to 1, in which the device waited for the next batch. On CUDA it is
-    measured on the device's own clock: a process that waits for its loader while kernels still run costs nothing.
-    Validation and checkpoints are not counted. A batch, or one of its parts, tells its size by a tensor `indices`, one
-    entry for each image.
+    measured on the device's own clock: waiting for the loader while kernels still run is not counted.
+    Validation and checkpoints are not counted. The size of a batch is that of its tensor `indices`, or of one of its
+    parts, with one entry per image.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Throughput(Callback):
 
 
 def _mark(device: torch.device) -> Mark:
-    """Now: in the queue of a CUDA device, or on the clock."""
+    """Record the time: in the queue of a CUDA device, or on the clock."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -83,6 +83,6 @@ def _seconds(begin: Mark, end: Mark) -> float:
 def _images_in(batch: Any) -> int:
     for part in (batch, *batch):
         indices = getattr(part, "indices", None)
-        if isinstance(indices, Tensor):  # of a plain tensor it is a method
+        if isinstance(indices, Tensor):  # a method, for a plain tensor
             return len(indices)
     raise UserError(f"a batch of type {type(batch).__name__} has no tensor `indices`, one entry for each image")

@@ -12,7 +12,7 @@ NOTICES = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 
 def interrupt_on_notice() -> None:
     """Let the process end by KeyboardInterrupt where a notice would have ended it at once; one ignored stays so."""
-    if threading.current_thread() is not threading.main_thread():  # signals can be handled nowhere else
+    if threading.current_thread() is not threading.main_thread():  # the only thread that can handle signals
         return
     for notice in NOTICES:
         if signal.getsignal(notice) is signal.SIG_DFL:
