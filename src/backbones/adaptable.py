@@ -180,7 +180,7 @@ class Adaptable(nn.Module):
             The file's metadata.
 
         Raises:
-            MissingFile: If there is no such file.
+            MissingFile: If the file does not exist.
             UserError: If the file belongs to other weights, its kind is unknown or not trusted, it is damaged, or its
                 tensors contradict its metadata.
         """

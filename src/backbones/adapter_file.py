@@ -55,7 +55,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of an adapter file.
 
     Raises:
-        MissingFile: If there is no such file.
+        MissingFile: If the file does not exist.
         UserError: If it is not an adapter file, is of a newer format, or is damaged.
     """
     with _opened(path) as file:
@@ -72,7 +72,7 @@ def read_tensors(path: str | Path, expected: Mapping[str, torch.Size]) -> dict[s
         expected: Shapes by name.
 
     Raises:
-        MissingFile: If there is no such file.
+        MissingFile: If the file does not exist.
         UserError: If it is not an adapter file, holds other tensors than expected, or is damaged.
     """
     with _opened(path) as file:

@@ -23,7 +23,7 @@ from src.config.prerequisites import check_writable
 from src.core.errors import CommandLineError
 from src.core.file_contents import content_fingerprint
 
-CHUNK = 64  # images of one part: what an interrupted run computes again
+CHUNK = 64  # images of one part, the most that an interrupted run computes again
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         CommandLineError: If an option is wrong.
-        UserError: Naming the image, adapter or weights that cannot be used, or what differs from an earlier run.
+        UserError: With the image, adapter or weights that cannot be used, or the settings that differ from an earlier
+            run.
     """
     options = parsers.embed().parse_args(list(arguments))
     if options.to == "parquet" and importlib.util.find_spec("pyarrow") is None:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def backbone_of(options: argparse.Namespace) -> Backbone:
-    """The backbone, on the GPU if there is one."""
+    """Load the backbone, on the GPU if there is one."""
     if options.adapter is not None:
         backbone = adapted_backbone(options.adapter, options.weights, options.trust)
     else:
@@ -69,7 +70,7 @@ def backbone_of(options: argparse.Namespace) -> Backbone:
 
 
 def identity(backbone: Backbone, options: argparse.Namespace) -> dict[str, Any]:
-    """Settings that the features depend on, which a resumed run must share."""
+    """Settings that affect the features, which a resumed run must share."""
     adapter = {name: backbone.get_parameter(name) for name in backbone.adapter_names}
     return {
         "backbone": backbone.name,

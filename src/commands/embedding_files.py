@@ -1,4 +1,4 @@
-"""Files of embeddings: resumable parts, then one table."""
+"""Write embeddings: resumable parts, then one table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Parts:
         wanted = {**identity, "chunk": chunk, "names": list(names)}
         path = out / "embed.json"
         before = read_json(path)
-        if before is None:  # parts without it are of unknown images and settings
+        if before is None:  # parts without it belong to unknown images and settings
             for part in (out / ".parts").glob("*.npz"):
                 part.unlink()
         elif differing := sorted(key for key in wanted if before.get(key) != wanted[key]):
@@ -57,11 +57,11 @@ class Parts:
         return cls(out / ".parts", names, chunk)
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that are not there yet, or cannot be read; these are named on stderr."""
+        """Numbers of missing or unreadable parts; the latter are reported on stderr."""
         return [number for number in range(math.ceil(len(self.names) / self.chunk)) if self._read(number) is None]
 
     def write(self, number: int, arrays: Arrays) -> None:
-        """Write one part, whole or not at all."""
+        """Write one part atomically."""
         with replacing(self._file(number)) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ class Parts:
         return {key: np.concatenate(arrays) for key, arrays in found.items()}
 
     def _read(self, number: int) -> Arrays | None:
-        """A part, or None where there is none of its images, whole."""
+        """A part, or None unless it is complete and of the same images."""
         path = self._file(number)
         if not path.is_file():
             return None
@@ -109,7 +109,7 @@ def write_tables(out: Path, names: Sequence[str], arrays: Arrays, kind: Literal[
         names: Paths of the images below their folder, in the order of the rows.
         arrays: Class tokens `cls` and means of the patches `patches`, `[N, D]`.
         kind: `parquet`: `embeddings.parquet` with the columns image, cls, patches; `npy`: `cls.npy`, `patches.npy` and
-            `images.txt`, a name a line. Control characters in names are escaped in both.
+            `images.txt`, one name per line. Control characters in names are escaped in both.
     """
     if kind == "parquet":
         import pyarrow
@@ -128,7 +128,7 @@ def write_tables(out: Path, names: Sequence[str], arrays: Arrays, kind: Literal[
 
 
 def write_dense(folder: Path, name: str, features: NDArray[np.float32]) -> None:
-    """Write the map `[D, h, w]` of one image as float16, under the image's own path with `.npy` behind it."""
+    """Write the map `[D, h, w]` of one image as float16, at the image's relative path plus `.npy`."""
     path = folder / f"{name}.npy"
     make_folder(path.parent)
     with replacing(path) as partial:

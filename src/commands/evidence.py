@@ -36,16 +36,16 @@ from src.evaluation.probe_scores import ProbeScores
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fair_comparison import FairProbes, LabelledImage, Row, compare
 
-IMAGES = 400  # of a split, at most (our choice)
-FORMAT = 1  # of the JSON; another number is another meaning
+IMAGES = 400  # most images of a split (our choice)
+FORMAT = 1  # version of the JSON's format
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure each row that is not there yet, and write `evidence.json`.
+    """Measure each missing row, and write `evidence.json`.
 
     Raises:
         CommandLineError: If an option is wrong.
-        MissingFile, UserError: Naming the data or the weights that cannot be used.
+        MissingFile, UserError: With the data or weights that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.evidence().parse_args(list(arguments))
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def data_config(data: str) -> Config:
-    """Class path and arguments of a data set by its name, or of a folder.
+    """Class path and arguments for the name of a data set, or for a folder.
 
     Raises:
         UserError: If it is neither.
@@ -106,7 +106,7 @@ def data_config(data: str) -> Config:
 
 
 def labelled_data(data: Config, patch: int) -> Any:
-    """The data module, with images whose sides are multiples of the patch size."""
+    """Build the data module, with image sides that are multiples of the patch size."""
     module, _, name = data["class_path"].rpartition(".")
     arguments = {key: value for key, value in data["init_args"].items() if key not in ("transforms", "evaluation")}
     size = arguments.get("size", 252)
@@ -117,7 +117,7 @@ def labelled_data(data: Config, patch: int) -> Any:
 
 
 def probes_of(data: Any) -> FairProbes:
-    """Fair probes that learn from the training images and are scored on the validation images."""
+    """Fair probes fitted to the training images and scored on the validation images."""
     splits = []
     for split in ("train", "val"):
         pairs = data.ordered_dataloader(split).dataset
@@ -147,7 +147,7 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
         "model.init_args.backbone.init_args.name": options.backbone,
         "model.init_args.backbone.init_args.weights": options.weights,
         "data.init_args.seed": seed,
-        "monitor.labelled": 0,  # no label has a say in what is trained
+        "monitor.labelled": 0,  # labels do not influence the training
     }
     if options.max_steps is not None:
         changes["trainer.max_steps"] = options.max_steps
@@ -158,7 +158,7 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
 
 
 def kept(folder: Path, measure: Callable[[], Row]) -> Row:
-    """A row from its folder, or measured and written there; `whole` is written last."""
+    """Read a row from its folder, or measure and write it; `whole` is written last."""
     files = (folder / "probe.npz", folder / "neighbours.npz", folder / "whitened.npz")
     if (folder / "whole").is_file():
         return Row(ProbeScores.load(files[0]), *map(ImageConfusions.load, files[1:]))
@@ -171,7 +171,7 @@ def kept(folder: Path, measure: Callable[[], Row]) -> Row:
 
 
 def evidence(frozen: Row, averaged: Row, rows: dict[Method, list[Row]]) -> dict[str, Any]:
-    """Scores of every row, and per method its changes and verdict."""
+    """Scores of every row, and changes and verdict of every method."""
     methods = {}
     for method, some in rows.items():
         changes, verdict = compare(frozen, some, averaged)

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def onnx(backbone: Backbone, folder: Path, size: int | None) -> str:
-    """Write ONNX; returns how to use it."""
+    """Write ONNX; return instructions for its use."""
     path = to_onnx(backbone, folder, size)
     return (
         f"{path} ({path.stat().st_size / 1e6:.1f} MB), compared in onnxruntime. To use it:\n\n"
@@ -42,7 +42,7 @@ def onnx(backbone: Backbone, folder: Path, size: int | None) -> str:
 
 
 def torch_export(backbone: Backbone, folder: Path, size: int | None) -> str:
-    """Write a torch.export program; returns how to use it."""
+    """Write a torch.export program; return instructions for its use."""
     path = to_torch_export(backbone, folder, size)
     return (
         f"{path} ({path.stat().st_size / 1e6:.1f} MB), compared. To use it, with torch alone:\n\n"
@@ -53,18 +53,18 @@ def torch_export(backbone: Backbone, folder: Path, size: int | None) -> str:
 
 
 def timm(backbone: Backbone, folder: Path, size: int | None) -> str:
-    """Write a timm folder; returns how to use it."""
+    """Write a timm folder; return instructions for its use."""
     path = to_timm(backbone, folder, size)
     return f"{path}, compared. To use it:\n\n    import timm\n    model = {creation(backbone, path, size)}"
 
 
 def hugging_face(backbone: Backbone, folder: Path, size: int | None) -> str:
-    """Write a Hugging Face folder; returns how to use it."""
+    """Write a Hugging Face folder; return instructions for its use."""
     path = to_hugging_face(backbone, folder, size)
     configuration = json.loads((path / "config.json").read_text(encoding="utf-8"))
     vit = configuration["model_type"] == "vit"
-    plain = ", add_pooling_layer=False" if vit else ""  # which was never trained
-    others = "others, by interpolate_pos_encoding=True," if vit else "others"  # a ViT refuses them without it
+    plain = ", add_pooling_layer=False" if vit else ""  # never trained
+    others = "others, by interpolate_pos_encoding=True," if vit else "others"  # required by a ViT
     side = configuration["image_size"]
     return (
         f"{path}. To use it:\n\n    from transformers import AutoModel\n"

@@ -1,4 +1,4 @@
-"""``python -m src ledger``: every result in README and docs is what the published files say, or this fails."""
+"""``python -m src ledger``: check that results in README and docs agree with the published files."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from src.studies.results.ledger import check
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src ledger",
         description="Compares the results in README.md and docs/ with the files their marks name: docs/results.md.",
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Checks the documents.
+    """Check the documents.
 
     Raises:
         MissingFile: if there is no README.md.

@@ -1,4 +1,4 @@
-"""``python -m src list [WORD …]``: the experiments that come with this project, from the headers of their files."""
+"""``python -m src list [WORD …]``: list this project's experiments from the headers of their files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """One file, as its header describes it.
+    """One experiment, as described by its file's header.
 
     Attributes:
         file: Path from the root of the repository.
         purpose: First sentence of the header.
         cost: Time and memory.
         result: How to tell that it worked.
-        authors: The authors' own study, kept as the record of a result or a choice.
+        authors: True for the authors' own study, kept as the record of a result or a choice.
     """
 
     file: Path
@@ -57,7 +57,7 @@ def described(path: Path) -> Experiment:
     """Read a file's header: purpose, a blank line, commands, then GOOD, COST and perhaps AUTHORS.
 
     Raises:
-        UserError: Naming the file and the part that is missing.
+        UserError: With the file and the missing part.
     """
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -97,7 +97,7 @@ def table() -> str:
 
 
 def listing(words: Sequence[str], width: int) -> str:
-    """Return the experiments whose path or purpose holds all the words, for a terminal.
+    """Return the experiments whose path or purpose contains all words, for a terminal.
 
     Raises:
         CommandLineError: If there is none.
@@ -117,7 +117,7 @@ def listing(words: Sequence[str], width: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the experiments, or bring `experiments/README.md` up to date."""
+    """Print the experiments, or update `experiments/README.md`."""
     parser = OptionParser(prog="python -m src list", description="Lists the experiments that come with this project.")
     parser.add_argument(
         "words", nargs="*", metavar="WORD", help="show only experiments whose path or purpose contains it"

@@ -1,4 +1,4 @@
-"""Options of our own commands, one style for all: hyphens or underscores, one line where something is wrong."""
+"""Option parser of this project's commands: hyphens or underscores, errors in one line."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any, NoReturn
 from src.config.nearest import nearest
 from src.core.errors import CommandLineError
 
-_FLAG = re.compile(r"--?[^\W\d][\w-]*(?==|$)")  # no negative number, no lone dash
+_FLAG = re.compile(r"--?[^\W\d][\w-]*(?==|$)")  # not a negative number or a single dash
 
 
 class OptionParser(argparse.ArgumentParser):
     """An argument parser without abbreviations.
 
-    ``--max_steps`` and ``--max-steps`` are one option. A misspelt option or choice is named together with its nearest
-    valid spelling; the original prints a usage block instead, and exits.
+    ``--max_steps`` and ``--max-steps`` are one option. A misspelt option or choice is reported with its nearest valid
+    spelling, where the original prints a usage block and exits.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse a command line as the original does, in either spelling.
+        """Parse a command line in either spelling.
 
         Raises:
-            CommandLineError: If an option is not known, also where another one is missing.
+            CommandLineError: If an option is unknown, even if another one is missing.
         """
         assert args is not None, "the words of the command line are passed on from src.__main__"
         return super().parse_known_args(self._known(args), namespace)
@@ -37,7 +37,7 @@ class OptionParser(argparse.ArgumentParser):
         return [*map(self._spelt, words[:end]), *words[end:]]
 
     def _spelt(self, word: str) -> str:
-        """A word of the command line; if it is a flag, in the spelling that the parser knows."""
+        """A word of the command line; a flag in the spelling of the parser."""
         found = _FLAG.match(word)
         if found is None:
             return word
@@ -56,7 +56,7 @@ class OptionParser(argparse.ArgumentParser):
             )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what the original prints.
+        """Raise the message that the original prints.
 
         Raises:
             CommandLineError: Always.
@@ -65,7 +65,7 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Make the type of an option: a whole number from `least` on."""
+    """Return an option type for whole numbers from `least` on."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least:

@@ -1,4 +1,4 @@
-"""Options of the commands that need torch, in a module that does not: mistakes and ``--help`` take no time.
+"""Options of the commands that import torch, defined without it so that mistakes and ``--help`` are fast.
 
 `src.__main__` reads them here before it imports the command.
 """
@@ -110,7 +110,7 @@ def embed() -> OptionParser:
 
 
 def _adaptation(parser: argparse.ArgumentParser, masks: str) -> None:
-    """Options of an adaptation, which `segment` takes as well; `masks` is the help of ``--masks``."""
+    """Options of an adaptation, shared with `segment`; `masks` is the help of ``--masks``."""
     parser.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, searched with its subfolders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder for the results")
     parser.add_argument(
@@ -130,7 +130,7 @@ def _adaptation(parser: argparse.ArgumentParser, masks: str) -> None:
 
 
 def _trust(parser: argparse.ArgumentParser) -> None:
-    """The packages that an adapter file may have imported; the command line alone says so."""
+    """Option for packages that an adapter file may import; only valid on the command line."""
     parser.add_argument(
         "--trust",
         action="append",

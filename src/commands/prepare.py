@@ -1,4 +1,4 @@
-"""``python -m src prepare NAME``: download, convert and verify a data set, or show how to get it."""
+"""``python -m src prepare NAME``: download, convert and verify a data set, or explain how to get it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from src.core.errors import CommandLineError
 
 
 def main(argv: list[str]) -> int:
-    """Prepares one data set and prints what it consists of.
+    """Prepare one data set and print its contents.
 
     Args:
         argv: ``NAME [--root FOLDER] [--verify-only]``.
 
     Returns:
-        0: the data set is whole.
+        0 if the data set is complete.
     """
     options = _parser().parse_args(argv)
     home = os.environ.get("DATA_ROOT")

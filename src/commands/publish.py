@@ -1,4 +1,4 @@
-"""``python -m src publish STUDY``: copy what a study found from runs/ to results/, where a person commits it."""
+"""``python -m src publish STUDY``: copy a study's results from runs/ to results/, to be committed by hand."""
 
 import argparse
 import shutil
@@ -17,11 +17,11 @@ from src.studies.plan.cells import finished
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")
-PAINTED = {"scenes"}  # data whose pictures may be published; reports of others stay in runs/
+PAINTED = {"scenes"}  # data whose pictures may be published; other reports stay in runs/
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src publish",
         description="Copies a study's tables and its cells' numbers with their provenance; no pictures of data sets.",
@@ -33,12 +33,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Publishes a study.
+    """Publish a study.
 
     Raises:
-        CommandLineError: if the name is not that of a folder in --runs, but a path.
-        MissingFile: if the study has left no table.
-        UserError: if --results would have the study, or the cells, replaced by their copy.
+        CommandLineError: if the name is a path instead of a folder's name in --runs.
+        MissingFile: if the study has no table yet.
+        UserError: if --results overlaps the study or its cells.
     """
     options = parser().parse_args(list(arguments))
     try:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     cells = cells_of(table, store)
     refuse_overlap(target, (source, store))
     report = ("report.html",) if {column["data"] for column in table["columns"]} <= PAINTED else ()
-    with exchanging(target) as new:  # what an earlier version published and this one lacks must not stay
+    with exchanging(target) as new:  # remove files that only an earlier version published
         for cell in cells:
             copy(store / cell, new / "cells" / cell, OF_CELLS)
         copy(source, new, (*TABLES, *report))
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
-    """The finished cells behind a table, each pre-training before what needs it.
+    """The finished cells of a table, each pre-training before its dependants.
 
     Raises:
         UserError: if a cell's name in the table or in a `cell.json` is a path.
@@ -94,10 +94,10 @@ def cells_of(table: dict[str, Any], folder: Path) -> list[str]:
 
 
 def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
-    """Refuses a target that is one of the folders copied from, contains one or is inside one, under any name or link.
+    """Refuse a target that overlaps a source folder, also through links.
 
     Raises:
-        UserError: naming both.
+        UserError: with both.
     """
     there = target.resolve()
     for source in sources:
@@ -110,7 +110,7 @@ def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
 
 
 def copy(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Copies those of the files that are there."""
+    """Copy those of the files that exist."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (source / name).is_file():

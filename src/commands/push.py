@@ -12,11 +12,11 @@ from src.commands import parsers
 from src.core.errors import CommandLineError, MissingFile
 
 CARD = "README.md"
-RUNS = "runs"  # the folder in which commands keep their runs unless told otherwise
+RUNS = "runs"  # default folder of runs
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Push an adapter; nothing but the adapter and its card is uploaded.
+    """Push an adapter; only the adapter and its card are uploaded.
 
     Raises:
         CommandLineError: If the name is not `org/name`.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def only_run() -> Path:
-    """Find the run to push where none is named: the current folder, or the only one in `runs/` that left an adapter.
+    """Find the run to push if none is given: the current folder, or the only run in `runs/` with an adapter.
 
     Raises:
         CommandLineError: If there is none, or more than one.

@@ -1,4 +1,4 @@
-"""``python -m src segment IMAGES --masks DIR --out RUN``: from a few masks to a mask of every image."""
+"""``python -m src segment IMAGES --masks DIR --out RUN``: from a few masks to a mask for every image."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from src.core.import_path import HOME
 from src.explanation.before_after import write_pictures
 
 BASE = HOME / "experiments" / "segment" / "folder" / "linear.yaml"
-STEPS = 1000  # of the head, about (our choice)
-EPOCHS = (20, 300)  # for many and for few masks (our choice)
+STEPS = 1000  # training steps of the head, about (our choice)
+EPOCHS = (20, 300)  # epochs for many and for few masks (our choice)
 BATCH = 16
-SIDE = 252  # of an image as the head sees it, pixels, about
+SIDE = 252  # side of an image in the head's training, pixels, about
 SHOWN = 4
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Segment a folder of images; each stage whose result is whole is skipped.
+    """Segment a folder of images; complete stages are skipped.
 
     Raises:
         CommandLineError: If an option is wrong.
-        MissingFile, UserError: Naming the folder or the file that cannot be used.
+        MissingFile, UserError: With the folder or file that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.segment().parse_args(list(arguments))
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{options.images}: expected --masks, or a folder masks in it; found neither")
     data = data_module(root=location.root, masks=location.masks, on_error=options.on_error, task="segment")
     labelled = len(data.source("train"))
-    len(data.source("val"))  # fewer than five masks are an error before anything is trained
+    len(data.source("val"))  # raises for fewer than five masks before anything is trained
     contents = content_fingerprint(data.labelled_source())
     prepared(options.out, {**requested(options, labelled), "contents": contents}, "segment.yaml")
     log = Log(options.out)
@@ -68,13 +68,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def requested(options: argparse.Namespace, labelled: int) -> Config:
-    """Options that one run folder has one value of."""
+    """Options that must not change within a run folder."""
     texts = {name: str(value) for name, value in vars(options).items() if name not in ("out", "max_steps", "seed")}
     return {**texts, "max_steps": options.max_steps, "seed": options.seed, "masks of": labelled}
 
 
 def adapted(options: argparse.Namespace, log: Log) -> Outcome:
-    """The verdict on an adaptation, made unless it is there."""
+    """The verdict on an adaptation, which is run unless complete."""
     folder = options.out / "adapt"
     if (folder / VERDICT).is_file() and (folder / "adapter.safetensors").is_file():
         log(f"adapted before: {folder}")
@@ -83,7 +83,7 @@ def adapted(options: argparse.Namespace, log: Log) -> Outcome:
 
 
 def head(options: argparse.Namespace, location: MaskLocation, labelled: int, adapter: Path | None, log: Log) -> float:
-    """Train the head unless it is there; returns its mIoU on the held-out fifth of the masks, 0 to 1."""
+    """Train the head unless it is complete; return its mIoU on the held-out fifth of the masks, 0 to 1."""
     folder = options.out / "head"
     if (score := scored(folder)) is not None:
         log(f"using the head trained earlier: {folder}")
@@ -102,7 +102,7 @@ def head(options: argparse.Namespace, location: MaskLocation, labelled: int, ada
 
 
 def settings(options: argparse.Namespace, location: MaskLocation, labelled: int, adapter: Path | None) -> Config:
-    """The head's configuration as dotted keys: about `STEPS` steps, within bounds of epochs."""
+    """The head's configuration as dotted keys: about `STEPS` steps, within limits on epochs."""
     epochs = min(max(round(STEPS / math.ceil(labelled / BATCH)), EPOCHS[0]), EPOCHS[1])
     backbone = "model.init_args.backbone.init_args"
     return {
@@ -123,7 +123,7 @@ def settings(options: argparse.Namespace, location: MaskLocation, labelled: int,
 
 
 def scored(folder: Path) -> float | None:
-    """mIoU of a head that was tested; None if there is none yet."""
+    """mIoU of a tested head; None if it is not tested yet."""
     try:
         return float(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["miou"])
     except (FileNotFoundError, ValueError, KeyError):
@@ -131,13 +131,13 @@ def scored(folder: Path) -> float | None:
 
 
 def predictions(options: argparse.Namespace, location: MaskLocation) -> Path:
-    """Predict every image that has no mask yet in the folder that is returned."""
+    """Predict every image without a predicted mask; return their folder."""
     folder, fitted = options.out / "predictions", options.out / "head"
     arguments = ["predict", "--config", str(fitted / "config.yaml"), "--predictions.output", str(folder)]
     arguments += ["--ckpt_path", str(fitted / "checkpoints" / "last.ckpt"), "--predictions.existing", "skip"]
     images = options.images / "images" if (options.images / "images").is_dir() else options.images
     split = (images / "train").is_dir() or (options.images / "train.txt").is_file()
-    if split or location.root != options.images.resolve():  # else the data are these very images
+    if split or location.root != options.images.resolve():  # otherwise the labelled data are these images
         arguments += ["--data.init_args.predict_on", str(images.resolve())]
     run(arguments)
     return folder

@@ -1,4 +1,4 @@
-"""``python -m src study FILE``: run what is missing of a study, then write its table and report."""
+"""``python -m src study FILE``: run the missing cells of a study, then write its table and report."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ from src.studies.run.same_data import check_same_data
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src study",
         description="Runs the cells of a study that are missing, and writes their table and report.",
@@ -53,13 +53,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs a study.
+    """Run a study.
 
     Raises:
         CommandLineError: if an option, the study or one of its files is wrong.
-        UserError: if data or weights are not there.
+        UserError: if data or weights are missing.
         KeyboardInterrupt: after Ctrl-C, when the running stages have written their checkpoints.
-        SystemExit: with code 1 if a cell failed; the others have run, and the table says which.
+        SystemExit: with code 1 if a cell failed; the others have run, and the table lists it.
     """
     options = parser().parse_args(list(arguments))
     if options.launcher == "submitit" and options.max_hours != math.inf:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         study = Study.read(options.file, options.scale)
         cells = list(study.only(options.only, options.seed).cells.values())
     made: dict[str, Cell] = {}
-    for cell in cells:  # those of other seeds have the same keys
+    for cell in cells:  # other seeds have the same keys
         if made.setdefault(cell.made, cell) is cell:
             check_keys(cell.config, f"{options.file}, {cell.title}")
     for label in study.left_out:
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     check_writable(options.runs, "--runs")
     check_same_data(store, cells)
     if options.launcher == "submitit":
-        from src.studies.run.submission import submit, summary  # comes with an extra, which nothing else needs
+        from src.studies.run.submission import submit, summary  # from an optional extra
 
         print(summary(submit(store, cells, resources, study.name, options.jobs), len(cells)))
         print(f"when they are done, this writes the table: {study.command} --runs {options.runs}")
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(1)
         return
     folder = options.runs / study.name
-    from src.studies.report.files import write_results  # torch comes with its pictures, which a plan does not wait for
+    from src.studies.report.files import write_results  # imports torch for its pictures, which planning does not need
 
     print(f"\n{write_results(Results(study, store), folder)}")
     print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png in the same folder)")

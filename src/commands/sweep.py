@@ -1,4 +1,4 @@
-"""``python -m src sweep FILE``: a hyper-parameter search in wandb's format, on its server or, ``--local``, without."""
+"""``python -m src sweep FILE``: hyper-parameter search in wandb's format, on its server or locally (``--local``)."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ from src.sweeps.parameters import LowEnd
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src sweep",
         description="Creates the sweep on wandb's server and starts an agent; --local searches here, without a server.",
@@ -40,12 +40,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs a sweep.
+    """Run a sweep.
 
     Raises:
         CommandLineError: if an option or the sweep is wrong, or there is neither an account nor --local.
         KeyboardInterrupt: after Ctrl-C, when the running trial has written its checkpoint.
-        SystemExit: with code 1 if a local trial failed; the others have run, and the table says which.
+        SystemExit: with code 1 if a local trial failed; the others have run, and the table lists it.
     """
     options = parser().parse_args(list(arguments))
     resources = allocation(options, len(visible_accelerators()))
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         check_writable(folder, "--out")
         if options.launcher == "submitit":
-            from src.sweeps.submission import submit  # Optuna and submitit come with extras, which only this needs
+            from src.sweeps.submission import submit  # Optuna and submitit are optional extras
 
             print(submit(options.file, folder, limit, resources, options.jobs))
             return
@@ -79,10 +79,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def check_command(sweep: Sweep) -> None:
-    """Refuse a sweep of anything but fits of this project, of misspelt keys, or of what only a command line may set.
+    """Refuse a sweep of other commands than this project's fits, of misspelt keys, or of options reserved for the
+    command line.
 
     Raises:
-        UserError: naming the file and what it should say.
+        UserError: with the file and the expected content.
     """
     words = [part for part in sweep.template if part != "${env}"]
     if words[:4] != ["${interpreter}", "-m", "${program}", "fit"] or sweep.program != "src":
@@ -101,8 +102,10 @@ def check_command(sweep: Sweep) -> None:
 
 
 def on_server(file: Path, limit: int | None) -> None:
-    """Creates the sweep and runs its trials here until it ends; `wandb agent ID` joins from other machines."""
-    from src.callbacks.weights_and_biases import reachable  # Lightning takes seconds, and --local does without
+    """Create the sweep and run its trials here until it ends; `wandb agent ID` joins from other machines."""
+    from src.callbacks.weights_and_biases import (
+        reachable,
+    )  # Lightning takes seconds to import, and --local does not need it
 
     if not reachable():
         raise CommandLineError(
@@ -111,7 +114,7 @@ def on_server(file: Path, limit: int | None) -> None:
         )
     import wandb
 
-    # the agent starts `/usr/bin/env python`: let that be the one that runs this
+    # the agent starts `/usr/bin/env python`, which has to be this interpreter
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     content = {"name": file.stem, "project": "glare", **read(file)}
     where = {"project": content["project"], "entity": content.get("entity")}

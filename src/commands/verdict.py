@@ -1,4 +1,4 @@
-"""``python -m src verdict RESULTS``: did it help, how sure is that, which classes moved, and what did it cost?"""
+"""``python -m src verdict RESULTS``: did it help, how certain is that, which classes changed, and at what cost?"""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from src.studies.results.verdicts import Judged, judged
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src verdict",
         description="Compares the rows of a study with its baseline over seeds and images. docs/verdict.md explains.",
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the verdict on each row and column.
+    """Print the verdict on each row and column.
 
     Raises:
         CommandLineError: if an option is wrong.
@@ -48,7 +48,7 @@ def text(item: Judged) -> str:
 
 
 def as_json(item: Judged) -> dict[str, object]:
-    """The same for machines."""
+    """Format a verdict as JSON values."""
     return {
         "label": item.label,
         "word": item.verdict.word,

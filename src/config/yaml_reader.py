@@ -96,7 +96,7 @@ def load(path: Path) -> Any:
     """Read whatever value a YAML file holds.
 
     Raises:
-        MissingFile: If there is no such file.
+        MissingFile: If the file does not exist.
         UserError: If it is not UTF-8 text or not YAML.
     """
     if path.is_dir():

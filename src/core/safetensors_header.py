@@ -50,7 +50,7 @@ def read_header(path: Path) -> Header:
 
     Raises:
         UserError: As `parse_header`.
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     length = path.stat().st_size
     with path.open("rb") as stream:

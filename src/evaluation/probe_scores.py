@@ -64,10 +64,10 @@ class ProbeScores(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> ProbeScores:
-        """Read what `save` wrote.
+        """Read the file of `save`.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If the file does not exist.
             UserError: If it cannot be read whole.
         """
         stored = read_arrays(path)

@@ -48,7 +48,7 @@ def write_pictures(folder: Path, images: Sequence[Pixels], backbone: Backbone) -
     Args:
         folder: Folder of the files.
         images: RGB `[H, W, 3]` of any size.
-        backbone: With the adapter in it.
+        backbone: With the adapter installed.
     """
     make_folder(folder)
     shown = [fitted(image, backbone.patch_size, SIDE) for image in images]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from src.commands.adapt.outcome import Outcome
 
-FEW = 30  # labelled images below which an interval is wide (our choice)
+FEW = 30  # fewer labelled images give a wide interval (our choice)
 
 
 def advice(outcome: Outcome, kinds: str | None = None) -> str:
-    """Advise what to do next: more images, more seeds, fewer steps, another preset, or leave it.
+    """Advise what to do next: more images, more seeds, fewer steps, another preset, or stop here.
 
     Args:
         outcome: The verdict.
@@ -35,7 +35,7 @@ def advice(outcome: Outcome, kinds: str | None = None) -> str:
 
 
 def _best_part(outcome: Outcome) -> float | None:
-    """The strength that beats both frozen and adapted under both probes, if there is one."""
+    """The strength, if any, that beats both frozen and adapted under both probes."""
     inner = {scale: values for scale, values in outcome.strengths.items() if 0 < scale < 1}
     ends = [outcome.strengths[end] for end in (0.0, 1.0) if end in outcome.strengths]
     better = [

@@ -42,12 +42,12 @@ from src.probes.cross_validation import CrossValidatedProbes
 
 VERDICT, CARD = "verdict.json", "README.md"
 PICTURES = 4
-MEASURED = 16  # images whose sizes say how large things are when the backbone is used (our choice)
-KINDS = 64  # images that are looked at for two kinds (our choice)
+MEASURED = 16  # images whose sizes determine the scale of views (our choice)
+KINDS = 64  # images inspected for two kinds (our choice)
 
 
 class Adapted(NamedTuple):
-    """The backbone with its adapter, frozen, in evaluation mode, and the verdict on it."""
+    """The adapted backbone, frozen, in evaluation mode, and the verdict on it."""
 
     backbone: Backbone
     outcome: Outcome
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         CommandLineError: If an option is wrong.
-        MissingFile, UserError: Naming the folder or the file that cannot be used.
+        MissingFile, UserError: With the folder or file that cannot be used.
         KeyboardInterrupt: After Ctrl-C; the same command resumes.
     """
     options = parsers.adapt().parse_args(list(arguments))
@@ -69,7 +69,8 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     """Adapt a backbone to a folder of images, compare it with the frozen one, and report.
 
     Raises:
-        UserError: Naming the folder or the file that cannot be used, or what differs from an earlier run in `out`.
+        UserError: With the folder or file that cannot be used, or the settings that differ from an earlier run in
+            `out`.
         KeyboardInterrupt: After Ctrl-C; the same call resumes.
     """
     check_writable(options.out, "--out")
@@ -86,13 +87,15 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     if len(source) < 2:
         raise UserError(f"{options.images}: expected at least 2 images to adapt to, found 1; add images of the domain")
     probed = None if masks is None else compared(options, masks)
-    # with masks the verdict needs no images that training never saw
+    # with masks the verdict needs no held-out images
     training = None if probed is not None else seen_in_training(len(source))
     prepared(options.out, {"contents": content_fingerprint(source)}, "images.yaml")
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
     command = trained(options, config_of(options, source, training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
-    backbone = load_backbone(options.backbone, options.weights, str(adapter))  # a guard may have kept an earlier one
+    backbone = load_backbone(
+        options.backbone, options.weights, str(adapter)
+    )  # a guard may have restored an earlier one
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     outcome = judged(options, backbone, adapter, source, probed, training, log)
     outcome.save(options.out / VERDICT)
@@ -118,7 +121,7 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
 
 
 def compared(options: Request, masks: MaskLocation) -> CrossValidatedProbes:
-    """The probes of the verdict by masks; every image and mask of theirs has been read.
+    """Probes for a verdict by masks, with all their images and masks read.
 
     Raises:
         UserError: If there are too few labelled images, or one cannot be used.
@@ -128,7 +131,7 @@ def compared(options: Request, masks: MaskLocation) -> CrossValidatedProbes:
 
 
 def config_of(options: Request, source: Any, training: int | None, masks: Path | None, log: Log) -> Config:
-    """The configuration of the run; says what was chosen."""
+    """Write the run's configuration, and report the chosen settings."""
     gpu = torch.cuda.is_available()
     images = len(source)
     used = used_side(spread_images(source, MEASURED), patch_of(options.backbone))
@@ -144,7 +147,7 @@ def config_of(options: Request, source: Any, training: int | None, masks: Path |
 
 
 def trained(options: Request, config: Config, log: Log) -> Any:
-    """Train, or resume; returns the finished command line."""
+    """Train, or resume; return the finished command line."""
     try:
         return run(["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)])
     except KeyboardInterrupt:
@@ -161,7 +164,7 @@ def judged(
     training: int | None,
     log: Log,
 ) -> Outcome:
-    """The verdict by masks where there are any, else by the dense structure of images held out."""
+    """Judge by masks if there are any, else by the dense structure of held-out images."""
     if probed is not None:
         return by_masks(backbone, adapter, probed, log)
     held = None
@@ -172,11 +175,11 @@ def judged(
 
 
 class Log:
-    """Report of an adaptation, on the terminal and in `adapt.log`.
+    """Progress of an adaptation, on the terminal and in `adapt.log`.
 
     Args:
         folder: Where `adapt.log` goes.
-        quiet: Write the file alone, and show neither a progress bar nor a summary of the model.
+        quiet: Only write the file; show neither a progress bar nor a model summary.
     """
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:

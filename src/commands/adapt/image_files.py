@@ -1,4 +1,4 @@
-"""Images of an iterable as PNG files named by their pixels, so that order does not matter and a second call agrees."""
+"""Write images of an iterable as PNG files named by content, so that order does not matter and a second call agrees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = ("image", "images", "pixel_values")
 
 
 def write_images(images: Iterable[Any], folder: Path) -> Path:
-    """Write each image once; equal ones share a file.
+    """Write each image once; equal images share a file.
 
     Args:
         images: An iterable of images or batches, as `src.adapt` takes them.
@@ -30,7 +30,7 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
         The folder.
 
     Raises:
-        UserError: If something is no image, there are none, or the folder holds images of another call.
+        UserError: If an item is not an image, there are none, or the folder holds images of another call.
     """
     if not isinstance(images, Iterable) or isinstance(images, Mapping | bytes):
         raise UserError(f"expected a folder, a DataLoader or an iterable of images, found a {type(images).__name__}")
@@ -59,7 +59,7 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
 
 
 def images_in(batch: Any) -> Iterator[Any]:
-    """Single images of a batch; an image by itself is one."""
+    """Split a batch into images; a single image counts as a batch of one."""
     if isinstance(batch, Mapping):
         found = [key for key in KEYS if key in batch]
         if not found:
@@ -78,7 +78,7 @@ def images_in(batch: Any) -> Iterator[Any]:
 
 
 def _is_image(item: Any) -> bool:
-    """Return True for one image; labels and batches are none."""
+    """Return True for a single image, not for labels and batches."""
     return isinstance(item, str | Path | Image.Image) or (isinstance(item, Tensor | np.ndarray) and item.ndim == 3)
 
 

@@ -1,4 +1,4 @@
-"""The images of `adapt`, as its configuration's data module reads them: all, held-out and labelled ones.
+"""Images of `adapt`, read by its configuration's data module: all, held-out and labelled ones.
 
 Shapes: H×W network input · h×w native size.
 """
@@ -24,15 +24,15 @@ from src.config.yaml_reader import read
 from src.core.errors import MissingFile
 from src.probes.fair_comparison import LabelledImage
 
-HELD_OUT = 16  # images that a run without masks is judged on; a fifth of a smaller folder (our choice)
-LEAST = 10  # images from which any are held out (our choice)
-COMPARED = 60  # labelled images that a comparison takes at most (our choice)
-PATCHES = 32_400  # of all compared images together: on 2 cores a few minutes (our choice)
-LARGEST = 37**2  # patches of one image: 518 px, the side that DINOv2 ended its training at
+HELD_OUT = 16  # held-out images that judge a run without masks; a fifth of a smaller folder (our choice)
+LEAST = 10  # fewest images of which some are held out (our choice)
+COMPARED = 60  # most labelled images in a comparison (our choice)
+PATCHES = 32_400  # patches of all compared images together: a few minutes on 2 cores (our choice)
+LARGEST = 37**2  # patches of one image: 518 px, the resolution at the end of DINOv2's training
 
 
 class Labelled(NamedTuple):
-    """Labelled images and their classes."""
+    """Labelled images with their classes."""
 
     images: list[LabelledImage]
     class_names: list[str]
@@ -40,13 +40,13 @@ class Labelled(NamedTuple):
 
 
 class MaskLocation(NamedTuple):
-    """The `root` and `masks` of a folder data module whose labelled images are those with a mask."""
+    """`root` and `masks` of a folder data module that labels the images with a mask."""
 
     root: Path
     masks: Path | None
 
     def beside(self, images: Path) -> Path | None:
-        """The folder of masks, if they are masks of these images."""
+        """The folder of masks, if they belong to these images."""
         return self.masks if self.root == images.resolve() else None
 
 
@@ -54,15 +54,15 @@ def locate_masks(images: Path, masks: Path | None) -> MaskLocation | None:
     """Find the masks of a folder of images.
 
     Args:
-        images: The folder.
-        masks: A folder of mask files named as the images; or a labelled data set of its own, which has a folder
-            `masks`, or `train/masks`; None looks for these in `images`.
+        images: Folder of the images.
+        masks: A folder of mask files named like the images, or a separate labelled data set with a folder `masks` or
+            `train/masks`; None looks for these in `images`.
 
     Returns:
-        None if no masks are named and the folder has none.
+        None if no masks are given and the folder has none.
 
     Raises:
-        MissingFile: If the named folder is not there.
+        MissingFile: If the given folder does not exist.
     """
     if masks is not None and not masks.is_dir():
         raise MissingFile(f"--masks {masks}: expected a folder of masks named as the images, found nothing there")
@@ -81,12 +81,14 @@ def data_module(**arguments: Any) -> Any:
 
 
 def checked_source(folder: Path, on_error: str, masks: Path | None = None) -> Any:
-    """The images of a folder, every one of which has been decoded once.
+    """Images of a folder, each of which has been decoded once.
 
     Raises:
-        MissingFile, UserError: Naming the folder, or the first file that cannot be used.
+        MissingFile, UserError: With the folder, or the first unusable file.
     """
-    source = data_module(root=folder, on_error=on_error, masks=masks).source("train")  # usable ones, if others skip
+    source = data_module(root=folder, on_error=on_error, masks=masks).source(
+        "train"
+    )  # only usable ones, if others are skipped
     if on_error == "raise":
         with ThreadPoolExecutor(4) as threads:  # decoders release the interpreter lock; each holds a whole image
             decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))
@@ -96,15 +98,15 @@ def checked_source(folder: Path, on_error: str, masks: Path | None = None) -> An
 
 
 def seen_in_training(images: int) -> int | None:
-    """The images to train on, so that the rest can show what became of the features; None for all of a few."""
+    """Indices of the images to train on, the rest being held out; None for all of a small folder."""
     return None if images < LEAST else images - min(HELD_OUT, images // 5)
 
 
 def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labelled:
-    """Labelled images as probes take them: the fewer, the larger; aspects kept, masks at their native sizes.
+    """Labelled images for probes: larger if fewer, with their aspect ratio, masks at native size.
 
     Raises:
-        MissingFile, UserError: Naming the folder, image or mask that cannot be used.
+        MissingFile, UserError: With the folder, image or mask that cannot be used.
     """
     data = data_module(
         root=location.root, masks=location.masks, on_error=on_error, task="segment", batch_size=1,
@@ -127,9 +129,9 @@ def labelled_images(location: MaskLocation, on_error: str, patch: int) -> Labell
 
 
 def probed_size(shape: tuple[int, int], patch: int, patches: int) -> tuple[int, int]:
-    """The size, multiples of the patch, at which an image of (height, width) has about `patches` of them.
+    """The size in multiples of the patch size at which an image of (height, width) has about `patches` patches.
 
-    Thin classes need many patches, and squashing costs as well. Small images are not enlarged.
+    Thin classes need many patches and the right aspect ratio. Small images are not enlarged.
     """
     height, width = shape
     scale = min(1.0, math.sqrt(patches * patch**2 / (height * width)))
@@ -137,17 +139,17 @@ def probed_size(shape: tuple[int, int], patch: int, patches: int) -> tuple[int, 
 
 
 def used_side(images: list[NDArray[np.uint8]], patch: int) -> float:
-    """Side of a square as large as images are, by their median, in use: `LARGEST` patches at most."""
+    """Side of a square with the median area of the images in use, at most `LARGEST` patches."""
     return float(np.median([math.sqrt(math.prod(probed_size(one.shape[:2], patch, LARGEST))) for one in images]))
 
 
 def spread_images(source: Any, count: int) -> list[NDArray[np.uint8]]:
-    """`count` images `[h, w, 3]` of a source at equal distances, or all."""
+    """`count` evenly spaced images `[h, w, 3]` of a source, or all."""
     places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int).tolist()
     return [source.image(place) for place in places]
 
 
 def squares(images: list[NDArray[np.uint8]], side: int) -> Tensor:
-    """Images of any sizes as one batch `[N, 3, side, side]`, uint8."""
+    """Resize images of any sizes to one batch `[N, 3, side, side]`, uint8."""
     resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

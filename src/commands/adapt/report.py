@@ -1,4 +1,4 @@
-"""`report.html` of an adaptation: one page without network, the verdict first."""
+"""`report.html` of an adaptation: one self-contained page, the verdict first."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Page:
     """Content of a report.
 
     Attributes:
-        images: The folder.
-        count: Images used.
+        images: Folder of the images.
+        count: Number of images used.
         name: timm name of the backbone.
         weights: As in `load_backbone`.
         adapter: The file.
         outcome: The verdict.
-        monitor: Lines of the monitor and the guards.
+        monitor: Output lines of the monitor and the guards.
         pictures: Features before and after.
         kinds: The sentence of `two_kinds`, if there is one.
-        masks: Predicted masks over their images, if there are any.
+        masks: Predicted masks over their images, if any.
     """
 
     images: Path
@@ -58,7 +58,7 @@ class Page:
 
     @property
     def code(self) -> str:
-        """Lines of Python that load the recommended model's backbone with the adapter."""
+        """Python code that loads the recommended model."""
         return (
             "from src import load_backbone\n"
             f'backbone = load_backbone("{self.name}", weights="{self.weights}", adapter="{self.adapter}")'
@@ -66,7 +66,7 @@ class Page:
 
 
 def write_report(folder: Path, page: Page) -> Path:
-    """Write `report.html`, whole or not at all."""
+    """Write `report.html` atomically."""
     path = folder / "report.html"
     write_text(path, html(page))
     return path
@@ -93,7 +93,7 @@ def html(page: Page) -> str:
 
 
 def charts(outcome: Outcome) -> list[Markup]:
-    """Changes with their intervals, and scores over the adapter's strength, where there are masks."""
+    """Charts of changes with their intervals, and of scores over the adapter's strength, if there are masks."""
     bars = [
         Bar(SCORES[name], outcome.changes[name], outcome.changes[name].certain)
         for name in POINTS

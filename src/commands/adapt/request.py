@@ -1,4 +1,4 @@
-"""The run that `adapt` asks the command line for: its configuration, written once, and what it resumes from."""
+"""Run of `adapt`: its configuration, written once, and its checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.core.import_path import HOME
 
 @dataclass(frozen=True)
 class Request:
-    """One adaptation, as its user asks for it; fields as the options of the command."""
+    """One requested adaptation; fields as the command's options."""
 
     images: Path
     out: Path
@@ -30,7 +30,7 @@ class Request:
 
 
 def base(method: Method) -> Path:
-    """The configuration that a method starts from."""
+    """Base configuration of a method."""
     return HOME / "experiments" / "pretrain" / "folder" / f"{method}.yaml"
 
 
@@ -40,8 +40,8 @@ def chosen_by_user(options: Request, training: int | None, masks: Path | None) -
     Args:
         options: Of the command line.
         training: Images to train on; None for all.
-        masks: A folder of masks of some of the images, which must not be taken for images. They judge the result alone:
-            a few would be too noisy to stop a run by.
+        masks: A folder of masks of some of the images, which must not be used as images. They only judge the result: a
+            few would be too noisy for early stopping.
     """
     changes: Config = {
         "seed_everything": options.seed,
@@ -63,12 +63,12 @@ def chosen_by_user(options: Request, training: int | None, masks: Path | None) -
 
 
 def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
-    """Write the configuration of the run, or find the same one there.
+    """Write the configuration of the run, unless the same one exists.
 
     Args:
-        folder: Of the run; made if need be.
-        config: Plain values.
-        name: Of the file in it.
+        folder: Run folder; created if needed.
+        config: Configuration of plain values.
+        name: Name of the file in it.
 
     Raises:
         UserError: If the folder holds a run with other settings.
@@ -85,6 +85,6 @@ def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
 
 
 def resumption(folder: Path) -> list[str]:
-    """The option that resumes a run, if there is something to resume from."""
+    """The option that resumes a run, if it has a checkpoint."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     return ["--ckpt_path", str(checkpoint)] if checkpoint_exists(checkpoint) else []

@@ -1,4 +1,4 @@
-"""Settings that `adapt` chooses from the number of images and the device; every number here is our choice."""
+"""Choose the settings of `adapt` from the number of images and the device; every number here is our choice."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from src.config.composition import Config
 from src.core.bfloat16 import computes_bfloat16
 
 Method = Literal["glare-calibrated", "glare"]
-ZOOM = 0.75, 1.5  # least and largest enlargement of a view against the image as it is used (our choice)
+ZOOM = 0.75, 1.5  # smallest and largest magnification of a view relative to the image in use (our choice)
 METHODS: dict[Method, str] = {"glare-calibrated": "the calibrated preset", "glare": "pure GLARE"}
 
 
@@ -23,7 +23,9 @@ class Settings:
     prototypes: int
     lr: float
     precision: str
-    scale: tuple[float, float] | None = None  # of global views, shares of an image's area; None: the method's own
+    scale: tuple[float, float] | None = (
+        None  # range of global views' share of an image's area; None for the method's own
+    )
 
     def changes(self) -> Config:
         """Dotted keys of a configuration."""
@@ -38,9 +40,11 @@ class Settings:
         }
 
     def sentence(self, images: int, device: str) -> str:
-        """Describe the chosen settings in one sentence."""
+        """Describe the settings in one sentence."""
         epochs = self.steps * self.batch / images
-        heads = f", {self.prototypes} prototypes" if self.method == "glare" else ""  # the other's terms on them are off
+        heads = (
+            f", {self.prototypes} prototypes" if self.method == "glare" else ""
+        )  # the other method has no terms on prototypes
         share = "" if self.scale is None else f" on {self.scale[0]:.0%} to {self.scale[1]:.0%} of an image"
         return (
             f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "
@@ -60,12 +64,12 @@ def choose(
     """Choose settings for a number of images.
 
     Args:
-        images: How many there are.
+        images: Number of images.
         gpu: Use a GPU.
-        backbone: timm name; it tells the patch size that views must be a multiple of.
-        cpu_flags: Instruction sets of the processor; with bfloat16 among them a step takes half the time.
+        backbone: timm name, which determines the patch size and so the size of views.
+        cpu_flags: Instruction sets of the processor; bfloat16 halves the time of a step.
         method: The calibrated preset, or pure GLARE.
-        used: Side of a square as large as the images are when the backbone is used, pixels; None if it is not known.
+        used: Side of a square as large as the images in use, pixels; None if unknown.
     """
     patch = patch_of(backbone)
     precision = "bf16-mixed" if gpu or computes_bfloat16(cpu_flags) else "32-true"
@@ -77,11 +81,11 @@ def choose(
 def _calibrated(images: int, gpu: bool, patch: int, precision: str, used: float | None) -> Settings:
     """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 images on.
 
-    The length is that of the images seen: longer runs did harm. A GPU sees more of each image, and more images a step.
+    Longer runs did harm. On a GPU views are larger, and a step has more images.
     """
     steps = round(150 + 150 * (min(max(images, 60), 240) - 60) / 180)
     batch, side = min(16 if gpu else 8, images), multiple(224 if gpu else 168, patch)
-    prototypes = min(256, 64 * images)  # no more than half of the tokens that they are centroids of
+    prototypes = min(256, 64 * images)  # at most half as many centroids as tokens
     scale = None if used is None else crops_scale(side, used)
     return Settings("glare-calibrated", steps, batch, side, prototypes, 1e-3, precision, scale)
 
@@ -90,7 +94,7 @@ def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
     """Choose the presets of pure GLARE.
 
     On a CPU the small-run preset (docs/method.md, section 9), half an hour on 2 cores, with fewer steps for few images.
-    On a GPU about 100 epochs (the paper's number), bounded to a day or so, and more prototypes for more images.
+    On a GPU about 100 epochs (the paper's number), at most about a day, with more prototypes for more images.
     """
     if not gpu:
         batch = min(8, images)
@@ -103,18 +107,18 @@ def _glare(images: int, gpu: bool, patch: int, precision: str) -> Settings:
 
 
 def crops_scale(side: int, used: float) -> tuple[float, float]:
-    """Shares of an image that views cover, so that they show things about as large as when the backbone is used.
+    """Range of the share of an image that views cover, so that objects have about the same size as in use.
 
     Args:
         side: Side of a view, pixels.
-        used: Side of a square as large as the images are then.
+        used: Side of a square as large as the images in use, pixels.
     """
     least, largest = (min(1.0, (side / (zoom * used)) ** 2) for zoom in reversed(ZOOM))
     return round(least, 4), round(largest, 4)
 
 
 def patch_of(backbone: str) -> int:
-    """Patch size that a timm name tells, in pixels."""
+    """Patch size in a timm name, in pixels."""
     found = re.search(r"patch(\d+)", backbone)
     return int(found[1]) if found else 16
 

@@ -1,4 +1,4 @@
-"""Two kinds of images in one folder, found by mean and spread of the frozen model's patches.
+"""Detect two kinds of images in one folder by mean and spread of the frozen model's patches.
 
 Shapes: N images · D width.
 """
@@ -12,19 +12,19 @@ from torch.nn import functional as F
 from src.backbones.backbone import Backbone
 from src.evaluation.dense_structure import k_means
 
-LEAST = 8  # images below which no statement is made (our choice)
-SMALLEST = 0.1  # share of the images that is a kind of its own (our choice)
-# Silhouette from which two clusters are clear (our choice): above road scenes, fields or towns alone (CamVid, CWFID,
-# LoveDA), below road scenes among fields. Class tokens do not tell these apart.
+LEAST = 8  # fewest images for a statement (our choice)
+SMALLEST = 0.1  # smallest share of images that counts as a kind (our choice)
+# Silhouette from which two clusters are clear (our choice): above that of road scenes, fields or towns alone (CamVid,
+# CWFID, LoveDA), below that of road scenes mixed with fields. Class tokens do not separate these.
 CLEAR = 0.3
 
 
 @torch.no_grad()
 def two_kinds(backbone: Backbone, images: Tensor) -> str | None:
-    """A sentence that names the two kinds by their shares, or None.
+    """Sentence on two kinds and their shares, or None.
 
     Args:
-        backbone: Its adapter is turned off.
+        backbone: Used with its adapter off.
         images: uint8 `[N, 3, H, W]`, sides multiples of the patch size.
     """
     if len(images) < LEAST:
@@ -50,12 +50,12 @@ def described(patches: Tensor) -> Tensor:
 
 
 def clusters(tokens: Tensor) -> Tensor:
-    """The cluster, 0 or 1, of each vector `[N, D]`."""
+    """Cluster, 0 or 1, of each vector `[N, D]`."""
     return k_means(F.normalize(tokens, dim=-1), 2, torch.Generator().manual_seed(0)).labels
 
 
 def silhouette(points: Tensor, labels: Tensor) -> float:
-    """Mean silhouette (Rousseeuw 1987) of points `[N, D]` in two clusters, −1 to 1; 0 for one without company."""
+    """Mean silhouette (Rousseeuw 1987) of points `[N, D]` in two clusters, −1 to 1; 0 for a cluster of one."""
     distances = torch.cdist(points, points)
     values = []
     for place, label in enumerate(labels.tolist()):

@@ -1,4 +1,4 @@
-"""Closing summary of `adapt`: how the backbone changed, from the monitor and the guards."""
+"""Closing summary of `adapt`: changes of the backbone, from the monitor and the guards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = {
 
 
 def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
-    """Lines: the guards' findings, then each number of the last check, frozen and adapted."""
+    """Lines on the guards' findings, then on each number of the last check, frozen and adapted."""
     for guard in (callback for callback in callbacks if isinstance(callback, Guards)):
         if guard.stopped is not None:
             yield (
@@ -37,7 +37,7 @@ def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
 
 
 def table(signs: Mapping[str, MetricPair], step: int) -> Iterator[str]:
-    """The numbers that compare across runs; those of targets are of the head, which is thrown away."""
+    """Numbers that can be compared across runs; those of targets belong to the head, which is discarded."""
     yield f"step {step}, on a fixed sample of your images (docs/monitoring.md explains each number):"
     yield f"  {'features':46}  frozen  adapted"
     for name, words in WORDS.items():

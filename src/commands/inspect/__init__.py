@@ -1,4 +1,4 @@
-"""``python -m src inspect IMAGE… --adapter FILE``: pictures of what an adapted backbone sees in any images."""
+"""``python -m src inspect IMAGE… --adapter RUN``: pictures that explain an adapted backbone on any images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.commands.options import OptionParser
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Options of the command."""
     result = OptionParser(
         prog="python -m src inspect",
         description="Draws features before and after, attention per head, regions, matches and nearest neighbours.",
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         CommandLineError: If an option is wrong.
-        MissingFile, UserError: Naming the image, adapter or weights that cannot be used.
+        MissingFile, UserError: With the image, adapter or weights that cannot be used.
     """
     options = parser().parse_args(list(arguments))
-    from src.commands.inspect.drawing import draw  # torch takes seconds, and a misspelt option needs none of it
+    from src.commands.inspect.drawing import draw  # torch takes seconds to import, and a wrong option should not
 
     draw(options.images, options.adapter, options.weights, options.out, options.trust)

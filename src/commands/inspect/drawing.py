@@ -19,22 +19,22 @@ from src.core.printable import printable
 from src.explanation.explaining import Explainer
 from src.pretraining.regions import RegionalAttention
 
-AT_MOST = 8  # images of a folder that are drawn, at equal distances (our choice)
-PREFIX = "teacher.network.context."  # of the cross-attention's weights in a checkpoint
+AT_MOST = 8  # evenly spaced images of a folder to draw (our choice)
+PREFIX = "teacher.network.context."  # prefix of the cross-attention's weights in a checkpoint
 
 
 def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: Sequence[str] = ()) -> None:
     """Write the pictures and print a line for each.
 
     Args:
-        images: Image files, or folders, of each of which `AT_MOST` images are drawn.
+        images: Image files, or folders of which at most `AT_MOST` images are drawn.
         adapter: An `adapter.safetensors`, or the run folder that holds it.
         weights: The weights that it was trained on, as in `load_backbone`.
         out: Folder of the pictures.
         trust: Packages that may be imported for a third-party adapter kind.
 
     Raises:
-        MissingFile, UserError: Naming the image, adapter or weights that cannot be used.
+        MissingFile, UserError: With the image, adapter or weights that cannot be used.
     """
     check_writable(out, "--out")
     files = [file for path in images for file in (spread(path) if path.is_dir() else [path])]
@@ -58,7 +58,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
 
 
 def spread(folder: Path) -> list[Path]:
-    """Images of a folder and its subfolders at equal distances, `AT_MOST` of them; says so where there are more."""
+    """At most `AT_MOST` evenly spaced images of a folder and its subfolders; prints a note if there are more."""
     found = list_images(folder)
     if len(found) <= AT_MOST:
         return found
@@ -67,7 +67,7 @@ def spread(folder: Path) -> list[Path]:
 
 
 def teacher_context(adapter: Path, width: int) -> RegionalAttention | None:
-    """The teacher's regional cross-attention out of the run that left `adapter`, or None where there is none.
+    """The teacher's regional cross-attention from the run of `adapter`, or None if there is none.
 
     Raises:
         UserError: if the checkpoint next to the adapter cannot be read, or has another width and so belongs to
