@@ -49,7 +49,7 @@ LAZY = ("src.__main__", "src.commands")
 MAINS = ("main", "on_server")
 OPTIONAL = (
     "onnx", "onnxruntime", "pillow_heif", "pyarrow", "pycocotools", "rasterio", "wandb",
-    "torch.distributed.nn.functional",  # missing where torch is built without distributed
+    "torch.distributed.nn.functional",  # missing if torch is built without distributed
 )  # fmt: skip
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "datamodules").rglob("*.py")])
 OURS = ("src", "datamodules")

@@ -1,1 +1,1 @@
-"""Configurations: reading, composing, hashing, and explaining what is wrong with them."""
+"""Read, compose, hash and check configurations."""

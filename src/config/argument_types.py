@@ -1,4 +1,4 @@
-"""Types of a class's arguments, as far as they name classes."""
+"""Classes in the types of a class's arguments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
 
 @cache
 def dataclass_keys(owner: type, argument: str) -> set[str] | None:
-    """Return the keys of a mapping that is given for an argument, or None if its type is not a dataclass.
+    """Return the keys of a mapping for an argument, or None if its type is not a dataclass.
 
     Args:
         owner: A class.
@@ -50,7 +50,7 @@ def dataclass_keys(owner: type, argument: str) -> set[str] | None:
 
 
 def _evaluated(hint: Any, function: Any) -> Any:
-    """A type out of an annotation, or None where its names are for type checkers alone."""
+    """The type of an annotation, or None if its names are for type checkers only."""
     if not isinstance(hint, str):
         return hint
     probe: Any = type("Probe", (), {"__annotations__": {"argument": hint}})
@@ -61,7 +61,7 @@ def _evaluated(hint: Any, function: Any) -> Any:
 
 
 def _classes(hint: Any) -> Iterator[type]:
-    """The classes that an argument of this type may be given, through unions, containers and `Callable[..., X]`."""
+    """Classes that an argument of this type accepts, in unions, containers and `Callable[..., X]`."""
     origin = typing.get_origin(hint)
     if origin is Callable:
         *_, result = typing.get_args(hint) or (None,)
@@ -70,7 +70,7 @@ def _classes(hint: Any) -> Iterator[type]:
         for part in typing.get_args(hint):
             yield from _classes(part)
         if isinstance(origin, type):
-            yield from injectable((origin,))  # a generic class of some library
+            yield from injectable((origin,))  # a library's generic class
     elif isinstance(hint, typing.TypeVar):
         yield from _classes(hint.__bound__)
     elif isinstance(hint, type) and hint not in (object, Any) and hint.__module__ != "collections.abc":
@@ -78,5 +78,5 @@ def _classes(hint: Any) -> Iterator[type]:
 
 
 def injectable(bases: Bases) -> Bases:
-    """Return those that a configuration can name: classes outside the standard library."""
+    """Return the classes that a configuration can name, those outside the standard library."""
     return tuple(base for base in bases if not in_standard_library(base.__module__))

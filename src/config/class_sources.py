@@ -1,4 +1,4 @@
-"""Look up a class by its dotted path without running any code of a module that is not imported yet."""
+"""Look up a class by its dotted path without running code of modules that are not imported yet."""
 
 import ast
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def loaded(path: str) -> Any:
-    """Return what a dotted path names among the modules that are already imported.
+    """Return the object at a dotted path in modules that are already imported.
 
     Raises:
         LookupError: if its module is not imported yet, or has no such name.
@@ -32,7 +32,7 @@ def loaded(path: str) -> Any:
 
 
 def locate(module: str) -> ModuleSpec | None:
-    """Find a module as the import system would, but without importing the packages that contain it."""
+    """Find a module as the import system does, but without importing its parent packages."""
     spec, search, name = None, None, ""
     for part in module.split("."):
         name = f"{name}.{part}" if name else part
@@ -48,7 +48,7 @@ def _ask(finder: Any, name: str, search: Any) -> ModuleSpec | None:
     find_spec = getattr(finder, "find_spec", None)
     try:
         found = None if find_spec is None else find_spec(name, search)
-    except KeyError:  # a folder without __init__.py: Python would look at the package above, which is not imported
+    except KeyError:  # a folder without __init__.py: Python would look into its parent package, which is not imported
         found = ModuleSpec(name, None, is_package=True)
         folders = [str(folder) for entry in search or () if (folder := Path(entry, name.rpartition(".")[2])).is_dir()]
         found.submodule_search_locations = folders
@@ -57,14 +57,14 @@ def _ask(finder: Any, name: str, search: Any) -> ModuleSpec | None:
 
 def in_standard_library(path: str) -> bool:
     """Return True for a dotted path into Python's standard library."""
-    return path.partition(".")[0] in sys.stdlib_module_names  # builtins among them
+    return path.partition(".")[0] in sys.stdlib_module_names  # builtins included
 
 
 def states_subclass(path: str, seen: frozenset[str] = frozenset()) -> bool:
     """Return True if the source says that `path` is a class with an imported base outside the standard library.
 
-    Names are followed through imports, re-exports and base classes. What the source does not spell out, such as a class
-    that a function returns, counts as no.
+    Names are followed through imports, re-exports and base classes. Anything dynamic, such as a class returned by a
+    function, counts as False.
     """
     if path in seen or "." not in path:
         return False
@@ -90,7 +90,7 @@ def _is_base(found: Any) -> bool:
 
 
 def _targets(base: ast.expr, module: str, tree: ast.Module) -> Iterator[str]:
-    """The dotted paths that a base in a class statement may mean."""
+    """Possible dotted paths of a base in a class statement."""
     if isinstance(base, ast.Subscript):  # a generic class
         base = base.value
     first, _, rest = ast.unparse(base).partition(".")
@@ -101,7 +101,7 @@ def _targets(base: ast.expr, module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _imported(name: str, module: str, tree: ast.Module) -> Iterator[str]:
-    """The dotted paths that a name may have been imported from."""
+    """Possible dotted paths from which a name was imported."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -115,7 +115,7 @@ def _imported(name: str, module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _origin(node: ast.ImportFrom, module: str) -> str:
-    """The module that a `from … import` names; leading dots count from the package of `module`."""
+    """The module of a `from … import`; leading dots are relative to the package of `module`."""
     if not node.level:
         return node.module or ""
     spec = locate(module)

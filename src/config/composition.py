@@ -1,9 +1,9 @@
-"""Configurations made of others: files that extend files, mappings laid over mappings.
+"""Compose configurations: files extend files, mappings are merged over mappings.
 
     extends: [../../scales/pretrain-small.yaml, ../../methods/dino.yaml, ../../data/camvid.yaml]
     trainer: {default_root_dir: runs/pretrain-camvid-dino}
 
-Each file is laid over the ones before it, and what a file says itself over all that it extends. Paths are relative to
+Each file is merged over the ones before it, and a file's own content over all that it extends. Paths are relative to
 the file that names them. A mapping within a file may extend others as well.
 """
 
@@ -20,16 +20,16 @@ EXTENDS = "extends"
 
 
 def compose(path: Path, read_file: Callable[[Path], Config], above: tuple[Path, ...] = ()) -> Config:
-    """Read a configuration file and all that it, or a mapping in it, extends.
+    """Read a configuration file with all files that it, or a mapping in it, extends.
 
     Args:
         path: The file.
         read_file: Reads one file.
-        above: Files that lead here, to notice circles.
+        above: Files that extend this one, to detect cycles.
 
     Raises:
-        MissingFile: If a file is not there.
-        UserError: If `extends` is neither a path nor a list of paths, or if files extend each other in a circle.
+        MissingFile: If a file does not exist.
+        UserError: If `extends` is neither a path nor a list of paths, or if files extend each other in a cycle.
     """
     here = path.resolve()
     if here in above:
@@ -60,9 +60,9 @@ def _names(path: Path, value: Any) -> list[str]:
 
 
 def laid_over(below: Config, above: Config) -> Config:
-    """Return a copy of `below` with the keys of `above`, mapping by mapping; other values are replaced.
+    """Return a copy of `below` merged with the keys of `above`, mapping by mapping; other values are replaced.
 
-    A mapping that names another class replaces the one below whole: arguments of one class mean nothing to another.
+    A mapping with another class replaces the one below completely: arguments of one class do not apply to another.
     """
     result = deepcopy(below)
     for key, value in above.items():
@@ -79,7 +79,7 @@ def _another_class(below: Config, above: Config) -> bool:
 
 
 def override(config: Config, changes: Config) -> Config:
-    """Return a copy of `config` with each dotted key of `changes` set; missing mappings on the way are made.
+    """Return a copy of `config` with each dotted key of `changes` set; missing mappings on the way are created.
 
     Raises:
         UserError: If a key has an empty part, as `model..lr` has.

@@ -1,8 +1,8 @@
-"""Configurations completed by the defaults of the classes that they name.
+"""Complete configurations with the defaults of their classes.
 
-A result depends on what a yaml leaves unsaid as much as on what it says, so defaults belong into its hash: whoever
-changes one in the code must not be shown results of the old one. They are taken from the imported classes, by value: a
-default that is a named constant counts as what the constant is.
+A result depends on a yaml's implicit defaults as much as on its keys, so defaults are part of its hash: changing one in
+the code must not show results of the old one. They are taken from the imported classes by value; a named constant
+counts as its value.
 """
 
 import dataclasses
@@ -20,15 +20,15 @@ from src.config.injection import check_import
 from src.core.errors import UserError
 
 OURS = ("src", "datamodules")
-# Keys that hold the arguments of one class, without naming it. Named here by their paths, for help needs none of them.
+# Keys with the arguments of one implied class, given here as paths because help does not need the classes.
 GROUPS = {
     "trainer": "lightning.pytorch.trainer.trainer.Trainer",
     "monitor": "src.monitoring.monitor.Monitor",
     "guards": "src.monitoring.guards.Guards",
 }
-# Our choice: short runs want more than a row every 50 steps, and a folder outside of git.
+# Our choice: short runs need more than one row every 50 steps, and a folder outside of git.
 TRAINER_DEFAULTS = {
-    "devices": 1,  # unless more are asked for, so that a command is the same recipe on every machine
+    "devices": 1,  # unless more are requested, so that a command is the same recipe on every machine
     "default_root_dir": "runs/unnamed",
     "deterministic": "warn",
     "log_every_n_steps": 10,
@@ -40,14 +40,14 @@ _REQUIRED = inspect.Parameter.empty
 
 
 class Argument(NamedTuple):
-    """An argument of a class: its default as JSON can hold it, and whether a whole number is meant as a float."""
+    """An argument of a class: its default as a JSON value, and True if integers are read as floats."""
 
     default: Any
     is_float: bool
 
 
 def completed(config: Config) -> Config:
-    """Return a copy of `config` with all arguments of every class and group, and one spelling of each class path.
+    """Return a copy of `config` with all arguments of every class and group, and canonical class paths.
 
     Raises:
         UserError: If a class of this project does not exist.
@@ -59,10 +59,10 @@ def completed(config: Config) -> Config:
 
 @cache
 def defaults(class_path: str) -> Config:
-    """Return the arguments of a class that have defaults, with these; empty if it is not a class.
+    """Return the arguments of a class that have defaults, and the defaults; empty if it is not a class.
 
     Raises:
-        UserError: If the class should be ours and does not exist.
+        UserError: If it should be a class of this project and does not exist.
     """
     found = find_class(class_path)
     arguments = {} if found is None else _signature(found)
@@ -70,10 +70,10 @@ def defaults(class_path: str) -> Config:
 
 
 def find_class(path: str) -> type | None:
-    """Import a class as a run would; None if the path names something else, or code that a run would refuse to import.
+    """Import a class as a run would; None for another object, or for code that a run would refuse to import.
 
     Raises:
-        UserError: If the class should be ours and does not exist.
+        UserError: If it should be a class of this project and does not exist.
     """
     module, _, name = path.rpartition(".")
     if not module:
@@ -81,7 +81,7 @@ def find_class(path: str) -> type | None:
     ours = module.partition(".")[0] in OURS
     try:
         if not ours:
-            import_module("lightning.pytorch")  # whose classes, and torch's, are known as bases
+            import_module("lightning.pytorch")  # its classes, and torch's, are accepted as bases
             check_import(path)
         found = _imported(path)
     except ModuleNotFoundError as error:
@@ -121,7 +121,7 @@ def _arguments(found: type, given: Config) -> Config:
 
 
 def _given(value: Any, argument: Argument) -> Any:
-    """A given value as the argument takes it: a whole number as a float, arguments without their class with it."""
+    """A value as the argument takes it: an integer as a float, bare arguments with their class."""
     if isinstance(value, str) and _CLASS_PATH.fullmatch(value) and _names_class(value):
         value = {"class_path": value}
     known = argument.default if isinstance(argument.default, dict) and "class_path" in argument.default else None
@@ -146,7 +146,7 @@ def _as_floats(value: Any) -> Any:
 
 @cache
 def _signature(found: type) -> dict[str, Argument]:
-    """The arguments of a class; where its `__init__` passes on all keywords, those of its bases as well."""
+    """Arguments of a class, and of its bases if its `__init__` passes on all keywords."""
     result: dict[str, Argument] = {}
     types = dict(argument_types(found))
     factories = {
@@ -159,7 +159,7 @@ def _signature(found: type) -> dict[str, Argument]:
             continue
         try:
             parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
-        except ValueError:  # a class written in C
+        except ValueError:  # a class implemented in C
             break
         for item in parameters:
             if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD) and item.name not in result:
@@ -173,12 +173,12 @@ def _signature(found: type) -> dict[str, Argument]:
 
 
 def _float_first(kinds: tuple[type, ...]) -> bool:
-    """Return whether jsonargparse reads a whole number as a float: it takes the first type of a union that fits."""
+    """Return whether jsonargparse reads an integer as a float: it takes the first matching type of a union."""
     return float in kinds and (int not in kinds or kinds.index(float) < kinds.index(int))
 
 
 def _described(value: Any) -> Any:
-    """A default as JSON can hold it; an object as its class and arguments."""
+    """A default as a JSON value; an object as its class and arguments."""
     if value is None or isinstance(value, bool | int | float | str):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, Enum):
@@ -199,7 +199,7 @@ def _described(value: Any) -> Any:
 
 
 def _made_from(value: Any) -> Config:
-    """The arguments that made an object: attributes of the same names, or the defaults where one so made is alike."""
+    """Constructor arguments of an object: attributes of the same names, or the defaults if they give an equal object."""
     kind: type = type(value)
     signature = _signature(kind)
     if all(hasattr(value, name) for name in signature):

@@ -1,4 +1,4 @@
-"""``${NAME}`` in a configuration's values: paths that differ between machines stay out of the files."""
+"""``${NAME}`` in a configuration's values: keep machine-specific paths out of the files."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def expand_environment(config: Any, key: str = "") -> Any:
-    """Replaces ``${NAME}`` in each text and path of `config` by the environment variable of that name, in place.
+    """Replace ``${NAME}`` in each text and path of `config` by the environment variable of that name, in place.
 
     It runs on the parsed configuration, not on the file: a flag that replaces the value needs no variable.
 
@@ -25,7 +25,7 @@ def expand_environment(config: Any, key: str = "") -> Any:
         The part, expanded.
 
     Raises:
-        CommandLineError: if there is no such variable; names the key that uses it.
+        CommandLineError: if the variable is not set, with the key that uses it.
     """
     below = f"{key}." if key else ""
     if isinstance(config, Namespace | dict):

@@ -1,4 +1,4 @@
-"""Configurations by relative path: from the current folder, or from the installed package."""
+"""Locate configurations by relative path, in the current folder or in the installed package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDER = "experiments"
 
 
 def located(path: Path) -> Path:
-    """Return the path, or the file of the same name that comes with the package where the current folder has none."""
+    """Return the path if it exists, else the package's file of the same name."""
     if path.is_absolute() or path.parts[:1] != (FOLDER,) or path.exists():
         return path
     packaged = HOME / path
@@ -19,7 +19,7 @@ def located(path: Path) -> Path:
 
 
 def located_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return a command line whose ``--config`` files are located."""
+    """Return a command line with located ``--config`` files."""
     result: list[str] = []
     for position, word in enumerate(arguments):
         option, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Flags of a LightningCLI command line, as words: `--key value`, `--key=value`, in any order."""
+"""Flags of a LightningCLI command line: `--key value`, `--key=value`, in any order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USAGE = """python -m src {command} --config X.yaml [--key value ...]
 
 
 def flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield the name of each flag, without dashes, and the value that is given for it or the word after it."""
+    """Yield the name of each flag, without dashes, and its value or the following word."""
     for word, after in zip(arguments, [*arguments[1:], None], strict=False):
         if re.match(r"--?[A-Za-z_]", word):
             flag, equals, value = word.lstrip("-").partition("=")
@@ -30,16 +30,16 @@ def flags(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def config_files(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the configuration files that a command line names."""
+    """Yield the configuration files of a command line."""
     for flag, value in flags(arguments):
         if flag in ("config", "c") and value is not None:
             yield value
 
 
 def config_first(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with its configuration files in front, so that flags win wherever they stand.
+    """Return a command line with its configuration files first, so that flags win at any position.
 
-    jsonargparse applies files and flags in their order: a file would silently undo the flags before it.
+    jsonargparse applies files and flags in order: a file would silently override the flags before it.
 
     Args:
         arguments: The command's name and its options.
@@ -62,8 +62,8 @@ def check_config_given(arguments: Sequence[str]) -> None:
         arguments: The command's name and its options.
 
     Raises:
-        CommandLineError: Saying where configurations are; for a resumed run, which one it has; for a misspelt
-            `--config`, so.
+        CommandLineError: With the place of configurations, a resumed run's own one, or the correct spelling of
+            `--config`.
     """
     command, given = arguments[0], dict(flags(arguments[1:]))
     if given.keys() & {"config", "c", "model", "h", "help"} or any(name.endswith(".help") for name in given):
@@ -86,10 +86,10 @@ def check_config_given(arguments: Sequence[str]) -> None:
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which hyphens in the names of arguments are underscores, as in `--trainer.max-steps`.
+    """Return a command line with underscores for hyphens in argument names, as in `--trainer.max-steps`.
 
-    Names of arguments are the first two parts of a flag and each part after `init_args`; the others may be keys of a
-    mapping, such as the names of objectives, which keep their hyphens.
+    Names of arguments are the first two parts of a flag and each part after `init_args`; other parts may be keys of a
+    mapping, such as names of objectives, and keep their hyphens.
     """
     return [
         _FLAG.sub(lambda match: f"--{_underscored(match[1])}", word) if word.startswith("--") else word

@@ -1,4 +1,4 @@
-"""The one hash of a configuration, made of all that decides a run's result."""
+"""The hash of a configuration, over everything that affects a run's result."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from src.config.composition import Config
 from src.config.defaults import completed
 from src.core.errors import MissingFile
 
-# What may change without changing a number, and seeds, stored next to the hash. A key ends here with all below it.
+# Keys, with everything below them, that do not affect results, and seeds, which are stored next to the hash.
 WITHOUT_EFFECT = (
     "seed_everything",
     "model.init_args.seed",
     "data.init_args.seed",
-    "model.init_args.backbone.init_args.trust",  # which code may be imported, not what it computes
+    "model.init_args.backbone.init_args.trust",  # permission to import, without effect on results
     "trainer.default_root_dir",
     "trainer.logger",
     "trainer.accelerator",
@@ -42,21 +42,21 @@ WITHOUT_EFFECT = (
     "data.init_args.persistent_workers",
     "data.init_args.prefetch_factor",
 )
-WATCHING = ("src.studies.run.progress.StageProgress",)  # callbacks that change nothing
+WATCHING = ("src.studies.run.progress.StageProgress",)  # callbacks without effect on results
 
 
 def config_hash(config: Config) -> str:
-    """Return a hash of what decides a run's result, wherever it runs and whatever its seed."""
+    """Return a hash of everything that affects a run's result except machine and seed."""
     return digest(resolved(config))
 
 
 def resolved(config: Config) -> Config:
-    """Return what decides a run's result: a configuration with its defaults, without seeds and what has no effect.
+    """Return the part of a configuration that affects a run's result: with defaults, without seeds and irrelevant keys.
 
-    Files count by their content. `batch_size` is that of all processes, so that their number has no effect.
+    Files are identified by content. `batch_size` is global, so the number of processes has no effect.
 
     Args:
-        config: What a yaml says, or the whole configuration that a run folder holds: both give the same.
+        config: A yaml's content, or the complete configuration in a run folder, with the same result.
 
     Raises:
         UserError: If a class of this project does not exist.
@@ -79,7 +79,7 @@ def class_of(item: Any) -> Any:
 
 
 def without_effect(config: Config) -> Config:
-    """Return a copy of `config` that keeps only what decides a result."""
+    """Return a copy of `config` with only the keys that affect a result."""
 
     def kept(place: Any, prefix: str) -> Any:
         if not isinstance(place, dict):
@@ -94,7 +94,7 @@ def without_effect(config: Config) -> Config:
 
 
 def by_content(value: Any) -> Any:
-    """Return `value` with each path of a file or folder in it replaced by a hash of its content."""
+    """Return `value` with each path of a file or folder replaced by a hash of its content."""
     if isinstance(value, dict):
         return {key: by_content(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -110,9 +110,9 @@ def by_content(value: Any) -> Any:
 
 @cache
 def manifest(folder: Path) -> str:
-    """Return a hash of the names and sizes of all files below a folder, hidden ones left out.
+    """Return a hash of the names and sizes of all files below a folder, without hidden ones.
 
-    Not of their content: a data set of a hundred gigabytes would take longer to read than its study to run.
+    Contents are left out: reading a hundred gigabytes would take longer than the study.
 
     Raises:
         MissingFile: If there is no such folder.
@@ -135,6 +135,6 @@ def file_hash(path: Path) -> str:
 
 
 def digest(content: Any, length: int = 16) -> str:
-    """Return a hash of anything that JSON can hold, the same for the same content in any order of keys."""
+    """Return a hash of a JSON value, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,7 +1,7 @@
-"""Gate between a configuration and the classes that it names, so that a yaml from elsewhere cannot run code.
+"""Check the classes that a configuration names, so that a downloaded yaml cannot run code.
 
 jsonargparse imports whatever a configuration names, and accepts any function where a `Callable` is expected. Two checks
-close that:
+prevent that:
 
 1. While arguments are parsed, `guarded_imports` looks at each dotted path before it is imported. An imported module
    must have a class of that name. A module that is not imported yet is imported only if it is outside the standard
@@ -31,22 +31,22 @@ from src.core.errors import CommandLineError
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
-# Options that can run code out of a checkpoint, with what a file may say: anything else is for the command line.
+# Options that can run code from a checkpoint, with the values allowed in a file: others need the command line.
 COMMAND_LINE_ONLY = {"weights_only": (None, True), "ckpt_path": (None,)}
 
 
 class RefusedImport(ImportError, ValueError):
-    """A configuration names something that is not an injectable class.
+    """A configuration names an object that is not an injectable class.
 
-    Both bases, because jsonargparse catches the one for class paths and the other for `type[...]`.
+    Two bases, because jsonargparse catches one for class paths and the other for `type[...]`.
     """
 
 
 def check_import(path: str) -> None:
-    """Refuse a dotted path that names no class, without importing its module.
+    """Refuse a dotted path to anything but a class, without importing its module.
 
     Raises:
-        RefusedImport: if it names something else, or code that should not be imported.
+        RefusedImport: if it names another object, or code that should not be imported.
         ModuleNotFoundError: if there is no such module.
     """
     try:
@@ -72,10 +72,9 @@ def check_import(path: str) -> None:
 
 @contextmanager
 def guarded_imports() -> Iterator[list[tuple[str, str]]]:
-    """Let jsonargparse import only what passes `check_import`; yields a list that collects the refused
-    paths, each with the reason.
+    """Let jsonargparse import only paths that pass `check_import`; yields a list of refused paths with reasons.
 
-    jsonargparse tries the members of a union in turn and swallows their errors, hence the list.
+    The list is needed because jsonargparse tries the members of a union in turn and hides their errors.
 
     Raises:
         RuntimeError: if this version of jsonargparse has no `import_object` to guard.
@@ -112,7 +111,7 @@ def guarded_imports() -> Iterator[list[tuple[str, str]]]:
 
 
 def check_injected(config: Any, expected: Mapping[str, type], groups: Mapping[str, type]) -> None:
-    """Compare every class that a parsed configuration names with the type of the argument it is given for.
+    """Check every class in a parsed configuration against the type of its argument.
 
     Args:
         config: the parsed configuration of one command.
@@ -120,7 +119,7 @@ def check_injected(config: Any, expected: Mapping[str, type], groups: Mapping[st
         groups: class of each top-level key that holds the arguments of one class, such as ``trainer``.
 
     Raises:
-        CommandLineError: naming the first key that holds something else.
+        CommandLineError: with the first key that does not fit.
     """
     for key, value in _items(config):
         if key in groups:
@@ -130,10 +129,10 @@ def check_injected(config: Any, expected: Mapping[str, type], groups: Mapping[st
 
 
 def check_command_line_only(config: Any, arguments: Sequence[str]) -> None:
-    """Refuse a configuration file that sets an option which may load code out of a checkpoint.
+    """Refuse a configuration file with an option that may run code from a checkpoint.
 
     Raises:
-        CommandLineError: naming the option.
+        CommandLineError: with the option.
     """
     for name, harmless in COMMAND_LINE_ONLY.items():
         value = config.get(name)
@@ -200,7 +199,7 @@ def _derives(found: type, base: type) -> bool:
 def _check_arguments(arguments: Any, owner: type, key: str) -> None:
     hints, defaults = dict(argument_types(owner)), dict(_defaults(owner))
     for name, item in _items(arguments):
-        if item is not defaults.get(name, inspect.Parameter.empty):  # what the code itself puts there is no input
+        if item is not defaults.get(name, inspect.Parameter.empty):  # set by this code, not by the user
             _check(item, hints.get(name, ()), f"{key}.{name}")
 
 

@@ -1,4 +1,4 @@
-"""The keys of a whole configuration, checked without a parser: a misspelt one is found before anything runs."""
+"""Check the keys of a complete configuration without a parser, to find misspelt ones before anything runs."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -17,7 +17,7 @@ _PLAIN = ("config", "seed_everything", "model", "data", "ckpt_path", "weights_on
 
 
 def as_parsed(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with current names, found files and underscores, and its configuration files in front.
+    """Return a command line with current names, located files and underscores, and its configuration files first.
 
     Args:
         arguments: The command's name and its options.
@@ -27,7 +27,7 @@ def as_parsed(arguments: Sequence[str]) -> list[str]:
 
 @cache
 def fit_keys() -> frozenset[str]:
-    """Return the dotted keys that a configuration may have down to the arguments of `trainer` and its like."""
+    """Return the valid dotted keys of a configuration, down to the arguments of groups such as `trainer`."""
     keys = set(_PLAIN)
     for group, path in _CLASSES.items():
         find_class(path)  # imports it
@@ -40,10 +40,10 @@ def check_keys(config: Config, where: str) -> None:
 
     Args:
         config: A configuration.
-        where: What it belongs to, for the message.
+        where: Its origin, for the message.
 
     Raises:
-        CommandLineError: Naming the key and what was probably meant.
+        CommandLineError: With the key and the nearest valid one.
     """
     for found in misspelt_keys(config, set(fit_keys())):
         raise CommandLineError(f"{where}: {found}")

@@ -13,11 +13,11 @@ def nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
     Args:
         word: The unknown word.
         valid: The words that are known.
-        prefix: Shown before each of them, such as the dashes of flags, which should not make them alike.
+        prefix: Shown before each of them but not compared, such as the dashes of flags.
 
     Returns:
-        ``, did you mean 'x'?`` with the most similar valid word, or with the one that abbreviates it or that it
-        abbreviates (`lr` and `learning_rate`); if there is none, the list of valid words if it is short.
+        ``, did you mean 'x'?`` with the most similar valid word, or its abbreviation or long form (`lr` and
+        `learning_rate`); otherwise the list of valid words if it is short.
     """
     words = sorted(valid)
     close = get_close_matches(word, words, n=1, cutoff=0.6) or [

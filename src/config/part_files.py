@@ -1,6 +1,6 @@
-"""Parts of a configuration in files of their own: always read by the one YAML reader.
+"""Read parts of a configuration in separate files, always by the one YAML reader.
 
-jsonargparse would read such a file by other rules: without `extends` or old names, and with duplicate keys.
+jsonargparse itself would read such a file without `extends` and old names, and accept duplicate keys.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def inlined(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which the files of ``--model part.yaml`` and the like are replaced by their content.
+    """Return a command line with files such as ``--model part.yaml`` replaced by their content.
 
     Args:
         arguments: The command's name and its options.
 
     Raises:
-        CommandLineError: If such a file is a whole configuration.
-        UserError: If it is not valid YAML, or no mapping.
+        CommandLineError: If such a file is a complete configuration.
+        UserError: If it is not valid YAML, or not a mapping.
     """
     result: list[str] = []
-    flag = ""  # that the next word is the value of
+    flag = ""  # of which the next word is the value
     for word in arguments:
         name, equals, value = word.partition("=")
         if flag and Path(word).is_file():
@@ -53,22 +53,22 @@ def _content(flag: str, file: Path) -> str:
 
 
 def _takes_a_part(flag: str) -> bool:
-    """Return True for ``--model`` and for ``--trainer.logger``: deeper keys are never read from files."""
+    """Return True for ``--model`` and for ``--trainer.logger``: deeper keys are not read from files."""
     names = flag.removeprefix("--").split(".")
     return flag.startswith("--") and len(names) <= 2 and names[0] in PARTS
 
 
 def check_part_files(file: Path, config: Config, expected: Mapping[str, type], groups: Mapping[str, type]) -> None:
-    """Refuse a configuration that names another file where an object is expected; `extends` does that.
+    """Refuse a configuration that names another file in place of an object, which needs `extends`.
 
     Args:
-        file: Its file.
+        file: Path of the configuration.
         config: Its content.
         expected: Base class of each top-level key that takes a class, such as ``model``.
         groups: Class of each top-level key that holds the arguments of one class, such as ``trainer``.
 
     Raises:
-        CommandLineError: Naming the key and the line to write instead.
+        CommandLineError: With the key and the line to write instead.
     """
     for key, value in config.items():
         if key in groups and isinstance(value, dict):

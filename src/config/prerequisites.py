@@ -1,4 +1,4 @@
-"""Checks of a whole configuration before images are decoded and models are built, so that mistakes cost seconds."""
+"""Check a complete configuration before images are decoded and models are built, so that mistakes cost seconds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
 def lacking(config: Config) -> list[str]:
-    """Return a line for everything that a configuration names and that this machine lacks.
+    """Return a line for everything that a configuration needs and this machine lacks.
 
-    That is environment variables, the folder of the data, and files of weights and adapters.
+    This covers environment variables, the data folder, and files of weights and adapters.
     """
     unset: dict[str, str] = {}
     for key, text in _texts(config):
@@ -37,9 +37,9 @@ def lacking(config: Config) -> list[str]:
 
 
 def missing_files(config: Config) -> list[str]:
-    """Return a line for each file that an object in a configuration needs and that is not there.
+    """Return a line for each missing file of an object in a configuration.
 
-    Classes say so by a function `missing_files` of their arguments.
+    Classes report them by a function `missing_files` of their arguments.
     """
     lines: list[str] = []
     for _, found, arguments in _objects(config):
@@ -52,16 +52,16 @@ def missing_files(config: Config) -> list[str]:
 
 
 def check_files(config: Config) -> None:
-    """Refuse a configuration whose files are not there.
+    """Refuse a configuration with missing files.
 
     Raises:
-        MissingFile: Naming all of them.
+        MissingFile: With all of them.
     """
     if lines := missing_files(config):
         raise MissingFile("; ".join(lines))
 
 
-LARGEST_SIDE = 2**16  # pixels of a network's input; far beyond what any memory holds
+LARGEST_SIDE = 2**16  # pixels of a network's input; far more than fits in any memory
 
 
 def check_sizes(config: Config) -> None:
@@ -71,8 +71,8 @@ def check_sizes(config: Config) -> None:
         config: A configuration with its defaults.
 
     Raises:
-        CommandLineError: Naming the key, the side, and the nearest multiple or the largest side.
-        UserError: If there is no such backbone.
+        CommandLineError: With the key, the side, and the nearest multiple or the largest side.
+        UserError: If the backbone does not exist.
     """
     data = lookup(config, "data.init_args") or {}
     sides = [("size", data.get("size"))]
@@ -97,14 +97,14 @@ def check_sizes(config: Config) -> None:
 
 
 def check_writable(folder: str | Path, option: str = "trainer.default_root_dir") -> None:
-    """Refuse a run folder in which nothing can be written; nothing is left there.
+    """Refuse a run folder that is not writable; leaves no file behind.
 
     Args:
         folder: The run folder, which need not exist.
-        option: What gives it, for the message.
+        option: The option that sets it, for the message.
 
     Raises:
-        UserError: Naming the folder, or the file in its way.
+        UserError: With the folder, or the file in its way.
     """
     there = Path(folder).expanduser().absolute()
     while not os.path.lexists(there):

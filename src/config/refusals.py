@@ -1,4 +1,4 @@
-"""Values of a configuration that a library refuses while it builds what they are for: one line, no traceback."""
+"""Report a configuration value that a library refuses in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 from src.core.errors import CommandLineError, user_message
 
-_FIRST = re.compile(r"Errors:\n\s*- (.*?)(?:\n\s*- |\nGiven value|\Z)", re.DOTALL)  # of jsonargparse's list
+_FIRST = re.compile(
+    r"Errors:\n\s*- (.*?)(?:\n\s*- |\nGiven value|\Z)", re.DOTALL
+)  # first entry of jsonargparse's list of errors
 
 
 @contextmanager
 def refused(key: str, containing: str = "") -> Iterator[None]:
-    """Turn a library's refusal of a value within the block into a wrong command line.
+    """Convert a library's refusal of a value within the block to a `CommandLineError`.
 
     Args:
         key: Key of the value, for the message.

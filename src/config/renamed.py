@@ -1,7 +1,7 @@
 """Old class paths and keys, read as the new ones with one warning each.
 
-The tree was rearranged after commit 570062c; configurations and command lines written before keep working. Everything
-that is hashed or stored is translated first.
+The tree was rearranged after commit 570062c; earlier configurations and command lines keep working. They are translated
+before anything is hashed or stored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _warned: set[str] = set()
 
 
 def current(text: str) -> str:
-    """A text with each old class path in it replaced by the new one."""
+    """Replace old class paths in a text."""
 
     def new(match: re.Match[str]) -> str:
         _warn(match[1], CLASS_PATHS[match[1]])
@@ -54,7 +54,7 @@ def current(text: str) -> str:
 
 
 def current_arguments(arguments: Sequence[str]) -> list[str]:
-    """A command line with old class paths and keys replaced."""
+    """Replace old class paths and keys in a command line."""
 
     def new(match: re.Match[str]) -> str:
         _warn(match[2], DATA_ARGUMENTS[match[2]])
@@ -64,7 +64,7 @@ def current_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def current_config(config: Any) -> Any:
-    """A configuration with old class paths and keys replaced, at any depth; dotted keys of a study included."""
+    """Replace old class paths and keys in a configuration, at any depth, also in a study's dotted keys."""
     config = _class_paths(config)
     if isinstance(config, dict):
         _rename_data_arguments(config)
@@ -80,7 +80,7 @@ def _class_paths(value: Any) -> Any:
 
 
 def _rename_data_arguments(config: dict[str, Any]) -> None:
-    """`data.init_args.job` as nested mappings or as one dotted key, in place, wherever a mapping holds one."""
+    """Rename `data.init_args.job` in place, as nested mappings or as one dotted key."""
     for key in list(config):
         value = config[key]
         if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Which key of a configuration is misspelt, and what was probably meant.
+"""Find misspelt keys of a configuration and suggest the nearest valid ones.
 
-jsonargparse says that a configuration does not validate, in many lines. Here its keys are compared with what the
-parser and the named classes accept, so that the user reads one line.
+jsonargparse reports an invalid configuration in many lines. Here its keys are compared with those of the parser and the
+classes, for a message of one line.
 """
 
 import inspect
@@ -27,18 +27,18 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def explain(arguments: Sequence[str], keys: Iterable[str], message: str) -> str:
-    """One line about why `arguments` could not be parsed.
+    """Explain in one line why `arguments` could not be parsed.
 
     Args:
         arguments: the command line after the command's name.
         keys: every dotted key that the command's parser knows, such as ``trainer.max_steps``.
-        message: what jsonargparse said; used, on one line, where no misspelt key is found.
+        message: jsonargparse's message; used, on one line, if no misspelt key is found.
     """
     return misspelt(arguments, keys) or _on_one_line(message)
 
 
 def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
-    """The first misspelt key of the files and flags in `arguments`, with what was probably meant, or None."""
+    """The first misspelt key of the files and flags in `arguments`, with the nearest valid one, or None."""
     known = {key for key in keys if not key.endswith("help")}
     config: dict[str, Any] = {}
     for path in config_files(arguments):
@@ -56,7 +56,7 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
 
 
 def place(arguments: Sequence[str], value: str) -> str:
-    """Locate `value` in the files and flags of `arguments`: ``x.yaml: model.class_path: ``; empty if nowhere."""
+    """Locate `value` in the files and flags of `arguments`: ``x.yaml: model.class_path: ``; empty if not found."""
     for path in config_files(arguments):
         for key in _keys_of(value, read(Path(path))):
             return f"{path}: {key}: "
@@ -72,7 +72,7 @@ def _keys_of(value: str, node: Any, key: str = "") -> Iterator[str]:
 
 
 def misspelt_keys(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
-    """Yield a line for each key of a configuration that neither the parser nor the class it belongs to knows.
+    """Yield a line for each key of a configuration that is unknown to the parser and to its class.
 
     Args:
         config: A configuration.
@@ -92,7 +92,7 @@ def misspelt_keys(config: Mapping[str, Any], known: set[str]) -> Iterator[str]:
 
 
 def _misspelt_below(node: Any, where: str) -> Iterator[str]:
-    """Checks every ``class_path``/``init_args`` pair in `node`, however deep."""
+    """Check every ``class_path``/``init_args`` pair in `node`, at any depth."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from _misspelt_below(item, f"{where}.{index}")
@@ -128,9 +128,9 @@ def _misspelt_below(node: Any, where: str) -> Iterator[str]:
 
 
 def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: set[str]) -> Iterator[str]:
-    """Follows a flag such as ``model.init_args.objectives.local.init_args.weight`` through the classes of `config`.
+    """Follow a flag such as ``model.init_args.objectives.local.init_args.weight`` through the classes of `config`.
 
-    A class that the flag names is put into `config`, for the flags after it.
+    A class given by the flag is added to `config`, for later flags.
     """
     first, *rest = flag.removesuffix("+").split(".")
     top = {key.split(".")[0] for key in known} | {"help", "print_config", "c"}
@@ -141,7 +141,7 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
         yield f"no flag --{flag}{nearest(rest[0], children)}"
     names = [first, *(name for name in rest if name not in _SUBCLASS_KEYS)]
     node = config
-    fields: set[str] | None = None  # of the dataclass that the flag is about, as `optimisation` is
+    fields: set[str] | None = None  # fields of a dataclass, such as `optimisation`
     for depth, name in enumerate(names if "help" not in rest else ()):
         if fields and "class_path" not in node and name not in fields:
             yield f"no flag --{flag}{nearest(name, fields)}"
@@ -152,7 +152,7 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
                 yield f"no flag --{flag}: {node['class_path']} has no {name!r}{nearest(name, valid)}"
             node["init_args"] = node.get("init_args") or {}
             node = node["init_args"]
-        elif node and name not in node and 1 < depth < len(names) - 1:  # into an entry that is not there
+        elif node and name not in node and 1 < depth < len(names) - 1:  # into a missing entry
             yield f"no flag --{flag}: there is no {name!r}{nearest(name, map(str, node))}"
         if not isinstance(node.get(name), dict):
             node[name] = {}
@@ -164,7 +164,7 @@ def _misspelt_flag(flag: str, value: str | None, config: dict[str, Any], known: 
 
 
 def find(class_path: str) -> Any:
-    """Return what a dotted path names, importing nothing but modules of this project.
+    """Return the object at a dotted path, importing only modules of this project.
 
     Raises:
         LookupError: if it names nothing, or something in a module that is not imported.
@@ -180,7 +180,7 @@ def find(class_path: str) -> Any:
 
 def _exists(class_path: Any) -> bool:
     if not isinstance(class_path, str) or "." not in class_path:
-        return True  # a class that is already imported, by its bare name: jsonargparse's own shorthand
+        return True  # jsonargparse's shorthand: the bare name of an imported class
     return _found(class_path) is not None or _is_not_imported(class_path)
 
 
@@ -192,15 +192,15 @@ def _found(class_path: str) -> Any:
 
 
 def _is_not_imported(class_path: str) -> bool:
-    """Return True for a class of a module that could be imported, and is not: nothing is known of it."""
+    """Return True for a class of an importable module that is not imported, so unknown here."""
     module = class_path.rpartition(".")[0]
     return module not in sys.modules and locate(module) is not None
 
 
 def accepted_arguments(class_path: Any) -> set[str] | None:
-    """Names of the arguments, or None where they cannot be known (no such class, or no signature).
+    """Names of the arguments, or None if unknown (no such class, or no signature).
 
-    ``**kwargs`` stand for the arguments of the next base.
+    ``**kwargs`` are resolved to the arguments of the next base.
     """
     found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
     return _accepted(found) if isinstance(found, type) else None
@@ -214,7 +214,7 @@ def _accepted(found: type) -> set[str] | None:
             continue
         try:
             parameters = [*inspect.signature(initialiser).parameters.values()][1:]
-        except ValueError:  # a class written in C
+        except ValueError:  # a class implemented in C
             return None
         names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -229,7 +229,7 @@ def _fields(class_path: Any, argument: str) -> set[str] | None:
 
 
 def _needs_value(class_path: Any, argument: str) -> bool:
-    """Return whether an argument has a default, and neither it nor the type of the argument is None."""
+    """Return whether an argument has a default other than None and a type without None."""
     found = _found(class_path) if isinstance(class_path, str) and "." in class_path else None
     for function in initialisers(found) if isinstance(found, type) else ():
         parameter = inspect.signature(function).parameters.get(argument) if inspect.isfunction(function) else None
@@ -239,7 +239,7 @@ def _needs_value(class_path: Any, argument: str) -> bool:
 
 
 def _class_paths() -> list[str]:
-    """Every class of this project by its dotted path, the package's where it exports the class; nothing is imported."""
+    """Dotted paths of all classes of this project, by exporting package if any; imports nothing."""
     found = []
     for file in [*(_ROOT / "src").rglob("*.py"), *(_ROOT / "datamodules").rglob("*.py")]:
         module = ".".join(file.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -251,7 +251,7 @@ def _class_paths() -> list[str]:
 
 
 def _on_one_line(message: str) -> str:
-    """The innermost complaint of a nested jsonargparse message, with the dotted key that it belongs to."""
+    """The innermost error of a nested jsonargparse message, with its dotted key."""
     keys = re.findall(r'Parser key "([^"]+)"', message)
     noise = (
         "Subtypes:",

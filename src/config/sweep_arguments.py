@@ -1,7 +1,7 @@
-"""A sweep's parameters on the command line: how `wandb agent` writes them, and how this command line reads them.
+"""Convert sweep parameters from `wandb agent`'s form to this command line's.
 
 The agent passes ``--key=str(value)``: Python's spelling, where ``None``, ``True``, ``['a', None]`` and, for nested
-parameters, a whole ``{'lr': 0.1}`` appear. Configurations are read as YAML, to which ``None`` is a word.
+parameters, a whole ``{'lr': 0.1}`` appear. Configurations are read as YAML, where ``None`` is a plain word.
 """
 
 import ast
@@ -13,12 +13,12 @@ from src.core.errors import UserError
 
 
 def flags(key: str, value: Any) -> list[str]:
-    """A value as options of this command line: ``--key=value`` with a YAML value, a mapping as one for each leaf.
+    """Options for a value: ``--key=value`` with a YAML value; for a mapping one per leaf.
 
     Text is passed as it is, so the text ``true`` reads as a boolean, as on every command line here.
 
     Raises:
-        UserError: for a null that the command line cannot take.
+        UserError: for a null that cannot be passed.
     """
     if isinstance(value, dict) and value:
         return [flag for name, item in value.items() for flag in flags(f"{key}.{name}", item)]
@@ -28,8 +28,8 @@ def flags(key: str, value: Any) -> list[str]:
 
 
 def _null_below_a_class(key: str) -> str:
-    """A null as a mapping, which is merged: jsonargparse would hand a flag's null on to the inner class as ``None``,
-    a word. Objects in a mapping, such as ``objectives.local``, would lose their neighbours in it, so that is refused.
+    """Option for a null as a mapping, which is merged: jsonargparse would pass a flag's null to the inner class as the
+    text ``None``. Refused for objects in a mapping, such as ``objectives.local``, whose siblings it would drop.
     """
     top, *classes = key.split(".init_args.")
     if any("." in name for name in classes[:-1]):
@@ -42,10 +42,10 @@ def _null_below_a_class(key: str) -> str:
 
 
 def from_agent(arguments: Sequence[str]) -> list[str]:
-    """The agent's options as options of this command line.
+    """Convert the agent's options to options of this command line.
 
-    What Python would not read as None, a truth value, a list or a mapping stays as it is: numbers and words are written
-    alike in both. A text ``None`` cannot be told from the value; both become null.
+    Only None, booleans, lists and mappings change: numbers and words are written alike in both. A text ``None`` cannot
+    be distinguished from the value; both become null.
     """
     result: list[str] = []
     for argument in arguments:

@@ -1,7 +1,7 @@
-"""A trained head's own classes and adapter, read from its checkpoint before anything is built.
+"""Read a trained head's classes and adapter from its checkpoint before anything is built.
 
-A head is complete by itself: `test`, `validate` and `predict` need neither the adapter file that it was trained with
-nor a folder that holds all of its classes.
+A head is self-contained: `test`, `validate` and `predict` need neither its adapter file nor a folder with all of its
+classes.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def recorded(path: str | Path) -> dict[str, Any]:
 
 
 def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str, Any] | None) -> None:
-    """Take an adapter file that is gone out of a configuration, since the checkpoint holds its tensors.
+    """Remove a missing adapter file from a configuration, since the checkpoint holds its tensors.
 
-    A file that the command line itself names stays, and is reported as missing when it is read.
+    A file given on the command line is kept, and reported as missing when it is read.
 
     Args:
-        config: Config of one command; changed in place.
+        config: Configuration of one command; changed in place.
         arguments: The command line.
-        record: Record of the checkpoint's adapter; None where it has none, and nothing is changed.
+        record: Record of the checkpoint's adapter; None if it has none, which changes nothing.
     """
     path = config.get(ADAPTER)
     named = any(argument.partition("=")[0] == f"--{ADAPTER}" for argument in arguments)
     if record is None or not isinstance(path, str) or named or Path(path).exists():
         return
     config[ADAPTER] = None
-    config[f"{ADAPTER}_scale"] = 1.0  # the checkpoint knows at which strength the adapter was
-    if config.get("model.init_args.train") == "head+adapters":  # expects one when it is built
+    config[f"{ADAPTER}_scale"] = 1.0  # the checkpoint records the adapter's strength
+    if config.get("model.init_args.train") == "head+adapters":  # expects an adapter when it is built
         config["model.init_args.adapter"] = Namespace(
             class_path=record["kind"], init_args=Namespace(json.loads(record["sizes"]))
         )

@@ -12,14 +12,14 @@ from src.config.renamed import current_config
 from src.core.atomic_files import write_text
 from src.core.errors import MissingFile, UserError
 
-LARGEST = 100_000  # values that a file may hold, aliases written out
+LARGEST = 100_000  # values in a file after expanding aliases
 _TEXT_ONLY = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 with numbers as people write them, dates as text, and neither duplicate keys nor tags.
+    """YAML 1.1 with numbers such as `5e-4`, dates as text, and neither duplicate keys nor tags.
 
-    `5e-4` is a number. An anchor may be used again, but not within itself.
+    An anchor may be used again, but not within itself.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -73,10 +73,10 @@ def parse(text: str, name: str) -> Any:
 
     Args:
         text: The document.
-        name: Its file, for messages.
+        name: Name of its file, for messages.
 
     Raises:
-        UserError: Naming the file and the line.
+        UserError: With the file and the line.
     """
     try:
         return yaml.load(text, Loader)
@@ -88,12 +88,12 @@ def parse(text: str, name: str) -> Any:
         raise UserError(f"{name} is not valid yaml: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise UserError(f"{name} is not valid yaml: expected values nested less deeply") from None
-    except ValueError as error:  # of a constructor, such as an integer of too many digits
+    except ValueError as error:  # from a constructor, such as for an integer with too many digits
         raise UserError(f"{name} is not valid yaml: {error}") from error
 
 
 def load(path: Path) -> Any:
-    """Read whatever value a YAML file holds.
+    """Read the value in a YAML file.
 
     Raises:
         MissingFile: If the file does not exist.
@@ -110,13 +110,13 @@ def load(path: Path) -> Any:
 
 
 def read(path: Path) -> Config:
-    """Read a configuration with the files that it extends; old class paths and keys become the current ones.
+    """Read a configuration with the files that it extends; old class paths and keys are translated.
 
-    A relative path is looked up from the current folder, then from the installed package.
+    A relative path is looked up in the current folder, then in the installed package.
 
     Raises:
-        MissingFile: If it, or a file that it extends, is not there.
-        UserError: If one of them is not YAML or not a mapping, or if they extend each other in a circle.
+        MissingFile: If it, or a file that it extends, does not exist.
+        UserError: If one of them is not YAML or not a mapping, or if they extend each other in a cycle.
     """
     return compose(located(path), _mapping)
 
@@ -129,21 +129,21 @@ def _mapping(path: Path) -> Config:
 
 
 def write(path: Path, config: Config) -> None:
-    """Write a mapping as YAML, keys in their own order."""
+    """Write a mapping as YAML, keeping the order of keys."""
     write_text(path, yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def quoted(config: Config) -> str:
-    """Return a mapping as YAML with every text in quotes, so that readers with other rules take it for the same."""
+    """Return a mapping as YAML with every text in quotes, so that other YAML readers agree."""
     return yaml.dump(config, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `Loader` would not read as text."""
+    """Quote text that `Loader` would read as another type."""
 
 
 class _QuotingDumper(yaml.SafeDumper):
-    """Quotes every text."""
+    """Quote every text."""
 
 
 _Dumper.yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
@@ -153,7 +153,7 @@ _QuotingDumper.add_representer(
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """The number of values below a node, an alias counted as often as it is used."""
+    """The number of values below a node, counting an alias at each use."""
     if id(node) in known:
         if known[id(node)] == 0:
             raise yaml.constructor.ConstructorError(

@@ -1,1 +1,1 @@
-"""Primitives that every layer may use: safe file writing, checkpoint files and names. Needs torch and stdlib alone."""
+"""Primitives for every layer: safe file writing, checkpoint files and names. Needs only torch and the stdlib."""

@@ -1,4 +1,4 @@
-"""Archives of arrays (.npz) that a later run trusts: written whole or not at all."""
+"""Read and atomically write archives of arrays (.npz)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def write_arrays(path: Path, **arrays: ArrayLike) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays, checking the checksum of each.
+    """Read all arrays, and check the checksum of each.
 
     Raises:
         UserError: If the archive is cut off, damaged or of another format.
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If it does not exist.
     """
     try:
         with np.load(path) as stored:

@@ -1,6 +1,6 @@
 """Atomic file replacement: write next to the target, flush to disk, then ``os.replace``.
 
-A reader finds the old file or the new one, whole, whenever the writer is killed and wherever ``$TMPDIR`` is.
+A reader finds the complete old or new file, whenever the writer is killed and wherever ``$TMPDIR`` is.
 """
 
 import errno
@@ -13,8 +13,8 @@ from pathlib import Path
 from src.core.errors import MissingFile, Unwritable, UserError
 
 _PREFIX = ".part-"
-_TOKEN = 8  # hexadecimal digits that keep the temporary files of two writers apart
-_LONGEST = 255  # bytes in one part of a path, on the usual file systems
+_TOKEN = 8  # hexadecimal digits that distinguish the temporary files of two writers
+_LONGEST = 255  # bytes in one path component on common file systems
 _REFUSED = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
     errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
@@ -24,11 +24,11 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)  # file syst
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Name the file or folder that the block cannot write.
+    """Report the file or folder that the block cannot write.
 
     Raises:
-        Unwritable: Instead of the system's error: no space, no permission, or something else in the way.
-        MissingFile: If the folder is gone.
+        Unwritable: In place of the system's error: no space, no permission, or another obstacle.
+        MissingFile: If the folder no longer exists.
     """
     try:
         yield
@@ -46,10 +46,10 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder and those above it, unless it is there.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        Unwritable: If that is impossible, such as where a file of that name is in the way.
+        Unwritable: If that is impossible, such as for a file of that name.
     """
     with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
-    """Replace a file by a new one that becomes visible at once.
+    """Replace a file atomically.
 
     Args:
         path: The file to write. Its folder must exist.
@@ -66,11 +66,11 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
 
     Yields:
         A path in the same folder, with the same suffix, for the block to write to. After the block the file and its
-        folder are flushed to disk. If the block raises, the target stays as it was.
+        folder are flushed to disk. If the block raises, the target is unchanged.
 
     Raises:
         FileNotFoundError: If the folder does not exist (`MissingFile`), or the block wrote nothing to its path.
-        Unwritable: If the disk is full or read-only, or something else is in the way.
+        Unwritable: If the disk is full or read-only, or there is another obstacle.
     """
     target = Path(path)
     part = _beside(target)
@@ -89,13 +89,13 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a binary file, whole or not at all."""
+    """Write a binary file atomically."""
     with replacing(path) as part:
         part.write_bytes(content)
 
 
 def write_text(path: str | Path, content: str) -> None:
-    r"""Write a UTF-8 text file, whole or not at all; line ends stay as they are.
+    r"""Write a UTF-8 text file atomically, without changing line ends.
 
     Bytes of file names that are not UTF-8 are written as JSON and YAML read them back: `\udcff`.
     """
@@ -103,7 +103,7 @@ def write_text(path: str | Path, content: str) -> None:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove temporary files that killed writers of `path` left behind; only for files with a single writer."""
+    """Remove temporary files of killed writers of `path`; only for files with a single writer."""
     target = Path(path)
     tail = _beside(target).name[len(_PREFIX) + _TOKEN :]
     for other in target.parent.iterdir():
@@ -113,10 +113,10 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, where the file system can."""
+    """Flush a folder's entries to disk, if the file system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
+    except PermissionError:  # Windows cannot open folders
         return
     try:
         os.fsync(descriptor)
@@ -128,13 +128,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    """A fresh hidden name in the target's folder, short enough for any target; the end of the name is kept."""
+    """A new hidden name in the target's folder, short enough for any target, with the same ending."""
     tail = os.fsencode(f"-{target.name}")[-(_LONGEST - len(_PREFIX) - _TOKEN) :]
     return target.with_name(f"{_PREFIX}{uuid.uuid4().hex[:_TOKEN]}{tail.decode(errors='ignore')}")
 
 
 def _keep(target: Path, kept: Path) -> None:
-    """Give the target a second name, so that it is never missing; move it where a file can have only one name."""
+    """Give the target a second name, so that it is never missing; move it if the file system has no hard links."""
     link = _beside(kept)
     try:
         os.link(target, link)
@@ -143,7 +143,7 @@ def _keep(target: Path, kept: Path) -> None:
         return
     with suppress(FileNotFoundError):
         os.replace(link, kept)
-        link.unlink()  # still there if both names were one file already: then replacing does nothing
+        link.unlink()  # remains if both names were one file already, since replacing then does nothing
 
 
 def _flush(path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Exchange of a whole folder: build the new one aside, move the old one away, move the new one in.
+"""Exchange a folder: build the new one aside, move the old one away, move the new one in.
 
-No step deletes what is not replaced yet. Asides are in ``.exchange/`` next to the folder, on the same file system.
+Nothing is deleted before it is replaced. Temporary folders are in ``.exchange/`` next to the folder, on the same file
+system.
 """
 
 import os
@@ -15,16 +16,16 @@ from src.core.errors import UserError
 
 @contextmanager
 def exchanging(folder: str | Path) -> Iterator[Path]:
-    """Replace a folder by a new one, or leave it as it was. One process at a time may exchange the same folder.
+    """Replace a folder by a new one, or leave it unchanged. One process at a time may exchange the same folder.
 
     Args:
         folder: The folder to replace; it need not exist.
 
     Yields:
-        An empty folder of the same name for the block to fill. If the block raises, `folder` stays as it was.
+        An empty folder of the same name for the block to fill. If the block raises, `folder` is unchanged.
 
     Raises:
-        UserError: If `folder` is something else than a folder.
+        UserError: If `folder` is not a folder.
     """
     target = Path(folder)
     recover(target)
@@ -45,7 +46,7 @@ def exchanging(folder: str | Path) -> Iterator[Path]:
 
 
 def recover(folder: str | Path) -> None:
-    """Finish what a killed exchange left: put the old folder back if no new one took its place, and remove the rest."""
+    """Clean up after a killed exchange: restore the old folder if it was not replaced, and remove the rest."""
     target = Path(folder)
     old = _aside(target, "old")
     if old.is_dir() or old.is_symlink():
@@ -55,7 +56,7 @@ def recover(folder: str | Path) -> None:
             os.replace(old, target)
     _remove(_aside(target, "new"))
     for left in (old.parent, _aside(target, "new").parent, old.parent.parent):
-        with suppress(OSError):  # not there, or not empty: another exchange is under way
+        with suppress(OSError):  # missing, or not empty because another exchange is running
             left.rmdir()
 
 

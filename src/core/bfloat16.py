@@ -1,4 +1,4 @@
-"""Processors that compute in bfloat16, and a warning where one only emulates it."""
+"""Detect processors with bfloat16 instructions, and warn if they are emulated."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_INSTRUCTIONS = r"\b(avx512_bf16|amx_bf16|bf16)\b"  # of x86's `flags`, and of Arm's `Features`
+_INSTRUCTIONS = r"\b(avx512_bf16|amx_bf16|bf16)\b"  # in x86's `flags`, and in Arm's `Features`
 
 
 def processor_flags() -> str:
-    """The processor's instruction sets; empty where the system does not list them."""
+    """The processor's instruction sets; empty if the system does not list them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def computes_bfloat16(flags: str) -> bool:
-    """Return whether these instruction sets have products of bfloat16 matrices."""
+    """Return whether these instruction sets multiply bfloat16 matrices."""
     return re.search(_INSTRUCTIONS, flags) is not None
 
 
 def warn_of_emulation(precision: object, device: str) -> None:
-    """Warn of a fit or an evaluation in bfloat16 on a processor that has no instructions for it.
+    """Warn about a fit or evaluation in bfloat16 on a processor without instructions for it.
 
     Args:
         precision: The trainer's.

@@ -1,7 +1,7 @@
-"""Checkpoint files that survive a kill: written atomically, with the previous one kept and used if the newest is bad.
+"""Checkpoint files that survive a kill: written atomically, with the previous one kept as a fallback.
 
-`last.ckpt` is replaced by ``os.replace``, and the file it replaces becomes `last.previous.ckpt`. Each carries a hash of
-its content, which is compared when it is loaded.
+`last.ckpt` is replaced by ``os.replace``, and the file it replaces becomes `last.previous.ckpt`. Each has a hash of its
+content, which is checked on loading.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from src.core.unpickling import reason_of, wanted_call
 MapLocation = str | torch.device | dict[str, str] | Callable[[Any, str], Any] | None
 
 
-HASH = "glare_content_hash"  # the entry that only checkpoints of this project have
+HASH = "glare_content_hash"  # entry that only checkpoints of this project have
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint atomically and keep the one it replaces, unless that one is cut off.
+    """Write a checkpoint atomically and keep the one it replaces, unless that one is truncated.
 
     Args:
-        checkpoint: Entries that ``torch.save`` accepts; the file gets a hash of them besides.
-        path: The target; its folder is made. A single process writes to it at a time.
+        checkpoint: Entries that ``torch.save`` accepts; a hash of them is added to the file.
+        path: The target; its folder is created. Only one process may write to it at a time.
     """
     path, previous = Path(path), previous_of(path)
     make_folder(path.parent)
@@ -44,7 +44,7 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
 
 
 class _Refusal:
-    """A stream that remembers why it could not be written: torch ends with an error of its own position instead."""
+    """Stream that remembers why it could not be written, where torch raises an error about its position."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -62,7 +62,7 @@ class _Refusal:
 
 
 def _save(content: Mapping[str, Any], stream: IO[bytes]) -> None:
-    """Save to a stream: given a path, torch writes the file's name into it.
+    """Save to a stream, because torch writes a path's file name into the file.
 
     Raises:
         OSError: If the disk is full, among others.
@@ -79,17 +79,17 @@ def _save(content: Mapping[str, Any], stream: IO[bytes]) -> None:
 def load_checkpoint(
     path: str | Path, map_location: MapLocation = "cpu", weights_only: bool | None = True, announce: bool = True
 ) -> dict[str, Any]:
-    """Load a checkpoint; if it cannot be read whole, load the previous one and say so in one line on stderr.
+    """Load a checkpoint; if it cannot be read completely, load the previous one, with a warning on stderr.
 
     Args:
-        path: A file that `save_checkpoint` or ``torch.save`` wrote.
+        path: A file of `save_checkpoint` or ``torch.save``.
         map_location: As in ``torch.load``.
         weights_only: As in ``torch.load``.
-        announce: Print the line. One process of several is enough.
+        announce: Print the warning, which one process of several should do.
 
     Raises:
-        MissingFile: If there is neither the file nor a previous one.
-        UserError: If none of the two can be read whole.
+        MissingFile: If neither the file nor a previous one exists.
+        UserError: If neither can be read completely.
     """
     path, previous = Path(path), previous_of(path)
     if not checkpoint_exists(path):
@@ -102,7 +102,7 @@ def load_checkpoint(
         try:
             content = _read(previous, map_location, weights_only, lines)
         except _Unreadable as other:
-            if path.suffix != ".ckpt" and not previous.exists():  # never ours: nothing to delete
+            if path.suffix != ".ckpt" and not previous.exists():  # not this project's file: nothing to delete
                 raise UserError(
                     f"{path}: expected a run's checkpoint, such as checkpoints/last.ckpt in its run folder, found a "
                     f"file that {fault}; weights and adapters belong in model.init_args.backbone.init_args"
@@ -119,14 +119,14 @@ def load_checkpoint(
 
 
 class _Unreadable(Exception):
-    """The reason why a checkpoint cannot be read whole, as the end of a sentence."""
+    """The fault of a checkpoint, as the end of a sentence."""
 
 
 def _read(path: Path, map_location: MapLocation, weights_only: bool | None, lines: list[str]) -> dict[str, Any]:
-    """The content of one file, compared with its hash; a file without one is told in `lines`.
+    """The content of one file, checked against its hash; a missing hash is reported in `lines`.
 
     Raises:
-        _Unreadable: If it is not there, not a checkpoint, or damaged.
+        _Unreadable: If it does not exist, is not a checkpoint, or is damaged.
     """
     fault = damage(path)
     if fault is not None:
@@ -149,7 +149,7 @@ def _read(path: Path, map_location: MapLocation, weights_only: bool | None, line
 
 
 def damage(path: Path) -> str | None:
-    """The reason why a checkpoint cannot be read whole, as the end of a sentence, or None.
+    """The fault of a checkpoint, as the end of a sentence, or None.
 
     Reads the whole file and compares the checksum of each of its entries.
     """
@@ -179,7 +179,7 @@ def damage(path: Path) -> str | None:
 
 
 def _is_complete(path: Path) -> bool:
-    """Check that the end of the file is there: cheap, and done before each replacement."""
+    """Check that the file is not truncated: cheap, and done before each replacement."""
     try:
         with ZipFile(path) as archive:
             return bool(archive.namelist())

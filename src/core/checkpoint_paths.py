@@ -1,10 +1,10 @@
-"""Names of a run's checkpoints, without torch: who starts a process only needs to know if there is one to resume."""
+"""Names of a run's checkpoints, without importing torch, for code that only checks if there is one to resume."""
 
 from pathlib import Path
 
 
 def previous_of(path: str | Path) -> Path:
-    """The file that keeps the checkpoint before `path`: `last.previous.ckpt` for `last.ckpt`."""
+    """The file with the checkpoint before `path`: `last.previous.ckpt` for `last.ckpt`."""
     path = Path(path)
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 

@@ -1,4 +1,4 @@
-"""Colours of classes that have none of their own."""
+"""Default colours of classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hash over everything that a checkpoint holds: tensors by their bytes, plain values as they are."""
+"""Hash over the content of a checkpoint: bytes of tensors, and plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 def content_hash(content: Any) -> str:
     """Return 32 hex digits over nested mappings and lists of tensors and plain values, in their order.
 
-    BLAKE2b, as for weights and adapters. Of objects of other kinds only the class counts.
+    BLAKE2b, as for weights and adapters. Other objects count only by their class.
 
     Args:
         content: As ``torch.save`` takes it; tensors on any device.

@@ -1,4 +1,4 @@
-"""The processes that train together, and sums and means over them: nothing depends on how a batch was split."""
+"""Training processes, and sums and means over them, so that results do not depend on how a batch is split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALONE = ContextVar("alone", default=False)
 
 @contextmanager
 def this_rank_alone() -> Iterator[None]:
-    """Within this context the sums are this rank's own, so that one rank can measure while the others continue."""
+    """Context in which sums are this rank's own, so that one rank can measure while the others continue."""
     token = _ALONE.set(True)
     try:
         yield
@@ -28,7 +28,7 @@ def this_rank_alone() -> Iterator[None]:
 
 
 def ranks() -> int:
-    """Number of processes that train together."""
+    """Number of training processes."""
     distributes = distributed.is_available() and distributed.is_initialized() and not _ALONE.get()
     return distributed.get_world_size() if distributes else 1
 
@@ -65,7 +65,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def mean_over_ranks(rows: Tensor) -> Tensor:
-    """Mean row `[...]` of `[count, ...]`, over the rows of all ranks, without gradient."""
+    """Mean row `[...]` of `[count, ...]` over the rows of all ranks, without gradient."""
     if ranks() == 1:
         return rows.detach().mean(dim=0)
     count = sum_over_ranks(rows.new_full((), len(rows)))
@@ -76,7 +76,7 @@ def differentiable_sum(values: Tensor) -> Tensor:
     """Sum over all ranks through which the gradients of all ranks flow back; the tensor itself on one rank."""
     if ranks() == 1:
         return values
-    from torch.distributed.nn.functional import all_reduce  # missing where torch is built without distributed
+    from torch.distributed.nn.functional import all_reduce  # missing if torch is built without distributed
 
     total: Tensor = all_reduce(values)
     return total
@@ -92,20 +92,20 @@ def max_over_ranks(values: Tensor) -> Tensor:
 
 
 def mean_of_ranks(values: Tensor) -> Tensor:
-    """Mean over all ranks, without gradient: of each rank's loss, the loss of the global batch."""
+    """Mean over all ranks, without gradient, such as of their losses."""
     return sum_over_ranks(values.detach()) / ranks()
 
 
 def logs_this_step(trainer: Any) -> bool:
-    """Return whether Lightning writes what the running training step logs: only then is an exchange worth its time."""
+    """Return whether Lightning writes the current training step's logs, so that communication is worthwhile."""
     return bool(trainer._logger_connector.should_update_logs)
 
 
 def mean_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weights with which a sum is the mean over the true positions of all ranks, all 0 if there are none.
+    """Weights that turn a sum into the mean over the true positions of all ranks, all 0 if there are none.
 
-    One over the all-reduced count, times the number of ranks, which DDP's averaging of gradients takes out again: the
-    gradient is that of one process with the whole batch.
+    One over the all-reduced count, times the number of ranks, which DDP's averaging of gradients cancels: the gradient
+    is that of one process with the whole batch.
 
     Args:
         mask: Bool, any shape.

@@ -25,29 +25,29 @@ _DATABASE = (
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a full or read-only disk
 
 
-BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE ended
+BROKEN_PIPE = 141  # as in a shell after SIGPIPE
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; its message says what was expected, what was found, and what to do."""
+    """A mistake that the user can fix; its message says what was expected, what was found, and what to do."""
 
 
 class MissingFile(UserError, FileNotFoundError):
-    """A file or folder that the user named is not there."""
+    """A file or folder given by the user does not exist."""
 
     def __str__(self) -> str:
-        return ValueError.__str__(self)  # OSError would format errno and file name
+        return ValueError.__str__(self)  # otherwise OSError formats errno and file name
 
 
 class Unwritable(UserError, OSError):
-    """A file or folder cannot be written: no space, no permission, or something else in its way."""
+    """A file or folder cannot be written: no space, no permission, or another obstacle."""
 
     def __str__(self) -> str:
         return ValueError.__str__(self)
 
 
 class Diverged(UserError):
-    """A training has become NaN or infinite: its state is worth nothing."""
+    """Training has become NaN or infinite: its state is useless."""
 
 
 class CommandLineError(UserError):
@@ -56,7 +56,7 @@ class CommandLineError(UserError):
 
 @contextmanager
 def wrong_command_line() -> Iterator[None]:
-    """Make every `UserError` within the block a `CommandLineError`: what is read there are a user's own words.
+    """Raise every `UserError` within the block as a `CommandLineError`, since the block reads user input.
 
     Raises:
         CommandLineError: With the message of the original.
@@ -78,10 +78,10 @@ class Outcome:
 
 @contextmanager
 def one_message() -> Iterator[Outcome]:
-    """Turn what a command raises into one message on stderr and an exit code.
+    """Convert a command's errors to one message on stderr and an exit code.
 
-    `GLARE_TRACEBACK=1` in the environment shows the traceback of every failure; without it only that of unexpected
-    ones, which are bugs.
+    `GLARE_TRACEBACK=1` in the environment shows the traceback of every failure; otherwise only unexpected ones, which
+    are bugs, show theirs.
     """
     outcome = Outcome()
     try:
@@ -110,7 +110,7 @@ def user_message(error: BaseException) -> str | None:
     Lightning's own refusals of a configuration are user errors as well, and so is a full or read-only disk. None for
     any other exception.
     """
-    # torch raises the worker's own type again, with the whole traceback as its message
+    # torch raises the worker's exception type, with the complete traceback as its message
     if worker := _WORKER.search(str(error)):
         return _worker_message(worker["trace"])
     if isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException":
@@ -124,7 +124,7 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _worker_message(trace: str) -> str | None:
-    """The message of a worker's error, of which only the printed traceback is left."""
+    """The message of a worker's error, extracted from the printed traceback."""
     *_, last = re.finditer(r'  File "([^"]+)", line \d+.*?\n', trace)
     raised = re.search(r"^([A-Za-z_][\w.]*): (.*)", trace[last.end() :], re.DOTALL | re.MULTILINE)
     if raised is None:

@@ -1,4 +1,4 @@
-"""Hash of the content of a data set's files: tells changed images and masks from the same ones copied elsewhere."""
+"""Hash the content of a data set's files, to detect changed images and masks, but not moved ones."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import Any
 
-SAMPLES = 1000  # whose files are compared, spread evenly: to open ten million would take an hour
-READ = 2**28  # bytes of all these files together: less than a second from memory
-STRIPS = 4  # pieces that are read of a file beyond its share
+SAMPLES = 1000  # samples to hash, evenly spread: opening ten million files would take an hour
+READ = 2**28  # bytes read of all these files together: less than a second from memory
+STRIPS = 4  # pieces to read of a file larger than its share
 
 
 def paths_of(source: Any, index: int) -> tuple[Path, ...]:
-    """The files that a sample is read from, as the `paths` of its source says; none where a source has no files."""
+    """The files of a sample, from its source's `paths`; none for a source without files."""
     ask = getattr(source, "paths", None)
     return () if ask is None else tuple(ask(index))
 
 
 def content_fingerprint(source: Sized) -> str:
-    """Hash the content of a source's images and masks, whatever they are called and whenever they were copied.
+    """Hash the content of a source's images and masks, independent of names and times.
 
-    Of a small set every byte counts. Of a large one `SAMPLES` samples, evenly spread, count by size and by as much of
-    each as makes `READ` bytes in all: a change elsewhere goes unseen.
+    A small set is hashed completely. Of a large one, `SAMPLES` evenly spread samples are hashed by size and by `READ`
+    bytes in total, so that other changes are not detected.
 
     Returns:
         32 hex digits; the same for all sources without files.

@@ -1,4 +1,4 @@
-"""Import paths: this package before any other `src`, and packages of the current folder after it."""
+"""Order import paths: this package before any other `src`, then packages in the current folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ HOME = Path(__file__).resolve().parents[2]  # the folder that holds src, datamod
 
 
 def add_current_folder() -> None:
-    """Let class paths name modules in the current folder, behind everything that is installed."""
+    """Allow class paths to name modules in the current folder, after everything installed."""
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
 
 
 def for_children(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with which ``python -m src…`` finds this package, whatever the current folder holds."""
+    """Return the environment with which ``python -m src…`` finds this package from any current folder."""
     paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     if HOME.name not in ("site-packages", "dist-packages") and str(HOME) not in paths:
         paths.insert(0, str(HOME))

@@ -1,4 +1,4 @@
-"""Signals by which a scheduler announces the end of a job, taken for Ctrl-C: whatever that saves, they save."""
+"""Treat a scheduler's signals before the end of a job as Ctrl-C, so that work is saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTICES = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 
 
 def interrupt_on_notice() -> None:
-    """Let the process end by KeyboardInterrupt where a notice would have ended it at once; one ignored stays so."""
+    """Raise KeyboardInterrupt for these signals, except those that are ignored."""
     if threading.current_thread() is not threading.main_thread():  # the only thread that can handle signals
         return
     for notice in NOTICES:

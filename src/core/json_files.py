@@ -1,4 +1,4 @@
-"""JSON files that a later run trusts: written whole or not at all, and ignored if they cannot be read."""
+"""Write JSON files atomically; ignore unreadable ones with a warning."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from src.core.printable import printable
 
 Expected = Mapping[str, type | tuple[type, ...]]  # keys of a mapping → types of their values
 NUMBER = (int, float)
-_told: set[tuple[str, str]] = set()  # a study looks at the same file many times
+_told: set[tuple[str, str]] = set()  # a study reads the same file many times
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping, sorted by key, so that the same content gives the same bytes."""
+    """Write a mapping, sorted by key, so that equal content gives equal bytes."""
     write_text(path, json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path, expected: Expected | None = None) -> dict[str, Any] | None:
-    """Read a mapping; None where there is no such file, or none that can be used, which one line on stderr names.
+    """Read a mapping; None if the file does not exist, or is unusable, with a warning on stderr.
 
     Args:
         path: The file.
@@ -43,7 +43,7 @@ def read_json(path: Path, expected: Expected | None = None) -> dict[str, Any] | 
 
 
 def read_json_list(path: Path, expected: Mapping[str, type]) -> list[dict[str, Any]]:
-    """Read a list of mappings that have the keys `expected`; empty where there is no such file, or none of use."""
+    """Read a list of mappings that have the keys `expected`; empty if the file does not exist or is unusable."""
     content = _parsed(path)
     if content is None:
         return []
@@ -58,7 +58,7 @@ def read_json_list(path: Path, expected: Mapping[str, type]) -> list[dict[str, A
 
 
 def damaged(path: Path, fault: str) -> None:
-    """Name a file that cannot be used, once for each fault."""
+    """Warn about an unusable file, once per fault."""
     if (str(path), fault) not in _told:
         _told.add((str(path), fault))
         print(f"warning: {printable(str(path))}: {printable(fault)}; ignored", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""Random numbers keyed by what they are for, not by where they are drawn.
+"""Random numbers keyed by purpose, independent of where they are drawn.
 
 A draw is a pure function of (seed, epoch, sample index, purpose): the same on every device, for every rank, batch size
 and order of calls. Two ranks with batch n therefore train on exactly the draws of one process with batch 2n, and a
-resumed run continues with the draws it would have had.
+resumed run continues with the same draws.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class KeyedRandom(NamedTuple):
     def uniform(self, purpose: str, *shape: int) -> Tensor:
         """Float64 numbers in [0, 1), `[B, *shape]`, that depend only on (seed, epoch, index, purpose, position).
 
-        On devices without float64 the same numbers cut to float32's 24 bits, drawn on the CPU.
+        On devices without float64 the same numbers are drawn on the CPU and truncated to float32's 24 bits.
         """
         device = self.indices.device
         epoch, indices = (self.epoch, self.indices) if has_float64(device) else (self.epoch.cpu(), self.indices.cpu())
@@ -75,7 +75,7 @@ class KeyedRandom(NamedTuple):
         """One index per row with probability proportional to the row's weights, by inverting the cumulative sum.
 
         Args:
-            purpose: What the draw is for.
+            purpose: Purpose of the draw.
             weights: Non-negative `[B, ..., N]`, each row with a positive sum.
 
         Returns:

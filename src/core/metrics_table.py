@@ -1,4 +1,4 @@
-"""A run's metrics.csv: a row for each logged step, whose columns may grow."""
+"""A run's metrics.csv: one row per logged step, with columns added as needed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 
 class MetricsTable(NamedTuple):
-    """Columns in their order, and rows of texts by column; a row that was cut off has None for what is missing."""
+    """Columns in their order, and rows of texts by column; a truncated row has None for missing values."""
 
     columns: list[str]
     rows: list[dict[str, Any]]
 
 
 def read_table(path: Path) -> MetricsTable:
-    """Read a table; an empty one where there is no file.
+    """Read a table; empty if the file does not exist.
 
     Raises:
         OSError, UnicodeDecodeError, csv.Error: If it cannot be read, or is not such a table.
@@ -30,7 +30,7 @@ def read_table(path: Path) -> MetricsTable:
 
 
 def read_columns(path: Path) -> list[str]:
-    """Read the columns alone; none where there is no file."""
+    """Read the columns; none if the file does not exist."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
@@ -38,7 +38,7 @@ def read_columns(path: Path) -> list[str]:
 
 
 def write_table(path: Path, table: MetricsTable) -> None:
-    """Write a table; columns that a row lacks are empty in it."""
+    """Write a table; columns missing in a row are left empty."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, table.columns)
         writer.writeheader()

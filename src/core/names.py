@@ -1,4 +1,4 @@
-"""Names that become one part of a path."""
+"""Check names that become one path component."""
 
 from src.core.errors import UserError
 
@@ -9,7 +9,7 @@ def path_part(name: object, what: str) -> str:
     """Check that a name can be used as exactly one file or folder name.
 
     Args:
-        name: The name, such as the `name` of a study; a number, which a yaml makes of `2024`, counts as text.
+        name: The name, such as the `name` of a study; a number, such as `2024` in a yaml, counts as text.
         what: Its role, for the message.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Checks of numbers that users set: finite, and within a range."""
+"""Check numbers in settings: finite, and within a range."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from src.core.errors import UserError
 
 
 def check_number(name: str, value: float, least: float = 0.0, most: float = math.inf, open_left: bool = False) -> None:
-    """Make sure that a setting is a finite number within [least, most].
+    """Check that a setting is a finite number within [least, most].
 
     Args:
         name: Name of the setting, for the message.
         value: Its value.
         least: Smallest value.
         most: Largest value; infinity for no bound (the value itself must be finite).
-        open_left: Leave out `least` itself.
+        open_left: Exclude `least` itself.
 
     Raises:
         UserError: Otherwise.

@@ -1,4 +1,4 @@
-"""Text from files, made safe to show: nothing in a name or in metadata drives the terminal."""
+"""Make text from files safe to print: no name or metadata can control the terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Show what cannot be seen as Python writes it: `\x1b[31m`, `\n`, `\u202e`.
+    r"""Escape invisible characters as Python does: `\x1b[31m`, `\n`, `\u202e`.
 
-    Applied twice, it changes nothing more: backslashes stay as they are.
+    Idempotent, since backslashes are kept.
 
     Args:
         text: Any text, such as a file name, a tensor name or metadata.
-        lines: Line ends stay, for messages of several lines.
+        lines: Keep line ends, for messages of several lines.
     """
     if text.isascii() and text.isprintable():
         return text

@@ -1,8 +1,8 @@
-"""One cell, one process: a lock file that its owner keeps fresh, taken over once the owner is gone.
+"""One process per cell: a lock file that its owner keeps updating, taken over when the owner is gone.
 
-On the owner's machine its processes decide: as long as one of them exists, stopped or not, the lock is not taken. From
-another machine only the file can be seen: its owner is gone when the file's time has not changed for a while on the
-watcher's own monotonic clock, so that clocks of two machines are never compared.
+On the owner's machine the lock is held as long as one of its processes exists, even stopped. Other machines only see
+the file: its owner counts as gone when the file's time has not changed for a while on the watcher's own monotonic
+clock, so that clocks of two machines are never compared.
 """
 
 import json
@@ -21,19 +21,19 @@ from filelock import FileLock
 from src.core.atomic_files import make_folder, write_text
 
 EXPIRY = 120.0  # seconds without a change after which an owner on another machine counts as gone (our choice)
-BEAT = 10.0  # seconds between two signs of life (our choice)
+BEAT = 10.0  # seconds between two updates (our choice)
 
 
-# Locks of other machines that this process has looked at: path → (token and time of the file, seen since when).
+# Locks of other machines observed by this process: path → (token and time of the file, seen since when).
 _seen: dict[str, tuple[tuple[Any, int] | None, float]] = {}
 
 
 class Held(Exception):
-    """Another process runs this cell."""
+    """Another process is running this cell."""
 
 
 class Lock:
-    """A held lock; `add` names further processes that must be gone before another may take over on this machine."""
+    """A held lock; `add` registers further processes that must be gone before another may take over on this machine."""
 
     def __init__(self, path: Path, token: str) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Lock:
         self.started = [started(os.getpid())]
 
     def add(self, process: int) -> None:
-        """Names one more process that works under this lock."""
+        """Register another process that works under this lock."""
         self.processes.append(process)
         self.started.append(started(process))
         part = self.path.with_name(f".{self.path.name}.{self.token}")
@@ -57,11 +57,11 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, expiry: float = EXPIRY, beat: float = BEAT) -> Iterator[Lock]:
-    """Holds the lock file at `path`, taking over one whose owner is gone.
+    """Hold the lock file at `path`; take it over if its owner is gone.
 
     An owner on this machine is gone when none of its processes exists any more; one on another machine when its file
-    has not changed for `expiry` seconds that this process has watched it: so the lock of another machine is never
-    taken at the first look.
+    has not changed for `expiry` seconds that this process has watched it: so the lock of another machine is never taken
+    at the first attempt.
 
     Raises:
         Held: if another process holds it.
@@ -88,20 +88,20 @@ def locked(path: Path, expiry: float = EXPIRY, beat: float = BEAT) -> Iterator[L
 
 
 def take(lock: Lock, expiry: float) -> None:
-    """Creates the lock file, or raises `Held`."""
+    """Create the lock file, or raise `Held`."""
     complete = lock.path.with_name(f".{lock.path.name}.{lock.token}")
     write_text(complete, lock.text())
     try:
-        for _ in range(2):  # a second time, should the owner let go between the two looks
+        for _ in range(2):  # a second time, in case the owner releases it in between
             try:
-                os.link(complete, lock.path)  # appears with its content or not at all, and never over another
+                os.link(complete, lock.path)  # appears with its complete content, and never replaces another
                 return
             except FileExistsError:
                 if not abandoned(lock.path, expiry):
                     continue
             with takeover(lock.path):
-                if abandoned(lock.path, expiry):  # still: another may have taken it meanwhile
-                    os.replace(complete, lock.path)  # never without a lock file that another process could take
+                if abandoned(lock.path, expiry):  # only if no other process has taken it meanwhile
+                    os.replace(complete, lock.path)  # so that there is always a lock file for another process to take
                     return
         raise Held(str(lock.path))
     finally:
@@ -109,7 +109,7 @@ def take(lock: Lock, expiry: float) -> None:
 
 
 def clear_abandoned(path: Path, expiry: float) -> None:
-    """Removes a lock whose owner is gone, or raises `Held`."""
+    """Remove a lock whose owner is gone, or raise `Held`."""
     with takeover(path):
         if abandoned(path, expiry):
             path.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def clear_abandoned(path: Path, expiry: float) -> None:
 
 
 def takeover(path: Path) -> FileLock:
-    """Only within this context may a lock be taken from its owner: several that see it abandoned take turns to look."""
+    """Context in which a lock may be taken over, by one process at a time."""
     return FileLock(path.with_name(".takeover"))
 
 
@@ -146,7 +146,7 @@ def gone(path: Path, found: dict[str, Any], expiry: float) -> bool:
 
 
 def owner(path: Path) -> dict[str, Any]:
-    """The content of a lock file; empty where there is none, or none that can be read."""
+    """The content of a lock file; empty if it is missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -155,12 +155,12 @@ def owner(path: Path) -> dict[str, Any]:
 
 
 def alive(process: int, since: int | None = None) -> bool:
-    """Return True if a process of this machine exists, stopped ones included; not if it only waits for its parent.
+    """Return True if a process of this machine exists, stopped ones included; zombies do not count.
 
     Args:
         process: Its id.
-        since: Its start time (`started`); another process that has got the same id is not the one asked for. None where
-            the system tells no start times.
+        since: Its start time (`started`), to exclude a later process with the same id. None if the system has no start
+            times.
     """
     try:
         os.kill(process, 0)
@@ -175,13 +175,13 @@ def alive(process: int, since: int | None = None) -> bool:
 
 
 def started(process: int) -> int | None:
-    """Start time of a process, in ticks since the machine's boot; None where the system does not tell."""
+    """Start time of a process, in ticks since the machine's boot; None if unknown."""
     status = _status(process)
     return int(status[19]) if status else None
 
 
 def _status(process: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on; empty where there is no such file."""
+    """The fields of /proc/PID/stat from the state on; empty without such a file."""
     try:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

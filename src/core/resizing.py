@@ -1,4 +1,4 @@
-"""Resizing of images and of class scores, the same wherever either is done."""
+"""Resize images and class scores in one place."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 
 def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Class scores `[B, C, h', w']` at another size, bilinear between cell centres, in float32 at least.
+    """Resize class scores `[B, C, h', w']`, bilinear between cell centres, in float32 at least.
 
-    Half precision is left here: near a border, bfloat16 (8 bits) would tie classes that differ.
+    Not in half precision, where bfloat16 (8 bits) would tie different classes near a border.
     """
     if scores.dtype.itemsize < 4:
         scores = scores.float()
@@ -17,12 +17,12 @@ def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """RGB `[B, 3, H, W]` at another size, bicubic with antialiasing; as it is where the size is."""
+    """Resize RGB `[B, 3, H, W]`, bicubic with antialiasing; unchanged if it has the size."""
     if images.shape[-2:] == size:
         return images
     return F.interpolate(unit_range(images), size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def unit_range(images: Tensor) -> Tensor:
-    """RGB as floats in [0, 1]: uint8 divided by 255, floats as they are."""
+    """Convert RGB to floats in [0, 1]: uint8 is divided by 255, floats are unchanged."""
     return images if images.is_floating_point() else images.float() / 255

@@ -15,7 +15,7 @@ class Header(NamedTuple):
 
     Attributes:
         entries: Tensor name → `dtype`, `shape`, `data_offsets`; and `__metadata__`.
-        size: Bytes before the tensors' own, from which `data_offsets` count.
+        size: Bytes before the tensors' data, the origin of `data_offsets`.
     """
 
     entries: dict[str, Any]
@@ -26,12 +26,12 @@ def parse_header(content: bytes, length: int, name: str) -> Header:
     """Read the header of a file's first bytes.
 
     Args:
-        content: The first bytes, the whole header among them.
-        length: Bytes of the whole file.
+        content: The first bytes, with the complete header.
+        length: Size of the file, bytes.
         name: Its name, for messages.
 
     Raises:
-        UserError: If the file is cut off or of another format.
+        UserError: If the file is truncated or of another format.
     """
     size = 8 + int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > length:

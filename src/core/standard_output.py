@@ -1,4 +1,4 @@
-"""The standard output of a command whose reader may stop early, as ``head`` does."""
+"""Handle a standard output whose reader closes early, as ``head`` does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 
 def flush() -> None:
-    """Write what is buffered; drop it if its reader is gone.
+    """Flush the buffer; drop it if the reader is gone.
 
-    Python would do it when it ends, with a traceback that nothing can catch.
+    Python would do it at exit, with a traceback that cannot be caught.
     """
     try:
         sys.stdout.flush()
@@ -19,7 +19,7 @@ def flush() -> None:
 
 
 def reader_gone() -> bool:
-    """Return True if the reader of the standard output is gone; it then takes, and drops, all that is still written."""
+    """Return True if the reader of the standard output is gone; further output is then dropped."""
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, ValueError):  # no stream, or one without a file, as in a notebook

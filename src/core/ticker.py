@@ -1,4 +1,4 @@
-"""One line of progress: a bar on a terminal, plain lines now and then elsewhere."""
+"""Show progress: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-NOTE_SECONDS = 1.0  # between two notes on a terminal: reading a loss waits for the device
+NOTE_SECONDS = 1.0  # seconds between two notes on a terminal, since reading a loss waits for the device
 
 
 class Ticker:
-    """Counts towards `total`.
+    """Progress towards `total`.
 
     Args:
-        label: One word for what is counted.
+        label: Name of the counted unit.
         total: The number at the end, or None if it is not known.
-        start: Done before (a resumed run).
-        every: Without a terminal, seconds between two lines, which hold the time gone and no estimate of the rest; None
-            for a line with an estimate at each tenth of the way.
+        start: Units done before, in a resumed run.
+        every: Without a terminal, seconds between two lines, which show the elapsed time without an estimate; None for
+            a line with an estimate at each tenth.
     """
 
     def __init__(self, label: str, total: int | None, start: int = 0, every: float | None = None) -> None:
@@ -28,13 +28,13 @@ class Ticker:
         self._began = self._shown = time.monotonic()
         self._noted = -math.inf
         self._tenth = 10 * start // total if total else 0
-        # no rate where one unit takes from seconds to hours
+        # no rate, since units take from seconds to hours
         form = None if every is None else "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         live = sys.stderr.isatty()
         self._bar = tqdm(desc=label, total=total, initial=start, dynamic_ncols=True, bar_format=form) if live else None
 
     def to(self, done: int, note: Callable[[], str] = str) -> None:
-        """Move on to `done`; `note` is shown behind the count, and asked for only where it is about to be."""
+        """Move on to `done`; `note` is shown after the count, and only called then."""
         now = time.monotonic()
         if self._bar is not None:
             if now - self._noted >= NOTE_SECONDS:
@@ -60,7 +60,7 @@ class Ticker:
             print(text, flush=True)
 
     def close(self) -> None:
-        """Leave the bar where it is."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,4 +1,4 @@
-"""Reasons for which torch could not read a pickle, without its advice to run code out of it."""
+"""Explain why torch could not read a pickle, without its advice to run the pickle's code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNPICKLER = re.compile(r"WeightsUnpickler error:\s*(.*)")
 
 
 def wanted_call(error: Exception) -> str | None:
-    """Return the function or class that a pickle asks for and is not given, or None for another error."""
+    """Return the function or class that a refused pickle calls, or None for another error."""
     match = _WANTED.search(str(error))
     return match[1] if match else None
 

@@ -1,4 +1,4 @@
-"""Configurations completed by the defaults of the classes that they name."""
+"""Complete configurations with the defaults of their classes."""
 
 from __future__ import annotations
 
