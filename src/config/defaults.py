@@ -199,7 +199,7 @@ def _described(value: Any) -> Any:
 
 
 def _made_from(value: Any) -> Config:
-    """Constructor arguments of an object: attributes of the same names, or the defaults if they give an equal object."""
+    """Constructor arguments of an object: attributes of the same names, or the defaults if those give an equal one."""
     kind: type = type(value)
     signature = _signature(kind)
     if all(hasattr(value, name) for name in signature):

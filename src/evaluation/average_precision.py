@@ -1,6 +1,6 @@
 """Average precision of patch predictions, independent of any decision threshold.
 
-A class a few pixels wide rarely wins the argmax over a patch, so that mIoU may fall while the ranking improves
+A class a few pixels wide rarely wins the argmax over a patch, so mIoU may fall while the ranking improves
 (docs/method.md, section 11).
 
 Shapes: n patches · C classes · N images · K bins · B bootstrap draws.
@@ -45,11 +45,11 @@ def average_precision(scores: Tensor, shares: Tensor) -> Tensor:
 
 
 class AveragePrecision(ImageStatistic):
-    """Mean average precision over the classes that any patch holds, pooled over all images, in points of a hundred.
+    """Mean average precision over the classes present, pooled over all images, in percentage points.
 
     The value is exact. Resampled values come from a histogram per image and class whose bins hold equal shares of the
-    class (256 of them), because sorting all patches again for each draw would take minutes; they serve the width of an
-    interval only.
+    class (256 of them), because sorting all patches again for each draw would take minutes; they are only used for the
+    width of an interval.
 
     Args:
         scores: Class probabilities of the patches or their logarithms, `[n, C]`.
@@ -85,7 +85,7 @@ class AveragePrecision(ImageStatistic):
         return float(POINTS * self.classes.nanmean())
 
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        """Of resampled images, `[B]`; a class that a draw misses is left out of its mean."""
+        """Scores `[B]` of resampled images; a class missing in a draw is left out of its mean."""
         counts = weights.astype(np.float64)
         total, present = np.zeros(len(weights)), np.zeros(len(weights))
         for positives, patches in zip(self._positives, self._patches, strict=True):

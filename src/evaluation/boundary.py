@@ -40,13 +40,13 @@ def boundary_iou(counts: Tensor) -> Tensor:
 
 
 class BoundaryPerImage:
-    """Counts where the boundaries of prediction and truth meet, image by image.
+    """Counts the overlap of predicted and true boundaries, image by image.
 
     Args:
         num_classes: C.
-        ignore_index: Id in the truth that counts for nothing. Ignored pixels belong to no class in the prediction
-            either, so that a class ends at them in both; our choice, the paper has none.
-        share: Width of a boundary as a share of the image's diagonal; the paper takes 0.02.
+        ignore_index: Ignore index of the truth. Ignored pixels are excluded from the prediction too, so that a class
+            ends there in both; our choice, since the paper has none.
+        share: Width of a boundary as a share of the image's diagonal; the paper uses 0.02.
     """
 
     def __init__(self, num_classes: int, ignore_index: int, share: float) -> None:
@@ -56,11 +56,11 @@ class BoundaryPerImage:
         self._images: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Forget every image."""
+        """Remove every image."""
         self._images = {}
 
     def update(self, index: int, prediction: Tensor, truth: Tensor) -> None:
-        """Count one image; one that comes again (a padding sampler) replaces itself.
+        """Count one image; a repeated one (from a padding sampler) replaces itself.
 
         Args:
             index: Index in the data set.
@@ -79,6 +79,6 @@ class BoundaryPerImage:
         self._images[index] = counts
 
     def gathered(self) -> Tensor:
-        """Counts of all images of all ranks together, `[C, 2]`; to be called on all ranks."""
+        """Counts of all images of all ranks together, `[C, 2]`; call it on all ranks."""
         images = merge_by_index(self._images)
         return sum(images.values(), torch.zeros(self.num_classes, 2, dtype=torch.int64))

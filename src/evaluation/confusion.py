@@ -1,4 +1,4 @@
-"""Confusion counts of segmentations, one matrix per image, and the scores that follow from them.
+"""Confusion matrices of segmentations, one per image, and their scores.
 
 Shapes: C classes; a confusion matrix is [truth, prediction] in pixels, int64.
 """
@@ -23,13 +23,13 @@ class Scores(NamedTuple):
     """Scores of one confusion matrix; float64 throughout.
 
     Attributes:
-        miou: Mean IoU over the classes that truth or prediction hold; NaN if there is none.
+        miou: Mean IoU over the classes in truth or prediction; NaN if there are none.
         iou: Per class `[C]`; NaN where a class is in neither.
-        accuracy: Share of labelled pixels that are right (aAcc); NaN without a labelled pixel.
-        class_accuracy: Recall per class `[C]`; NaN where truth has none of it.
+        accuracy: Share of correct labelled pixels (aAcc); NaN without labelled pixels.
+        class_accuracy: Recall per class `[C]`; NaN for classes missing in the truth.
         mean_accuracy: Mean of those (mAcc).
         dice: Per class `[C]`, 2 · intersection / (truth + prediction); NaN where a class is in neither.
-        mean_dice: Mean over the classes that truth or prediction hold.
+        mean_dice: Mean over the classes in truth or prediction.
         absent: Classes in neither truth nor prediction: left out of `miou`.
     """
 
@@ -63,7 +63,7 @@ def iou_from_confusion(confusion: Tensor) -> Tensor:
 
 
 def scores_from_confusion(confusion: Tensor) -> Scores:
-    """Scores over everything that `[C, C]` counts, not a mean of per-image scores."""
+    """Scores of the pooled counts `[C, C]`, not a mean of per-image scores."""
     counts = where_float64_is(confusion).double()
     iou, right = iou_from_confusion(counts), counts.diagonal()
     class_accuracy, dice = right / counts.sum(-1), 2 * right / (counts.sum(-1) + counts.sum(-2))
@@ -101,7 +101,7 @@ class ImageConfusions(NamedTuple):
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            UserError: If it cannot be read whole.
+            UserError: If it cannot be read completely.
         """
         stored = read_arrays(path)
         return cls(stored["names"].tolist(), torch.from_numpy(stored["matrices"]))
@@ -112,21 +112,21 @@ class ConfusionPerImage:
 
     Args:
         num_classes: C.
-        ignore_index: Id in the truth that counts for nothing.
+        ignore_index: Ignore index of the truth.
     """
 
     def __init__(self, num_classes: int, ignore_index: int) -> None:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        # sparse: an image holds few of 150 classes, and 2,000 dense float64 matrices of them are 360 MB
+        # sparse: an image has few of 150 classes, and 2,000 dense float64 matrices take 360 MB
         self._images: dict[int, tuple[str, Tensor]] = {}
 
     def reset(self) -> None:
-        """Forget every image."""
+        """Remove every image."""
         self._images = {}
 
     def update(self, index: int, name: str, prediction: Tensor, truth: Tensor) -> None:
-        """Count one image; one that comes again (a padding sampler) replaces itself.
+        """Count one image; a repeated one (from a padding sampler) replaces itself.
 
         Args:
             index: Index in the data set.
@@ -147,12 +147,12 @@ class ConfusionPerImage:
                 f"{name}: the mask holds id {int(unknown[0])}; expected classes 0 to {self.num_classes - 1} or the "
                 f"ignore id {self.ignore_index}"
             )
-        # not torchmetrics' confusion matrix, which builds a pixels × C² table where algorithms have to be deterministic
+        # not torchmetrics' confusion matrix, which builds a pixels × C² table with deterministic algorithms
         cells = torch.bincount(held * self.num_classes + given, minlength=self.num_classes**2)
         self._images[index] = (name, cells.view(self.num_classes, self.num_classes).cpu().to_sparse())
 
     def gathered(self) -> ImageConfusions:
-        """Every image of every rank, each once; to be called on all ranks together."""
+        """Every image of every rank, each once; call it on all ranks."""
         images = merge_by_index(self._images)
         empty = torch.zeros(0, self.num_classes, self.num_classes, dtype=torch.int64)
         matrices = torch.stack([counts.to_dense() for _, counts in images.values()]) if images else empty

@@ -1,6 +1,6 @@
-"""Dense nearest-neighbour segmentation: each patch takes the labels of the training patches most like it.
+"""Dense nearest-neighbour segmentation: each patch gets the labels of the most similar training patches.
 
-The evaluation of in-context scene understanding (Balažević et al. 2023, arXiv 2306.01667), where nothing is learnt.
+The evaluation of in-context scene understanding (Balažević et al. 2023, arXiv 2306.01667), without any training.
 
 Shapes: M patches in the bank · Q queried patches · D width · C classes · k neighbours.
 """
@@ -13,19 +13,19 @@ from torch.nn import functional as F
 
 from src.core.errors import UserError
 
-_BLOCK = 2**16  # bank patches a matrix product takes at most: large enough for speed at any size of the bank
+_BLOCK = 2**16  # most bank patches per matrix product: large enough for speed at any size of the bank
 
 
 class DenseKNN:
     """Votes of the k most similar patches of a bank.
 
     Similarity is the cosine. The k neighbours vote with their label fractions, weighted by the softmax of
-    similarity / temperature over the k. Of equally similar patches the one that comes first in the bank is nearer.
+    similarity / temperature over the k. Of equally similar patches the first one in the bank is nearer.
 
     Args:
         features: Bank, `[M, D]`, L2-normalised.
         fractions: Soft labels of the bank, `[M, C]`.
-        neighbours: k; where the bank is smaller, all of it.
+        neighbours: k; the whole bank if it is smaller.
         temperature: Temperature of the votes; 0.07 (our choice) (published evaluations use 0.02 to 0.1).
         chunk: Similarities held at a time, which bounds the memory: 2^24 are 64 MB in float32, a few times that while
             the nearest are picked.
@@ -51,7 +51,9 @@ class DenseKNN:
 
     def votes(self, queries: Tensor) -> Tensor:
         """Class shares `[Q, C]` of patches `[Q, D]`, which need not be normalised; each row sums to 1."""
-        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 would tie most of the neighbours
+        with torch.autocast(
+            queries.device.type, enabled=False
+        ):  # bfloat16 would give most neighbours the same similarity
             block = min(len(self.features), _BLOCK, self.chunk)
             normalised = F.normalize(queries.to(self.features.dtype), dim=-1)
             parts = normalised.split(max(1, self.chunk // block))
@@ -81,12 +83,12 @@ def top_in_order(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Args:
         scores: `[rows, n]`.
-        k: How many; all where n is smaller.
+        k: Number of entries; all if n is smaller.
     """
     n = scores.shape[1]
     values, index = scores.topk(min(k + 1, n), dim=1)
     k = min(k, n)
-    if n > k:  # a tie across the cut: topk may have kept any of the equals
+    if n > k:  # a tie at the cut: topk may have kept any of the equals
         tied = (values[:, k - 1] == values[:, k]).nonzero().flatten()
         values, index = values[:, :k], index[:, :k].clone()
         if len(tied):

@@ -1,4 +1,4 @@
-"""Label-free structure of patch features: cluster separation, tightness and number of directions.
+"""Label-free structure of patch features: separation and tightness of clusters, and number of directions.
 
 The Dense representation Structure Estimator (Dai et al., NeurIPS 2025, arXiv 2510.17299): there, higher values went
 with higher mIoU over checkpoints and methods. On its own it does not measure this project's gains.
@@ -51,8 +51,8 @@ class DenseStructure:
         intra: Spread within clusters of a group of images.
         intra_image: Spread within clusters of one image.
         dimension: Effective rank over its largest possible value, in (0, 1].
-        pseudo_values: Jackknife pseudo-values of `value`, one per image, `[N]`, with the clusters of all images; their
-            spread is that of `value`, their mean is not: a cluster of fewer patches is tighter.
+        pseudo_values: Jackknife pseudo-values of `value`, one per image, `[N]`, with the clusters of all images; they
+            have the spread of `value`, but not its mean: a cluster of fewer patches is tighter.
     """
 
     inter: float
@@ -77,7 +77,7 @@ class DenseStructure:
 
 
 class StructureStatistic(ImageStatistic):
-    """The structure with a bootstrap over its pseudo-values; clustering every resampled set again is out of reach."""
+    """The structure with a bootstrap over its pseudo-values, because clustering every resampled set takes too long."""
 
     def __init__(self, structure: DenseStructure) -> None:
         self._value, self._pseudo = structure.value, structure.pseudo_values
@@ -98,7 +98,7 @@ class StructureStatistic(ImageStatistic):
 
 
 class _Sums(NamedTuple):
-    """One set of images' parts, before division: of all images, or with one of them left out."""
+    """Parts of the structure before division, of all images or of all but one."""
 
     inter: Tensor
     intra: Tensor
@@ -112,7 +112,7 @@ class _Sums(NamedTuple):
 
 
 def dense_structure(patches: Tensor, image_clusters: int = 3, clusters: int = 24, seed: int = 0) -> DenseStructure:
-    """Measure patch features of held-out images.
+    """Measure the patch features of held-out images.
 
     Args:
         patches: `[N, P, D]`, not normalised; computed in at least float32 on their device.
@@ -191,7 +191,7 @@ class _Group:
         self._whole: Tensor | None = None
 
     def intra(self, left_out: int | None) -> Tensor:
-        """Spread of each cluster, `[clusters of two patches or more]`, without an image of the group where named."""
+        """Spread of each cluster, `[clusters of two patches or more]`, optionally without one image of the group."""
         if left_out is None or not 0 <= left_out < self._images:
             if self._whole is None:
                 self._whole = _spreads(self._patches, self._labels)
@@ -206,7 +206,7 @@ def k_means(patches: Tensor, clusters: int, generator: torch.Generator) -> Clust
     Args:
         patches: `[M, D]`.
         clusters: K; M where there are fewer patches.
-        generator: Generator of the start, on the CPU, so that every device draws the same.
+        generator: Generator for the start, on the CPU, so that every device draws the same.
     """
     count = min(clusters, len(patches))
     random = torch.rand(count, generator=generator, dtype=torch.float64).tolist()

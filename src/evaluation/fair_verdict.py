@@ -1,7 +1,7 @@
-"""Verdict over several measures of the same features, against baselines that need no training.
+"""Verdict from several measures of the same features, against baselines without training.
 
-A nearest-neighbour gain may be no more than a change of metric, and mIoU by argmax is blind to thin classes: the rule
-docs/method.md, section 11, asks for agreement.
+A nearest-neighbour gain may be only a change of metric, and mIoU by argmax misses thin classes, so the rule of
+docs/method.md, section 11, requires agreement.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class FairEvidence:
 
 @dataclass(frozen=True)
 class FairVerdict:
-    """The answer.
+    """The verdict.
 
     Attributes:
         word: `helped`, `harmed`, `mixed` or `inconclusive`.
         reason: One clause.
-        averaging: `better`: the frozen model averaged at test time is ahead of the adapted one; `helps`: it gains over
+        averaging: `better`: the frozen model averaged at test time beats the adapted one; `helps`: it gains over
             frozen where adaptation did not help; `no`: neither, or it was not measured.
-        evidence: What it rests on.
+        evidence: The changes behind it.
     """
 
     word: str
@@ -54,7 +54,7 @@ class FairVerdict:
     evidence: FairEvidence
 
     def sentence(self, row: str = "Adaptation") -> str:
-        """The verdict in words, with the numbers it rests on and the cheaper way where there is one."""
+        """The verdict in words, with its numbers and, if any, the cheaper alternative."""
         evidence = self.evidence
         heading = f"{row} {self.word}" if self.word in ("helped", "harmed") else f"{row}: {self.word}"
         numbers = (
@@ -136,7 +136,7 @@ def _judged(evidence: FairEvidence) -> tuple[str, str]:
 
 
 def _behind(over_averaged: Interval, word: str) -> bool:
-    """Return whether averaging is the better buy: ahead of a model that helped, or beyond the interval of any other."""
+    """Return whether averaging is better: ahead of a model that helped, or beyond the interval of any other."""
     return over_averaged.difference < 0 if word == "helped" else over_averaged.high < 0
 
 

@@ -36,7 +36,7 @@ class RidgeProbe:
         self._solution: Tensor | None = None
 
     def update(self, features: Tensor, targets: Tensor) -> None:
-        """Add patches `[n, D]` with one-hot or soft labels `[n, C]`; drop patches without a label before."""
+        """Add patches `[n, D]` with one-hot or soft labels `[n, C]`; exclude unlabelled patches first."""
         inputs = _with_one(features)
         self._gram = self._gram.to(inputs.device) + inputs.T @ inputs
         self._moment = self._moment.to(inputs.device) + inputs.T @ where_float64_is(targets).double()
@@ -46,7 +46,7 @@ class RidgeProbe:
         """Weight `[D, C]` and bias `[C]`, float64.
 
         Raises:
-            UserError: If nothing was added yet.
+            UserError: If no patch was added yet.
         """
         if self._gram[-1, -1] == 0:
             raise UserError("RidgeProbe: no labelled patch was added; there is nothing to solve")
@@ -60,7 +60,7 @@ class RidgeProbe:
         """Scores `[n, C]`, float64, of patches `[n, D]`; the largest is the class.
 
         Raises:
-            UserError: If nothing was added yet.
+            UserError: If no patch was added yet.
         """
         if self._solution is None:
             self.solve()

@@ -1,7 +1,7 @@
 """The converged linear probe of a verdict: multinomial logistic regression on patch tokens, soft patch labels.
 
-A probe trained by a fixed number of SGD steps measures its own schedule as much as the features (docs/method.md,
-section 11); this one is fitted until its gradient vanishes, with its penalty chosen on held-back training images.
+A probe trained for a fixed number of SGD steps measures its schedule as well as the features (docs/method.md,
+section 11); this one is fitted to convergence, with its penalty chosen on held-back training images.
 
 Shapes: n patches · D width · C classes.
 """
@@ -19,8 +19,8 @@ from src.core.float64 import where_float64_is
 from src.core.keyed_random import KeyedRandom
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # per patch, from strong to weak (our choice)
-_BLOCK = 2**16  # patches whose logits exist at a time
-_SELECTION = 10  # times the tolerance suffices to compare penalties: the loss is then right to about 1e-6
+_BLOCK = 2**16  # patches per block of logits
+_SELECTION = 10  # factor on the tolerance when comparing penalties: the loss is then accurate to about 1e-6
 _RISE = 1.02  # a held-back cross-entropy this much above the best ends the search (our choice)
 
 
@@ -34,10 +34,11 @@ class LogisticProbe:
         weight: Weight of the standardised features, `[D, C]`.
         bias: `[C]`.
         penalty: The chosen one.
-        held_back: Cross-entropy on the held-back images, nats a patch, by penalty tried; empty if none was held back.
+        held_back: Cross-entropy on the held-back images, nats a patch, by penalty tried; empty if no image was held
+            back.
         gradient: Largest component of the final gradient, in coordinates in which the curvature is about 1.
         iterations: L-BFGS iterations of the final fit.
-        converged: Whether the gradient reached the tolerance.
+        converged: True if the gradient reached the tolerance.
     """
 
     mean: Tensor
@@ -52,7 +53,7 @@ class LogisticProbe:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits `[..., C]` of patches `[..., D]`."""
-        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would tie classes that differ
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would tie different classes
             standardised = (features.to(self.mean.dtype) - self.mean) * self.scale
             return standardised @ self.weight + self.bias
 
@@ -74,20 +75,20 @@ def fit_logistic_probe(
     """Minimise mean cross-entropy + penalty / 2 · ‖W‖² over weights W of standardised features, the bias unpenalised.
 
     scikit-learn's `LogisticRegression(C=1 / (n · penalty))`. The penalty with the lowest cross-entropy on a fifth of
-    the training *images* is taken (patches of one image resemble each other too much to be held back one by one), then
-    all images are fitted. Penalties are tried from strong to weak until the held-back cross-entropy rises.
-    Deterministic; computed on the device and in the precision of `features`, in the memory of two copies of them.
+    the training *images* is chosen (patches of one image are too similar to be held back one by one), then all images
+    are fitted. Penalties are tried from strong to weak until the held-back cross-entropy rises. Deterministic; computed
+    on the device and in the precision of `features`, with the memory of two copies of them.
 
     Args:
         features: `[n, D]`, float32 or float64.
-        targets: Soft labels `[n, C]`, rows that sum to 1; drop patches without a label before.
+        targets: Soft labels `[n, C]`, rows that sum to 1; exclude unlabelled patches first.
         images: Index of each patch's image, int64 `[n]`.
-        penalties: To choose from, in any order; with a single one nothing is held back.
+        penalties: Candidates, in any order; with a single one no image is held back.
         holdout: Share of the images that is held back, at least one.
         seed: Random seed of the held-back images, which depend on (seed, image index) alone.
-        tolerance: Of the largest gradient component in preconditioned coordinates; the loss is then within about its
+        tolerance: For the largest gradient component in preconditioned coordinates; the loss is then within about its
             square of the minimum.
-        max_iterations: Of each fit; 500 is several times what converging took on any data set tried (our choice).
+        max_iterations: Per fit; 500 is several times the need of any data set tried (our choice).
 
     Raises:
         UserError: If shapes disagree, there is no patch, a value is not finite, a penalty is not positive, or the
@@ -111,19 +112,19 @@ def fit_logistic_probe(
     gram = torch.stack([(part.T @ part).double() for part in inputs.split(_BLOCK)]).sum(dim=0) / len(inputs)
     variances, axes = torch.linalg.eigh(gram)
     axes = axes.to(inputs.dtype)
-    for part in inputs.split(_BLOCK):  # in place: from here on in the axes of the features' covariance
+    for part in inputs.split(_BLOCK):  # in place: from here on in the eigenbasis of the features' covariance
         part.copy_(part @ axes)
 
     solutions: dict[float, LogisticProbe] = {}
     scores: dict[float, float] = {}
     if len(ordered) > 1:
         problem = _Problem(inputs[:fitted], labels[:fitted], variances)
-        for penalty in ordered:  # warm-started: weaker penalties begin at the solution of stronger ones
+        for penalty in ordered:  # warm start: weaker penalties begin at the solution of stronger ones
             start = solutions[min(solutions)] if solutions else problem.start()
             solutions[penalty] = problem.minimise(penalty, start, _SELECTION * tolerance, max_iterations)
             scores[penalty] = _cross_entropy(inputs[fitted:], labels[fitted:], solutions[penalty])
             if scores[penalty] > _RISE * min(scores.values()):
-                break  # it overfits, and weaker penalties, by far the slowest to fit, would more
+                break  # it overfits, and weaker penalties, which are by far the slowest to fit, would overfit more
     chosen = min(scores, key=lambda penalty: scores[penalty]) if scores else ordered[0]
     problem = _Problem(inputs, labels, variances)
     solution = problem.minimise(chosen, solutions.get(chosen, problem.start()), tolerance, max_iterations)
@@ -135,7 +136,7 @@ class _Problem:
     """Loss and gradient on decorrelated patches, minimised in coordinates U in which its curvature is about 1.
 
     The Hessian of class c's weights is near κ_c diag(variances) + penalty, where κ_c is the mean of p_c (1 − p_c) at
-    the start; with W = U / √Hessian a fit takes tens of iterations where the plain one takes thousands.
+    the start; with W = U / √Hessian a fit takes tens of iterations instead of thousands.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor, variances: Tensor) -> None:
@@ -148,7 +149,7 @@ class _Problem:
         return _unfinished(self.inputs.new_zeros(width, len(shares)), (shares + 1e-6).log())
 
     def minimise(self, penalty: float, start: LogisticProbe, tolerance: float, max_iterations: int) -> LogisticProbe:
-        """Weights of one penalty, in the axes of the inputs."""
+        """Weights of one penalty, in the basis of the inputs."""
         certainty = torch.zeros_like(start.bias)
         for part in self.inputs.split(_BLOCK):
             shares = torch.addmm(start.bias, part, start.weight).softmax(dim=1)
@@ -201,7 +202,7 @@ class _Problem:
 
 
 def _unfinished(weight: Tensor, bias: Tensor) -> LogisticProbe:
-    """Weights and biases of standardised features, nothing else filled in."""
+    """Weights and biases for standardised features, without the other fields."""
     mean, scale = weight.new_zeros(len(weight)), weight.new_ones(len(weight))
     return LogisticProbe(mean, scale, weight, bias, 0.0, {}, float("inf"), 0, False)
 
@@ -215,7 +216,7 @@ def _cross_entropy(inputs: Tensor, labels: Tensor, probe: LogisticProbe) -> floa
 
 
 def _held_back(images: Tensor, share: float, seed: int) -> Tensor:
-    """Which patches belong to held-back images, bool `[n]`: those with the smallest keys by image index."""
+    """True for patches of held-back images, bool `[n]`: the images with the smallest keys."""
     indices, owner = images.unique(return_inverse=True)
     if len(indices) < 2:
         raise UserError(

@@ -15,7 +15,7 @@ from src.core.errors import UserError
 from src.core.float64 import where_float64_is
 
 _BLOCK = 2**16  # patches at a time in float64
-_TEMPERATURES = tuple(2.0**-power for power in range(10))  # in units of the logits' spread: from soft to all but hard
+_TEMPERATURES = tuple(2.0**-power for power in range(10))  # in units of the logits' spread: from soft to nearly hard
 _STEPS = 30  # Newton steps at each temperature at most; a few suffice
 
 
@@ -23,7 +23,7 @@ class MatchedBiases(NamedTuple):
     """Biases to add to logits before the argmax.
 
     Attributes:
-        biases: `[C]`; their mean over the classes that occur is 0. Classes that do not occur are never predicted.
+        biases: `[C]`; their mean over the classes present is 0. Absent classes are never predicted.
         deviation: Largest difference between a predicted frequency and the label frequency, in [0, 1].
     """
 
@@ -32,7 +32,7 @@ class MatchedBiases(NamedTuple):
 
 
 def match_frequencies(logits: Tensor, shares: Tensor) -> MatchedBiases:
-    """Choose biases b so that argmax(logits + b) predicts each class as often as the labels hold it.
+    """Choose biases b so that argmax(logits + b) predicts each class as often as it occurs in the labels.
 
     They minimise the convex mean max_c(z_c + b_c) − Σ q_c b_c, whose gradient is the difference of the frequencies; its
     maximum is softened by a temperature that falls to 1/512 of the logits' spread, with Newton steps at each. Choose
@@ -73,7 +73,7 @@ def _minimised(logits: Tensor, wanted: Tensor, biases: Tensor, temperature: floa
     for _ in range(_STEPS):
         if float(gradient.abs().max()) < 1e-6:
             break
-        size = hessian.diagonal().mean()  # a common shift of the biases has no curvature: give it some
+        size = hessian.diagonal().mean()  # a common shift of the biases has no curvature, so add some
         ridge = 1e-9 * (size + 1e-12) * torch.eye(len(wanted), dtype=hessian.dtype, device=hessian.device)
         step = torch.linalg.solve(hessian + ridge + size / len(wanted), gradient)
         step = step - step.mean()
@@ -85,7 +85,7 @@ def _minimised(logits: Tensor, wanted: Tensor, biases: Tensor, temperature: floa
                 break
             length /= 2
         else:
-            break  # no step lowers the loss: at the minimum to rounding
+            break  # no step lowers the loss: at the minimum up to rounding
         biases, (value, gradient, hessian) = biases - length * step, found
     return biases
 

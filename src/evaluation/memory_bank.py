@@ -32,9 +32,9 @@ class _Patches(NamedTuple):
 class MemoryBank:
     """L2-normalised patch features with soft labels, bounded in size.
 
-    Where the patches are more than `max_patches`, a uniform random subset stays: each patch has a random key that
-    depends on (seed, image index, position) alone, and the smallest keys stay. The subset is therefore the same for
-    any order of the images and any number of ranks, and it is drawn while filling, in the memory of twice the bound.
+    Of more than `max_patches` patches, a uniform random subset is kept: each patch has a random key that depends on
+    (seed, image index, position) alone, and the smallest keys are kept. The subset is therefore the same for any order
+    of images and any number of ranks, and filling takes the memory of twice the bound.
 
     Args:
         max_patches: Bound on M. 2^18 by default (our choice): the 367 training images of CamVid at 294×392 are 215,796
@@ -53,7 +53,7 @@ class MemoryBank:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._images: dict[int, _Patches] = {}
         self._total = 0
         self._threshold = float("inf")
@@ -64,12 +64,12 @@ class MemoryBank:
         return not self._images
 
     def add(self, index: int, features: Tensor, counts: Tensor) -> None:
-        """Add the patches of one image; one that comes again replaces itself.
+        """Add the patches of one image; a repeated one replaces itself.
 
         Args:
             index: Index of the image in its data set.
             features: `[N, D]`, not normalised; kept on the CPU as float32 (float64 stays).
-            counts: Labelled pixels per class and patch, `[C, h, w]` with h·w = N; patches without any are left out.
+            counts: Labelled pixels per class and patch, `[C, h, w]` with h·w = N; unlabelled patches are left out.
         """
         fractions, labelled = (part.squeeze(0) for part in patch_fractions(counts[None]))
         random = KeyedRandom(self.seed, torch.zeros(1, dtype=torch.int64), torch.tensor([index]))
@@ -85,7 +85,7 @@ class MemoryBank:
             self._total = sum(len(image.keys) for image in self._images.values())
 
     def gathered(self) -> tuple[Tensor, Tensor]:
-        """Features `[M, D]` and label fractions `[M, C]` of all ranks' images, by image index; on all ranks together.
+        """Features `[M, D]` and label fractions `[M, C]` of all ranks' images, by image index; call it on all ranks.
 
         Raises:
             UserError: If no patch has a label.
@@ -99,7 +99,7 @@ class MemoryBank:
         )
 
     def _smallest(self, images: dict[int, _Patches]) -> dict[int, _Patches]:
-        """The `max_patches` patches with the smallest keys; remembers the largest of them."""
+        """Keep the `max_patches` patches with the smallest keys, and their largest key."""
         keys = [image.keys for image in images.values()]
         if sum(map(len, keys)) <= self.max_patches:
             return images

@@ -1,7 +1,7 @@
 """Bootstrap intervals over images, of any score and of the difference between two rows.
 
 `significance.judge` does this for confusion matrices; here a score only has to be computable for resampled images.
-Draws and interval are the same, so that all numbers of a verdict rest on the same resampled sets of images.
+Draws and interval are the same, so all numbers of a verdict are based on the same resampled sets of images.
 
 Shapes: S seeds · N images · C classes · B bootstrap draws.
 """
@@ -19,7 +19,7 @@ from src.evaluation.significance import POINTS, Array, Interval, interval, overl
 
 
 class ImageStatistic(ABC):
-    """A score over N images that can be computed again with each image counted any number of times."""
+    """A score over N images that can be recomputed with each image counted any number of times."""
 
     @property
     @abstractmethod
@@ -32,11 +32,11 @@ class ImageStatistic(ABC):
 
     @abstractmethod
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        """Scores `[B]` in which image i counts `weights[b, i]` times; NaN where a draw leaves nothing to score."""
+        """Scores `[B]` in which image i counts `weights[b, i]` times; NaN for a draw without anything to score."""
 
 
 class MeanIoU(ImageStatistic):
-    """mIoU in points of a hundred.
+    """mIoU in percentage points.
 
     Args:
         matrices: Confusion matrices `[N, C, C]`.
@@ -93,7 +93,7 @@ class MeanOverPatches(ImageStatistic):
 
 
 def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
-    """A row's mean over seeds with its interval, in the unit of the score (`difference` is the mean).
+    """Mean of a row over seeds with its interval, in the unit of the score (`difference` is the mean).
 
     Args:
         row: The same score of the same images, one per seed.
@@ -118,12 +118,12 @@ def paired_interval(
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """The change from one row to another with its interval, by a paired bootstrap over images (see `verdict.judge`).
+    """Change from one row to another with its interval, by a paired bootstrap over images (see `significance.judge`).
 
     Args:
         before: One per seed, or a single one for a row without randomness, which is paired with each seed of `after`.
         after: One per seed.
-        relative: Give the change in per cent of `before` (cross-entropy) instead of in the unit of the score.
+        relative: Return the change in per cent of `before` (cross-entropy) instead of in the unit of the score.
         level: Level of the interval.
         draws: Bootstrap draws B; 2,000 is our choice.
         seed: Random seed of the bootstrap.
@@ -148,7 +148,7 @@ def _change(before: Array | float, after: Array | float, relative: bool) -> Arra
 
 
 def _weights(rows: Sequence[Sequence[ImageStatistic]], draws: int, seed: int) -> NDArray[np.int64]:
-    """Count how often each draw takes each image, `[B, N]`: those of `verdict.judge`."""
+    """Count how often each draw takes each image, `[B, N]`, as in `significance.judge`."""
     if not all(rows):
         raise UserError("an interval needs results of every row, and one of them has none")
     counts = sorted({one.images for row in rows for one in row})

@@ -14,14 +14,14 @@ from src.core.errors import UserError
 def label_counts(masks: Tensor, grid: tuple[int, int], num_classes: int, ignore_index: int) -> Tensor:
     """Count the labelled pixels of each cell by class.
 
-    A pixel belongs to the cell that holds its centre. A cross-entropy of cell logits weighted by these counts is
-    therefore exactly the pixel-wise one of logits upsampled by nearest neighbour.
+    A pixel belongs to the cell that holds its centre. A cross-entropy of cell logits weighted by these counts therefore
+    equals the pixel-wise one of logits upsampled by nearest neighbour.
 
     Args:
         masks: Class ids `[B, H, W]`.
         grid: Cells (h, w).
         num_classes: C.
-        ignore_index: Id that counts nowhere.
+        ignore_index: Ignore index of the masks.
 
     Returns:
         float32 `[B, C, h, w]`.
@@ -42,7 +42,7 @@ def label_counts(masks: Tensor, grid: tuple[int, int], num_classes: int, ignore_
     )
     cell = rows[:, None] * grid[1] + columns  # [H, W]
     image = torch.arange(batch, device=masks.device)[:, None, None]
-    flat = (image * num_classes + masks) * (grid[0] * grid[1]) + cell  # [B, H, W], class-major as the result
+    flat = (image * num_classes + masks) * (grid[0] * grid[1]) + cell  # [B, H, W], class-major, as in the result
     counts = torch.bincount(flat[labelled], minlength=batch * num_classes * grid[0] * grid[1])
     return counts.float().view(batch, num_classes, *grid)
 
@@ -51,8 +51,8 @@ def patch_fractions(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Soft labels of single patches, from counts `[B, C, h, w]`.
 
     Returns:
-        Fractions of the labelled pixels, `[B, h·w, C]` (zero where there are none), and which patches have a label at
-        all, bool `[B, h·w]`.
+        Fractions of the labelled pixels, `[B, h·w, C]` (zero where there are none), and True for labelled patches, bool
+        `[B, h·w]`.
     """
     patches = counts.flatten(2).transpose(1, 2)  # [B, h·w, C]
     total = patches.sum(-1, keepdim=True)

@@ -14,9 +14,9 @@ from src.core.keyed_random import KeyedRandom
 
 
 class PatchSample:
-    """Keeps a uniform random subset of at most `max_patches` patches, the same whatever the order of the images.
+    """Keeps a uniform random subset of at most `max_patches` patches, independent of the order of images.
 
-    Each patch has a random key that depends on (seed, image index, position) alone, and the smallest keys stay; any
+    Each patch has a random key that depends on (seed, image index, position) alone, and the smallest keys are kept; any
     number of ranks therefore keeps the same patches, and filling takes the memory of twice the bound.
 
     Args:
@@ -37,11 +37,11 @@ class PatchSample:
         self._threshold = float("inf")
 
     def add(self, index: int, kept: Tensor, *columns: Tensor) -> None:
-        """Add the patches of one image; one that comes again replaces itself.
+        """Add the patches of one image; a repeated one replaces itself.
 
         Args:
             index: Index of the image in its data set.
-            kept: Which patches may stay, bool `[n]`, such as those with a label.
+            kept: Patches that may be kept, bool `[n]`, such as the labelled ones.
             columns: Tensors `[n, ...]`, one row per patch; kept on the CPU, half precision as float32.
         """
         random = KeyedRandom(self.seed, torch.zeros(1, dtype=torch.int64), torch.tensor([index]))
@@ -58,7 +58,7 @@ class PatchSample:
     def gathered(self) -> tuple[Tensor, ...]:
         """Columns `[M, ...]` of all ranks' images by image index, and last each patch's image index, int64 `[M]`.
 
-        To be called on all ranks together.
+        Call it on all ranks.
 
         Raises:
             UserError: If no patch was kept.
@@ -71,7 +71,7 @@ class PatchSample:
         return (*(torch.cat(parts) for parts in columns), torch.cat(owners))
 
     def _smallest(self, images: dict[int, tuple[Tensor, ...]]) -> dict[int, tuple[Tensor, ...]]:
-        """The `max_patches` patches with the smallest keys; remembers the largest of them."""
+        """Keep the `max_patches` patches with the smallest keys, and their largest key."""
         keys = [image[0] for image in images.values()]
         if sum(map(len, keys)) <= self.max_patches:
             return images

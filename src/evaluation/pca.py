@@ -15,14 +15,14 @@ from src.core.float64 import where_float64_is
 
 
 def pca_colours(sets: Sequence[Tensor], quantile: float = 0.02) -> list[Tensor]:
-    """Colour several sets of feature maps in one common basis, so that equal colours mean equal features.
+    """Colour several sets of feature maps in a common basis, so that equal colours mean equal features.
 
     Mean, components and colour range come from all sets together. Each component's sign is fixed: its largest loading
     is positive. Colours run between the `quantile` and `1 − quantile` quantiles of each component, so that a few
-    outliers do not take the whole range; beyond them they are clipped.
+    outliers do not use up the range; values beyond are clipped.
 
     Args:
-        sets: Feature maps `[B, D, h, w]`, such as those before and those after adaptation; B, h, w may differ.
+        sets: Feature maps `[B, D, h, w]`, such as before and after adaptation; B, h, w may differ.
         quantile: Share clipped at either end; 0.02 is our choice.
 
     Returns:

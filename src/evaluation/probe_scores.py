@@ -1,4 +1,4 @@
-"""Scores of a converged probe, stored so that each can be resampled over images.
+"""Scores of a converged probe, in a form that can be resampled over images.
 
 Shapes: N images · M patches · C classes · D width · h×w patches of one image · H×W pixels of its mask.
 """
@@ -31,7 +31,7 @@ class ProbeScores(NamedTuple):
     Attributes:
         names: One per image.
         matrices: Confusion in pixels, int64 `[N, C, C]`.
-        matched: The same with biases that match the training labels' class frequencies.
+        matched: The same with biases matched to the training labels' class frequencies.
         logs: Log-probabilities of the labelled patches, `[M, C]`.
         shares: Their soft labels, `[M, C]`.
         owners: Position of each patch's image, int64 `[M]`.
@@ -68,7 +68,7 @@ class ProbeScores(NamedTuple):
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            UserError: If it cannot be read whole.
+            UserError: If it cannot be read completely.
         """
         stored = read_arrays(path)
         arrays = {key: torch.from_numpy(stored[key]) for key in cls._fields if key != "names"}
@@ -76,14 +76,15 @@ class ProbeScores(NamedTuple):
 
 
 class ProbeEvaluation:
-    """Scores a probe image by image: pixels at the mask's native size, as every other head is; patches for the rest.
+    """Scores a probe image by image: pixels at the mask's native size, as for every other head, and patches for the
+    other scores.
 
     Args:
-        probe: To evaluate.
+        probe: The probe to evaluate.
         matched: Biases from the probe's logits of its training patches (`match_frequencies`).
         num_classes: C.
         ignore_index: Ignore index of the masks.
-        max_patches: Bound on M, beyond which a keyed random subset stays.
+        max_patches: Bound on M, beyond which a keyed random subset is kept.
         seed: Random seed of the subset.
     """
 
@@ -106,7 +107,7 @@ class ProbeEvaluation:
         self._names: dict[int, str] = {}
 
     def update(self, index: int, name: str, features: Tensor, mask: Tensor) -> None:
-        """Score one image; one that comes again replaces itself.
+        """Score one image; a repeated one replaces itself.
 
         Args:
             index: Index in the data set.
@@ -121,7 +122,9 @@ class ProbeEvaluation:
         scores = resize_scores(logits, (mask.shape[-2], mask.shape[-1]))[0]  # [C, H, W]
         self._confusion.update(index, name, scores.argmax(dim=0), mask)
         self._names[index] = name
-        biased = scores + self.biases[:, None, None]  # bilinear weights sum to 1: as if added before upsampling
+        biased = (
+            scores + self.biases[:, None, None]
+        )  # bilinear weights sum to 1, so this equals adding before upsampling
         self._matched.update(index, name, biased.argmax(dim=0), mask)
         grid = (logits.shape[-2], logits.shape[-1])
         counts = label_counts(mask[None].long(), grid, self.num_classes, self.ignore_index)
@@ -129,7 +132,7 @@ class ProbeEvaluation:
         self._patches.add(index, labelled, logits[0].flatten(1).T.log_softmax(dim=1), shares)
 
     def gathered(self) -> ProbeScores:
-        """Results of every image of every rank, each once; to be called on all ranks together.
+        """Results of every image of every rank, each once; call it on all ranks.
 
         Raises:
             UserError: If no patch has a label.

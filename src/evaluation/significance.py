@@ -1,4 +1,4 @@
-"""Paired comparison over seeds and images, with its confidence interval.
+"""Paired comparison over seeds and images, with confidence intervals.
 
 Shapes: S seeds, N images, C classes, B bootstrap draws.
 """
@@ -13,12 +13,12 @@ from scipy import special  # not scipy.stats, which takes a second to import
 from src.core.errors import UserError
 
 Array = NDArray[np.float64]
-POINTS = 100.0  # IoU is reported in points of a hundred, as papers do
+POINTS = 100.0  # IoU is reported in percentage points, as in papers
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference in points with its interval, and the probability that the true one is above zero."""
+    """Difference in points with its interval, and the probability that the true one is above zero."""
 
     difference: float
     low: float
@@ -33,7 +33,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer for one pair of rows in one column."""
+    """Verdict on one pair of rows in one column."""
 
     miou: Interval
     classes: dict[str, Interval]  # intervals widened for the number of classes (Bonferroni)
@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def moved(self) -> dict[str, Interval]:
-        """The classes that moved for certain, largest change first; none of a single seed."""
+        """Classes that changed significantly, largest change first; none with a single seed."""
         certain = {name: item for name, item in self.classes.items() if item.certain and self.seeds > 1}
         return dict(sorted(certain.items(), key=lambda pair: -abs(pair[1].difference)))
 
@@ -96,11 +96,11 @@ def judge(
 ) -> Verdict:
     """Compare two rows on the same images over paired seeds.
 
-    The images enter by a paired bootstrap of the mean difference over seeds, the seeds by the variance of their
-    differences. Both variances add up; what the seeds' variance holds of the images' own noise (an image that goes well
-    with one seed and badly with another) is counted once. The critical value is our choice: midway between
-    Satterthwaite's t, which is a little too short for two or three seeds, and Cochran's, which is a little too long.
-    Simulated coverage of zero is in `tests/evaluation/test_significance.py`.
+    Images are resampled in a paired bootstrap of the mean difference over seeds; seeds contribute the variance of their
+    differences. Both variances are added; the part of the seeds' variance due to noise of single images (good with one
+    seed, bad with another) is counted once. The critical value is our choice: midway between Satterthwaite's t, which
+    is a little too short for two or three seeds, and Cochran's, which is a little too long. Simulated coverage of zero
+    is in `tests/evaluation/test_significance.py`.
 
     Args:
         baseline: per seed, confusion matrices [N, C, C] of the row to compare with. A single one is a row without any
@@ -141,7 +141,7 @@ def judge_overlaps(
     drawn = difference(resampled(weights, before), resampled(weights, after))  # [B, S, 1 + C]
 
     names = ["", *class_names]
-    # A class that is in no image at all has no IoU, and so no change.
+    # A class that is absent from all images has no IoU, and so no change.
     known = [index for index in range(len(names)) if np.isfinite(observed[:, index]).all()]
     intervals = {
         names[index]: interval(
@@ -160,15 +160,15 @@ def interval(observed: Array, drawn: Array, images: int, level: float) -> Interv
     """Interval of the mean of `observed` [S], given bootstrap draws [B, S] of it over images."""
     seeds = len(observed)
     mean = float(observed.mean())
-    small_sample = images / max(1, images - 1)  # a bootstrap over N images sees (N - 1) / N of the variance
+    small_sample = images / max(1, images - 1)  # a bootstrap over N images has (N - 1) / N of the variance
     image_variance = float(np.nanvar(np.nanmean(drawn, axis=1))) * small_sample
     if seeds > 1:
         spread = float(observed.var(ddof=1)) / seeds
-        own_noise = drawn - np.nanmean(drawn, axis=1, keepdims=True)  # what each seed makes of the images alone
+        own_noise = drawn - np.nanmean(drawn, axis=1, keepdims=True)  # each seed's deviation on the images alone
         interaction = float(np.nanvar(own_noise, axis=0).sum()) * small_sample / (seeds - 1) / seeds
         seed_variance = max(0.0, spread - interaction)
         variance = image_variance + seed_variance
-        # The part that rests on S - 1 degrees of freedom is as noisy as all of `spread`, so it counts as a little more
+        # The part with S - 1 degrees of freedom is as noisy as all of `spread`, so it counts as slightly more
         # than it is: a quarter of the way (our choice).
         share = (0.75 * seed_variance + 0.25 * min(spread, variance)) / max(variance, 1e-300)
     else:
@@ -240,13 +240,13 @@ def scores(counts: Array) -> Array:
 
 
 def signed(points: float, digits: int = 1) -> str:
-    """A change with its sign and a real minus; what rounds to zero has none."""
+    """Format a change with its sign, as a true minus, and without one if it rounds to zero."""
     text = f"{points:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def probability_text(probability: float) -> str:
-    """A probability in per cent that never claims certainty."""
+    """Format a probability in per cent, never as 0 or 100."""
     if probability > 0.999:
         return "> 99.9 %"
     return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"

@@ -18,7 +18,7 @@ SCALES = (0.75, 1.0, 1.5)  # docs/method.md, section 12; with and without a flip
 
 
 class TestTimeAveraging:
-    """The mean feature map over scales and horizontal flips, on the grid of the image as it is.
+    """Mean feature map over scales and horizontal flips, on the grid of the original image.
 
     Args:
         maps: Images `[B, 3, H, W]`, sides multiples of the patch size → features `[B, D, h, w]`.
@@ -76,7 +76,7 @@ class TestTimeAveraging:
 
     @staticmethod
     def _resampled(view: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Features on the base grid; antialiased where the view's own grid is finer, so that each patch counts."""
+        """Features on the base grid; antialiased if the view's own grid is finer, so that each patch counts."""
         view = view.float() if view.dtype.itemsize < 4 else view
         if view.shape[-2:] == torch.Size(grid):
             return view

@@ -16,12 +16,12 @@ from src.core.float64 import where_float64_is
 class Whitening(nn.Module):
     """Map tokens x to (x − mean) V diag(1 / (σ + ε σ₁)) Vᵀ, where V and σ² are the eigenpairs of their covariance.
 
-    Directions much stronger than ε σ₁ come out with standard deviation 1, weaker ones stay weak: noise in directions
-    that hold next to nothing is not blown up (docs/method.md, sections 11 and 12). The result is turned back by Vᵀ, so
-    that it depends on the covariance continuously, whatever signs and order a solver gives the eigenvectors.
+    Directions much stronger than ε σ₁ get standard deviation 1, and weaker ones stay weak, so that noise is not
+    amplified (docs/method.md, sections 11 and 12). Vᵀ rotates the result back, so that it depends continuously on the
+    covariance, independent of the signs and order of a solver's eigenvectors.
 
     Built by `WhiteningStatistics.finish`. A fresh one holds NaN until `load_state_dict` fills it, so that missing
-    statistics cannot pass for an identity.
+    statistics cannot be mistaken for an identity.
 
     Args:
         width: D.
@@ -42,7 +42,7 @@ class Whitening(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Whitened tokens `[..., D]` of tokens `[..., D]`, in float32 at least."""
         dtype = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):  # weak directions would drown in bfloat16's rounding
+        with torch.autocast(tokens.device.type, enabled=False):  # bfloat16's rounding would swamp weak directions
             return (tokens.to(dtype) - self.mean.to(dtype)) @ self.projection.to(dtype)
 
     def map(self, maps: Tensor) -> Tensor:
@@ -51,12 +51,12 @@ class Whitening(nn.Module):
 
 
 class WhiteningStatistics:
-    """Sums over patch tokens, accumulated batch by batch in float64 in the memory of D².
+    """Sums over patch tokens, accumulated batch by batch in float64, with D² memory.
 
     Args:
         width: D.
         epsilon: ε, the share of the largest standard deviation that is added to all; 0.1 is our choice. None only
-            takes out the mean and scales all directions alike, to a mean variance of 1.
+            subtracts the mean and scales all directions equally, to a mean variance of 1.
 
     Raises:
         UserError: If ε is not positive.
@@ -83,7 +83,7 @@ class WhiteningStatistics:
         self._sums += sums
 
     def finish(self) -> Whitening:
-        """The whitening by the tokens of all ranks, float32; to be called on all ranks together.
+        """Whitening by the tokens of all ranks, float32; call it on all ranks.
 
         Raises:
             UserError: If there are fewer than two tokens, or all are the same.

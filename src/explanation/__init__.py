@@ -1,1 +1,1 @@
-"""Pictures that explain what a backbone attends to and what adaptation changed."""
+"""Pictures of a backbone's attention and of the changes by adaptation."""

@@ -1,4 +1,4 @@
-"""The picture of an adaptation: an image and its features before and after as colours, in one common basis."""
+"""Picture of an adaptation: an image, and its features before and after as colours in a common basis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from src.explanation.drawing import fitted, sheet
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 336  # longer side of an image as the network sees it here, pixels (our choice)
+SIDE = 336  # longer side of the network's input here, pixels (our choice)
 TITLES = ("image", "features before", "features after")
 
 
@@ -27,7 +27,7 @@ def map_colours(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[tuple
 
     Args:
         before: Feature maps `[D, h, w]`, one per image.
-        after: The same images'.
+        after: Feature maps of the same images.
     """
     colours = pca_colours([features[None].float() for features in (*before, *after)])
     pixels = [(255 * part[0].permute(1, 2, 0)).round().to(torch.uint8).numpy() for part in colours]
@@ -35,7 +35,7 @@ def map_colours(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[tuple
 
 
 def before_after(image: Pixels, colours: tuple[Pixels, Pixels]) -> Image.Image:
-    """Draw an image `[H, W, 3]` next to the colours of its features, which are enlarged to its size."""
+    """Draw an image `[H, W, 3]` next to its feature colours, enlarged to its size."""
     size = (image.shape[1], image.shape[0])
     maps = [Image.fromarray(part).resize(size, Image.Resampling.NEAREST) for part in colours]
     return sheet([list(zip(TITLES, [Image.fromarray(image), *maps], strict=True))])

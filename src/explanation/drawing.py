@@ -29,9 +29,9 @@ def fitted(image: NDArray[np.uint8], patch: int, side: int) -> NDArray[np.uint8]
 
 
 def heat(image: NDArray[np.uint8], values: Tensor) -> Image.Image:
-    """The image, dark where `values` `[h, w]` are small and amber where they are large.
+    """Overlay an image with `values` `[h, w]`: dark for small, amber for large ones.
 
-    The largest hundredth shares the full amber, so that a single patch cannot leave the rest in the dark.
+    The largest hundredth is fully amber, so that a single patch does not leave the rest dark.
     """
     shown = (values.float() / values.float().quantile(0.99).clamp(min=1e-12)).clamp(max=1)
     size = (image.shape[1], image.shape[0])
@@ -42,7 +42,7 @@ def heat(image: NDArray[np.uint8], values: Tensor) -> Image.Image:
 
 
 def boxes(image: NDArray[np.uint8], corners: Sequence[tuple[int, int, int, int]], patch: int) -> Image.Image:
-    """The image with rectangles (top, left, bottom, right) in patches, the last two exclusive, each in its colour."""
+    """Draw rectangles (top, left, bottom, right) in patches, the last two exclusive, each in its colour."""
     result = Image.fromarray(image).copy()
     pen = ImageDraw.Draw(result)
     for number, (top, left, bottom, right) in enumerate(corners):
@@ -54,7 +54,7 @@ def boxes(image: NDArray[np.uint8], corners: Sequence[tuple[int, int, int, int]]
 def joined(
     left: NDArray[np.uint8], right: NDArray[np.uint8], lines: Sequence[tuple[Tensor, Tensor, Colour]]
 ) -> Image.Image:
-    """Two pictures side by side with lines from points (y, x) of the left one to points of the right one."""
+    """Draw two pictures side by side with lines from points (y, x) of the left one to points of the right one."""
     result = beside([Image.fromarray(left), Image.fromarray(right)])
     pen = ImageDraw.Draw(result)
     for start, end, colour in lines:
@@ -67,7 +67,7 @@ def joined(
 
 
 def beside(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one height in a row."""
+    """Join pictures of equal height in a row."""
     width = sum(picture.width + GAP for picture in pictures) - GAP
     result = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
     left = 0
@@ -78,7 +78,7 @@ def beside(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
-    """Rows of pictures, each under its title."""
+    """Draw rows of pictures, each under its title."""
     font = ImageFont.load_default(13)
     width = max(sum(picture.width + GAP for _, picture in row) for row in rows) + GAP
     heights = [max(picture.height for _, picture in row) + TITLE for row in rows]

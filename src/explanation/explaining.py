@@ -24,26 +24,27 @@ from src.explanation.palette import MARKS
 from src.pretraining.regions import AttentionAware, RegionalAttention, region_means
 
 ACROSS = 3  # heads in a row (our choice)
-REGIONS = 3  # regions whose cross-view attention is shown (our choice)
+REGIONS = 3  # regions with a picture of their cross-view attention (our choice)
 GREY = 200  # beyond the image's edge
-QUERIES, NEIGHBOURS = 3, 4  # patches of the first image, and how many of the most similar ones are shown (our choice)
+QUERIES, NEIGHBOURS = 3, 4  # query patches of the first image, and neighbours per query (our choice)
 
 
 class Explanation(NamedTuple):
-    """One picture, and what it shows for those who cannot see it."""
+    """One picture with its alternative text."""
 
-    name: str  # of the file, without suffix
+    name: str  # name of the file, without suffix
     title: str
     spoken: str
     picture: Image.Image
 
 
 class Explainer:
-    """Draw features of images from a backbone with an adapter, next to those of the frozen backbone.
+    """Draw features of an adapted backbone next to those of the frozen one.
 
     Args:
-        backbone: With an adapter in it.
-        context: The teacher's regional cross-attention; None takes the identity that it starts from, and says so.
+        backbone: With an adapter installed.
+        context: The teacher's regional cross-attention; None takes the identity, as at the start of training, which the
+            text states.
     """
 
     def __init__(self, backbone: Backbone, context: RegionalAttention | None = None) -> None:
@@ -52,7 +53,7 @@ class Explainer:
 
     @torch.no_grad()
     def explain(self, images: Sequence[Pixels]) -> Iterator[Explanation]:
-        """The pictures, image by image, and at the end one of neighbours over all images.
+        """The pictures of each image, then one of neighbours over all images.
 
         Args:
             images: RGB `[H, W, 3]` of any size.
@@ -163,7 +164,7 @@ class Explainer:
         )
 
     def _around(self, image: Pixels, place: tuple[int, int], colour: int) -> Image.Image:
-        """A patch with the four patches around it on each side, itself framed."""
+        """A framed patch with four patches around it on each side."""
         patch, reach = self.backbone.patch_size, 4
         margin = reach * patch
         padded = Image.fromarray(np.pad(image, ((margin, margin), (margin, margin), (0, 0)), constant_values=GREY))
@@ -210,14 +211,14 @@ def pixel_box(box: tuple[int, int, int, int], patch: int) -> tuple[int, int, int
 
 
 def framed(picture: Image.Image, colour: int) -> Image.Image:
-    """The picture with a frame in one of the colours."""
+    """Add a coloured frame to a picture."""
     result = Image.new("RGB", (picture.width, picture.height), MARKS[colour % len(MARKS)])
     result.paste(picture.crop((2, 2, picture.width - 2, picture.height - 2)), (2, 2))
     return result
 
 
 def distinct_peaks(values: Tensor, count: int, apart: int = 4) -> list[tuple[int, int]]:
-    """Row and column of the largest values `[h, w]`, each at least `apart` patches from the ones before it."""
+    """Row and column of the largest values `[h, w]`, each at least `apart` patches from the earlier ones."""
     left = values.clone()
     found: list[tuple[int, int]] = []
     while len(found) < count and left.max() > -torch.inf:
@@ -227,5 +228,5 @@ def distinct_peaks(values: Tensor, count: int, apart: int = 4) -> list[tuple[int
 
 
 def identity(width: int) -> RegionalAttention:
-    """The attention that training starts from, without its noise."""
+    """Regional attention at initialisation, without noise."""
     return RegionalAttention(width, noise=0.0)

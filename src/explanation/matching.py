@@ -20,10 +20,13 @@ from src.core.colours import Colour
 from src.explanation.palette import MATCH, MISMATCH
 from src.pretraining.correspondence import locate, patch_centres
 
-SHOWN = 12  # patches whose match is drawn (our choice)
-TOLERANCE = 1.5  # patches from the true place within which a match counts as right (our choice)
-VIEW = 16  # patches a side of a view (our choice)
-BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))  # of the two views (y0, x0, y1, x1), the second mirrored (ours)
+SHOWN = 12  # number of matches to draw (our choice)
+TOLERANCE = 1.5  # distance in patches to the true position up to which a match counts as correct (our choice)
+VIEW = 16  # patches along a side of a view (our choice)
+BOXES = (
+    (0.0, 0.0, 0.8, 0.8),
+    (0.2, 0.2, 1.0, 1.0),
+)  # boxes (y0, x0, y1, x1) of the two views, the second mirrored (our choice)
 
 
 def overlapping_views(image: NDArray[np.uint8], patch: int) -> Views:
@@ -42,7 +45,7 @@ def overlapping_views(image: NDArray[np.uint8], patch: int) -> Views:
 def match_lines(
     views: Views, first: Tensor, second: Tensor, grid: tuple[int, int]
 ) -> tuple[list[tuple[Tensor, Tensor, Colour]], float]:
-    """Lines from patches of the first view to the most similar ones of the second, and the share that are right.
+    """Match patches of the first view to the most similar ones of the second; compute the share of correct matches.
 
     Args:
         views: Two views of one image.
@@ -51,9 +54,8 @@ def match_lines(
         grid: Patches (h, w) of both.
 
     Returns:
-        Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` patches out of those that both views
-        show, always the same ones; and the share of all of these whose match is within `TOLERANCE` patches of their
-        ground.
+        Start and end (y, x) in pixels of the views and a colour, for up to `SHOWN` fixed patches in the overlap of both
+        views; and the share of all patches in the overlap whose match is within `TOLERANCE` patches of the same ground.
     """
     points = patch_centres(views.boxes[0, 0], views.flips[0, 0], grid)  # [N, 2]
     true, inside = locate(points, views.boxes[1, 0], views.flips[1, 0], grid)
@@ -78,12 +80,13 @@ def match_lines(
 def similar_patches(
     features: Sequence[Features], query: tuple[int, int], count: int, apart: int = 3
 ) -> list[tuple[int, tuple[int, int], float]]:
-    """The patches of all images most like one of the first image, as (image, (row, column), cosine), nearest first.
+    """The patches of all images most similar to one of the first image, as (image, (row, column), cosine), nearest
+    first.
 
     Args:
         features: Features of each image.
         query: Row and column in the first image.
-        count: How many.
+        count: Their number.
         apart: Patches nearer than this to the query or to a nearer neighbour are left out: they overlap.
     """
     grid = features[0].grid

@@ -1,4 +1,4 @@
-"""The one palette: tables, charts and reports, on light and on dark paper; marks and classes on images."""
+"""The palette of tables, charts and reports, in light and dark mode, and of marks and classes on images."""
 
 from src.core.colours import Colour
 
@@ -16,8 +16,8 @@ DARK = {
 }  # fmt: skip
 SERIES = [LIGHT[f"s{number}"] for number in range(6)]
 
-# On images, as pixels.
-MARKS: tuple[Colour, ...] = (  # Okabe and Ito's, which colour-blind people can tell apart
+# Colours on images, as pixel values.
+MARKS: tuple[Colour, ...] = (  # Okabe and Ito's colours, distinguishable with colour blindness
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -28,8 +28,8 @@ MARKS: tuple[Colour, ...] = (  # Okabe and Ito's, which colour-blind people can 
     (255, 255, 255),
 )
 MATCH, MISMATCH = MARKS[1], MARKS[4]  # lines between patches
-HEAT: Colour = (255, 176, 32)  # amber: reads on any image, and for people who cannot tell red from green
+HEAT: Colour = (255, 176, 32)  # amber: visible on any image and with red-green colour blindness
 IGNORED: Colour = (30, 30, 30)  # pixels without a class
 RIGHT, WRONG = (225, 225, 225), (215, 25, 60)  # pixels of a prediction
 TEXT: Colour = (60, 60, 60)
-OPACITY = 0.6  # of classes and errors over the image (our choice)
+OPACITY = 0.6  # opacity of classes and errors over the image (our choice)

@@ -18,7 +18,7 @@ COLUMNS = ("image", "truth", "prediction", "error")
 
 
 class Segmented(NamedTuple):
-    """One image and its classes, all of one size.
+    """One image and its classes, of equal size.
 
     Attributes:
         name: Name of the image.
@@ -38,8 +38,7 @@ def picture_grid(
 ) -> NDArray[np.uint8]:
     """Draw a row for each image under the titles of the columns, and below them the classes that occur.
 
-    Truth and prediction are classes over the image; an error is red where the prediction is wrong and pale where it is
-    right; what the truth ignores is dark in both.
+    Truth and prediction are drawn over the image; errors are red, correct pixels pale, and ignored pixels dark.
 
     Args:
         images: One or more.
@@ -79,7 +78,7 @@ def picture_grid(
 
 
 def tiles(segmented: Segmented, palette: Sequence[Colour], ignore_index: int) -> list[NDArray[np.uint8]]:
-    """The four pictures `[h, w, 3]` of one image, in the order of `COLUMNS`."""
+    """Four pictures `[h, w, 3]` of one image, in the order of `COLUMNS`."""
     image, ignored = segmented.image, segmented.truth == ignore_index
     colours = np.array([*palette, IGNORED], dtype=np.uint8)
     truth = np.where(ignored, len(palette), segmented.truth)
@@ -93,7 +92,7 @@ def legend(
 ) -> list[tuple[str, Colour]]:
     """Name and colour of each class in truth or prediction, by id, then of ignored pixels and errors if there are any.
 
-    Colours are those of the classes alone, as they are before they are laid over an image.
+    Colours are the pure class colours, before blending with the image.
     """
     truths = np.unique(np.concatenate([image.truth.ravel() for image in images]))
     predictions = np.unique(np.concatenate([image.prediction.ravel() for image in images]))
@@ -104,7 +103,7 @@ def legend(
 
 
 def over(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay colours `[h, w, 3]` over an image `[h, w, 3]`."""
+    """Blend colours `[h, w, 3]` over an image `[h, w, 3]`."""
     return (OPACITY * layer + (1 - OPACITY) * image).round().astype(np.uint8)
 
 

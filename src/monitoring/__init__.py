@@ -1,1 +1,1 @@
-"""Does adaptation help, does it break the features, while it runs."""
+"""Monitor during adaptation whether it helps or breaks the features."""

@@ -21,27 +21,27 @@ class DivergenceGuard(Callback):
     """
 
     def __init__(self) -> None:
-        self._loss: Tensor | None = None  # stays on the device until it is looked at
+        self._loss: Tensor | None = None  # stays on the device until it is checked
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of every n-th step."""
+        """Check the loss of every n-th step."""
         self._loss = outputs["loss"].detach() if isinstance(outputs, dict) and "loss" in outputs else None
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check(trainer, pl_module, weights=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the loss and the weights before they are scored."""
+        """Check the loss and the weights before they are scored."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._check(trainer, pl_module, weights=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the loss and the weights before they are written."""
+        """Check the loss and the weights before they are saved."""
         self._check(trainer, pl_module, weights=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the loss and the weights before they are written."""
+        """Check the loss and the weights before they are saved."""
         self._check(trainer, pl_module, weights=True)
 
     def _check(self, trainer: Trainer, module: LightningModule, weights: bool) -> None:
@@ -49,7 +49,7 @@ class DivergenceGuard(Callback):
             return
         loss = float(trainer.strategy.reduce(self._loss, reduce_op="mean"))  # the same on all ranks
         broken = [name for name, value in module.named_parameters() if weights and value.requires_grad and _bad(value)]
-        # a loss scaler skips a step that overflows: only weights say whether such a fit is lost
+        # a loss scaler skips overflowing steps, so only the weights show whether the fit is lost
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if broken or (not math.isfinite(loss) and not scaled):
             found = f"{broken[0]} holds NaN or infinite values" if broken else f"the loss is {loss}"

@@ -1,4 +1,4 @@
-"""Feature metrics on a fixed sample during adaptation, each next to its value for the frozen backbone.
+"""Feature metrics on a fixed sample during adaptation, each with its value for the frozen backbone.
 
 Shapes: V views · B images · N = h·w patches · D width · C classes · K prototypes.
 """
@@ -33,8 +33,10 @@ from src.pretraining.correspondence import locate, patch_centres, sample_bilinea
 from src.pretraining.network import FrozenFeatures, Network, NetworkOutput
 
 CHUNK = 32  # images at a time through the backbone: bounds the memory
-RANKED_PATCHES = 1024  # of the sample, at equal distances: singular values of more cost more than they tell (ours)
-LEVEL_IMAGES = 8  # whose targets are computed, about a batch of a small run: heads cost as much as backbones (ours)
+RANKED_PATCHES = 1024  # evenly spaced rows of the sample: singular values of more are not worth their cost (our choice)
+LEVEL_IMAGES = (
+    8  # images whose targets are computed, about a small run's batch: heads cost as much as backbones (our choice)
+)
 
 
 class LabelledSample(Protocol):
@@ -47,7 +49,7 @@ class LabelledSample(Protocol):
 
 
 class Sample(Protocol):
-    """Views of unlabelled images; and labelled ones to learn from (bank) and to ask for (queries), or None."""
+    """Views of unlabelled images; and labelled ones as a reference (bank) and to predict (queries), or None."""
 
     @property
     def crops(self) -> Crops: ...
@@ -58,31 +60,31 @@ class Sample(Protocol):
 
 
 class MetricPair(NamedTuple):
-    """One number, of the adapted and of the frozen backbone."""
+    """One metric of the adapted and of the frozen backbone."""
 
     adapted: float
     frozen: float
 
 
 class FeatureMetrics:
-    """Measures a backbone again and again on one sample; what the frozen one gives is kept.
+    """Measures a backbone repeatedly on one sample; the frozen values are cached.
 
-    | name | range | what it is |
+    | name | range | meaning |
     | --- | --- | --- |
     | `rank/cls`, `rank/patches` | 1 to D | RankMe of the features |
-    | `cosine/cls`, `cosine/patches` | −1 to 1 | mean cosine to the frozen features; 1 for themselves |
+    | `cosine/cls`, `cosine/patches` | −1 to 1 | mean cosine to the frozen features; 1 if equal |
     | `agreement` | −1 to 1 | mean centred cosine of patches of two views at the same ground point |
     | `structure` | about 1 | dense structure of the patches of one view (`dense_structure`) |
     | `structure/upper` | | the same at the upper end of the interval, over images, of its change from frozen |
     | `kl_uniform/<level>` | 0 to log K | mean KL divergence, nats, of an objective's targets to uniform |
-    | `kl_mean/<level>` | 0 to log K | the same to their own mean: how far targets of different patches differ |
+    | `kl_mean/<level>` | 0 to log K | the same to their own mean: how much targets differ between patches |
     | `entropy/<level>` | 0 to 1 | mean entropy of an objective's targets, over log K |
-    | `usage/<level>` | 1 to K | effective number of prototypes that the targets share out |
+    | `usage/<level>` | 1 to K | effective number of prototypes that the targets use |
     | `knn`, `probe` | 0 to 1 | mIoU on the queries: 30 nearest neighbours, ridge regression; with masks only |
 
     Args:
-        backbone: To measure, with its adapter in.
-        sample: What to measure it on.
+        backbone: The backbone to measure, with its adapter installed.
+        sample: Images to measure on.
         classes: C and the ignore index, where the sample has masks.
     """
 
@@ -103,11 +105,11 @@ class FeatureMetrics:
     def measure(
         self, network: Network, objectives: Mapping[str, Objective], temperature: float
     ) -> dict[str, MetricPair]:
-        """All signs of the network, whose backbone is the one to measure.
+        """All metrics of a network with the measured backbone.
 
         Args:
             network: The teacher's: its head and context score both the adapted and the frozen features.
-            objectives: Whose targets are looked at; they stay as they are.
+            objectives: Their targets are measured; they are not changed.
             temperature: Temperature of the targets.
 
         Returns:
@@ -133,7 +135,7 @@ class FeatureMetrics:
         return signs if self.labels is None else signs | self.labels.scores(self.backbone)
 
     def _of_structure(self, features: Features) -> dict[str, float]:
-        """NaN where all patches are the same, which the rank shows; nothing where the frozen ones are."""
+        """NaN if all patches are the same, as the rank shows; empty if the frozen ones are."""
         if self._structure is None:
             return {}
         structure = _structure_of(features)
@@ -145,7 +147,7 @@ class FeatureMetrics:
     def _of_targets(
         self, features: Features, network: Network, objectives: Mapping[str, Objective], temperature: float
     ) -> dict[str, float]:
-        """Entropy and usage of each objective's targets, from copies: centres move with every batch they see."""
+        """Entropy and usage of each objective's targets, computed on copies because centres move with every batch."""
         some = _first(features, LEVEL_IMAGES)
         views = Views(*(part[:, :LEVEL_IMAGES] for part in self.views))
         frozen = FrozenFeatures(self.backbone, views.images)
@@ -167,16 +169,16 @@ class FeatureMetrics:
 
 
 class Labels:
-    """The labelled part of a sample: what a bank of patches says of the patches of other images.
+    """Labelled part of a sample: predicts patches of some images from a bank of patches of others.
 
     Scores are the mIoU of patch predictions enlarged to the masks by nearest neighbour, exactly, from patch counts.
 
     Args:
-        bank: Images to look up or to learn from.
+        bank: Reference images.
         queries: Images to predict.
         num_classes: C.
         ignore_index: Ignore index of the masks.
-        device: Where to compute.
+        device: Device of the computation.
     """
 
     def __init__(
@@ -229,7 +231,7 @@ def features_of(backbone: Backbone, images: Tensor) -> Features:
 
 
 def _structure_of(features: Features) -> DenseStructure | None:
-    """Dense structure of the first view's patches; None where there is too little, or all patches are the same."""
+    """Dense structure of the first view's patches; None for too few images or patches, or if all patches are equal."""
     first = features.patches[0]
     if min(first.shape[:2]) < 2 or not bool((first - first.mean((0, 1))).norm(dim=-1).mean() > 1e-4):
         return None
@@ -238,9 +240,10 @@ def _structure_of(features: Features) -> DenseStructure | None:
 
 
 def agreement(patches: Tensor, views: Views, grid: tuple[int, int]) -> float:
-    """Mean cosine of patches `[2, B, N, D]` of two views at the same ground point, the mean patch taken out of all.
+    """Mean cosine of patches `[2, B, N, D]` of two views at the same ground point, after subtracting the mean patch.
 
-    Without the mean, any two patches of a ViT are alike; with it, 0 is no more alike than any two of the sample.
+    Any two patches of a ViT are similar before the mean is subtracted; afterwards 0 means no more similar than any two
+    of the sample.
     """
     centred = patches - patches.mean((0, 1, 2))
     ground = patch_centres(views.boxes[1], views.flips[1], grid)

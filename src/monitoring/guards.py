@@ -27,36 +27,35 @@ from src.monitoring.health_checks import (
 )
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss that a spike is compared with (our choice)
+HISTORY = 20  # windows of the loss to compare a spike with (our choice)
 Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "harm"]
 
 
 class Kept(NamedTuple):
-    """An adapter in a file: its step, and its value of the monitor that adapters are chosen by (None: not measured)."""
+    """An adapter in a file: its step, and its value of the monitor `best_by` (None if not measured)."""
 
     step: int
     value: float | None
 
 
 class Guards(Callback):
-    """Warns of a harmful run, and stops it if the fault persists (docs/monitoring.md).
+    """Warns about a harmful run, and stops it if the fault persists (docs/monitoring.md).
 
     | guard | fires when |
     | --- | --- |
     | divergence | loss or features are NaN or infinite: at once, whatever the patience |
     | spike | the loss is above `spike` times its median |
-    | collapse | a rank is below `rank_share` of the frozen one; every level's targets are one prototype, or uniform |
-    | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
+    | collapse | a rank is below `rank_share` of the frozen one; every level's targets use one prototype, or are uniform
+    | | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
     | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
     | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
-    after the warm-up. A first finding warns, one that stays for `patience` judgements (harm and structure:
-    `harm_patience`) stops the fit: it ends as if it were done, exit code 0, and `adapter.safetensors` is that of the
-    last check without a finding (before the first one the untouched adapter, which is the frozen model). What was found
-    is in `guards.json`.
-    `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
+    after the warm-up. A first finding warns; one that persists for `patience` judgements (harm and structure:
+    `harm_patience`) stops the fit, which ends normally, with exit code 0, and `adapter.safetensors` from the last check
+    without a finding (before the first one, the untrained adapter, equal to the frozen model). Findings are in
+    `guards.json`. `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
 
     Args:
         rank_share: Smallest share of the frozen rank that does not count as collapse (our choice).
@@ -65,9 +64,9 @@ class Guards(Callback):
         harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
         patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
         harm_patience: The same, for harm and structure (our choice).
-        best_by: A monitor by which the best adapter is chosen and harm is judged; larger is better. None takes `knn`
-            where there are masks, else `agreement`.
-        informs: Smallest KL divergence of targets to their own mean, in nats, that informs (our choice).
+        best_by: The monitor, larger is better, that selects the best adapter and judges harm. None takes `knn` if there
+            are masks, else `agreement`.
+        informs: Smallest KL divergence of targets to their own mean, in nats, that counts as informative (our choice).
         usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
         structure_margin: In units of dense structure, which is about 1 (our choice).
 
@@ -154,7 +153,7 @@ class Guards(Callback):
             self._judge_signs(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After every callback has written its files: the last good adapter takes the place of the broken one."""
+        """Replace a broken adapter by the last good one, after every callback has written its files."""
         if not self._watches(trainer, pl_module) or not trainer.is_global_zero:
             return
         good, best = self.good_file(trainer.default_root_dir), self.best_file(trainer.default_root_dir)
@@ -164,7 +163,7 @@ class Guards(Callback):
             good.unlink(missing_ok=True)
             return
         partial = Path(trainer.default_root_dir) / "partial-adapter.safetensors"
-        shutil.copyfile(good, partial)  # the good one stays for a resume, whose state is the broken one
+        shutil.copyfile(good, partial)  # the good one is kept for a resume, whose state is the broken one
         os.replace(partial, Path(trainer.default_root_dir) / "adapter.safetensors")
         kept = f"saved adapter: step {self.good.step} (last good check)"
         if self.good.step == 0:
@@ -188,7 +187,7 @@ class Guards(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.good, self.best = Kept(*state_dict["good"]), Kept(*state_dict["best"])
         self.stopped, self.warnings = state_dict["stopped"], list(state_dict["warnings"])
-        self._in_a_row |= state_dict["in_a_row"]  # a checkpoint from before a guard was there lacks it
+        self._in_a_row |= state_dict["in_a_row"]  # missing in a checkpoint from before the guard existed
         self._losses = list(state_dict["losses"])
         window, self._windowed = state_dict["window"], state_dict["windowed"]
         self._window = None if window is None else torch.tensor(window)
@@ -226,7 +225,7 @@ class Guards(Callback):
                 self.best = _keep(trainer, self.best_file(trainer.default_root_dir), value)
 
     def _judge(self, trainer: Trainer, found: Mapping[Guard, str | None]) -> bool:
-        """Warn of what was found, or stop for it; says whether anything was."""
+        """Warn about findings, or stop; return True if there are any."""
         module = trainer.lightning_module
         assert pretrains(module)
         early = trainer.global_step < round(module.optimisation.warmup * module.total_steps)
@@ -248,7 +247,7 @@ class Guards(Callback):
         return any(counted.values())
 
     def _write(self, path: Path) -> None:
-        """Write the findings so far, and which adapters are kept."""
+        """Write the findings so far, and the steps of the kept adapters."""
         kept = {"last_good": self.good._asdict(), "best": self.best._asdict()}
         content = {"stopped": self.stopped, "warnings": self.warnings, **kept}
         write_json(path, content)

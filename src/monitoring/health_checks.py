@@ -1,4 +1,4 @@
-"""Health checks of a pre-training run, from its loss and feature metrics: a sentence about the problem, or None."""
+"""Health checks of a pre-training run, from its loss and feature metrics: a sentence on the fault, or None."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from statistics import median
 
 from src.monitoring.feature_metrics import MetricPair
 
-INFORMED = 1.0  # nats between frozen targets and their own mean from which their usage is a measure (our choice)
-STRUCTURE_MARGIN = 0.1  # of dense structure: a fall beyond it, interval included, is harm (our choice)
+INFORMED = 1.0  # nats between frozen targets and their mean from which their usage is meaningful (our choice)
+STRUCTURE_MARGIN = 0.1  # margin of dense structure: a drop beyond it, interval included, is harm (our choice)
 
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:
-    """NaN or infinity in the loss or in the features, which nothing heals."""
+    """NaN or infinity in the loss or in the features, which is final."""
     if loss is not None and not math.isfinite(loss):
         return f"the loss is {loss}"
     if signs and all(math.isnan(sign.adapted) for sign in signs.values()):
@@ -22,17 +22,17 @@ def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | Non
 
 
 def spiked(loss: float, before: Sequence[float], spike: float) -> str | None:
-    """A loss above `spike` times the median of those before."""
+    """A loss above `spike` times the median of earlier ones."""
     if not before or not loss > spike * median(before):
         return None
     return f"the loss is {loss:.4g}, more than {spike:g} times its median of {median(before):.4g}"
 
 
 def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float) -> str | None:
-    """Features that use few directions, or targets that say nothing on any level.
+    """Features with few directions, or targets without information on any level.
 
     Args:
-        signs: Signs of one check.
+        signs: Metrics of one check.
         rank_share: Smallest share of the frozen rank that does not count as collapse.
         uniform: Share of log K from which a level's entropy is that of uniform targets.
     """
@@ -51,13 +51,13 @@ def collapsed(signs: Mapping[str, MetricPair], rank_share: float, uniform: float
 
 
 def narrowed(signs: Mapping[str, MetricPair], share: float) -> str | None:
-    """Targets of every level that fall on few of the prototypes that frozen targets share out (`CalibratedHead`).
+    """Targets of every level that use few of the prototypes that the frozen targets use (`CalibratedHead`).
 
-    A moving teacher sharpens its own targets: past some step, patches that differ get the same one. Levels whose frozen
-    targets say little, as those of a head that starts at random, are left out: their usage falls as they learn.
+    A moving teacher sharpens its own targets until different patches get the same one. Levels with uninformative frozen
+    targets, as from a randomly initialised head, are left out: their usage falls as they learn.
 
     Args:
-        signs: Of one check.
+        signs: Metrics of one check.
         share: Smallest acceptable share of the frozen usage.
     """
     levels = [
@@ -76,11 +76,11 @@ def narrowed(signs: Mapping[str, MetricPair], share: float) -> str | None:
 
 
 def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
-    """Targets without information on any level: every patch gets about the same one (docs/method.md, section 12).
+    """Targets without information on any level: all patches get nearly the same one (docs/method.md, section 12).
 
     Args:
-        signs: Of one check.
-        least: KL of targets to their own mean, in nats, that informs.
+        signs: Metrics of one check.
+        least: KL of targets to their own mean, in nats, that counts as informative.
     """
     informed = {name: sign.adapted for name, sign in signs.items() if name.startswith("kl_mean/")}
     if not informed or not max(informed.values()) < least:
@@ -94,7 +94,7 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
 
 
 def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
-    """Dense structure of held-out images that is below the frozen one's by more than a margin, interval included."""
+    """Dense structure of held-out images below the frozen one's by more than a margin, interval included."""
     if (
         "structure/upper" not in signs
         or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin
@@ -108,7 +108,7 @@ def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
 
 
 def harmed(signs: Mapping[str, MetricPair], name: str, margin: float) -> str | None:
-    """A monitor, larger is better, that is more than a margin below its frozen value."""
+    """A monitor, larger is better, more than a margin below its frozen value."""
     adapted, frozen = signs[name]
     if not adapted < frozen - margin:
         return None

@@ -32,16 +32,16 @@ class Monitor(Callback):
     """Measure the teacher's backbone and the frozen one, every n steps and at the end (docs/monitoring.md).
 
     Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the
-    run's time. Where checks would take more than `max_share` of the whole run, as far as its pace tells, there are
-    fewer of them, evenly spread. The first rank measures and tells the others; no random number is drawn from a shared
-    generator, so a run's losses are the same without it.
+    run's time. If checks would take more than `max_share` of the estimated run time, there are fewer of them, evenly
+    spread. The first rank measures and broadcasts; no random number is drawn from a shared generator, so a run's losses
+    are the same without it.
 
     Args:
         every_n_steps: Optimiser steps between two checks; None for a twentieth of the run (our choice); 0 turns it off.
-        images: Training images whose two views are looked at (our choice).
-        labelled: Training images whose masks are looked at, where there are masks (our choice).
-        max_share: Of the whole run's time that checks may take, 1 for all they want; a run too short for the first and
-            the last one exceeds it, and so may one that ends early.
+        images: Training images whose two views are measured (our choice).
+        labelled: Training images whose masks are used, if there are masks (our choice).
+        max_share: Largest share of the run time for checks, 1 for no limit; a run too short for the first and the last
+            check exceeds it, and so may one that ends early.
 
     Raises:
         UserError: If a number is out of range.
@@ -71,7 +71,7 @@ class Monitor(Callback):
 
     @property
     def share(self) -> float:
-        """Of the run's time so far, resumed parts included; right on the first rank."""
+        """Share of the run time so far, resumed parts included; valid on the first rank."""
         return self._spent / max(self._elapsed, 1e-9)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,7 +120,7 @@ class Monitor(Callback):
         self._vital = None
 
     def hasten(self, step: int) -> None:
-        """Look again soon after `step`, whatever it costs: something seems to be wrong."""
+        """Schedule another check soon after `step`, at any cost, because of a possible fault."""
         self._next, self._waits = step + max(1, self._every // 4), False
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class Monitor(Callback):
         return self._earlier + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def _affordable(self, step: int) -> int:
-        """The step of the next check, if those that the run can pay for are spread evenly over what is left of it."""
+        """Step of the next check, with the affordable checks spread evenly over the rest of the run."""
         if self.max_share == 1:
             return step
-        training = (self._elapsed - self._spent) * self._total / step  # seconds of the whole run without its checks
+        training = (self._elapsed - self._spent) * self._total / step  # seconds of the whole run without checks
         left = training * self.max_share / (1 - self.max_share) - self._spent
         count = int(left / max(self._cost, 1e-9)) - 1  # besides the last one; only the first rank knows the cost
         if count < 1:
@@ -150,7 +150,7 @@ class Monitor(Callback):
         assert pretrains(pl_module)
         if self._vital is not None:
             if pl_module.device.type == "cuda":
-                torch.cuda.synchronize(pl_module.device)  # steps that still run are not the monitor's time
+                torch.cuda.synchronize(pl_module.device)  # do not count steps that are still running
             began = time.monotonic()
             temperature = pl_module.optimisation.teacher_temperature_at(trainer.global_step, pl_module.total_steps)
             with trainer.precision_plugin.forward_context():
@@ -163,5 +163,5 @@ class Monitor(Callback):
         self._next, self._waits = self.step + self._every, True
         values = {f"monitor/{name}": sign.adapted for name, sign in self.signs.items()}
         values |= {f"monitor/{name}/frozen": sign.frozen for name, sign in self.signs.items()}
-        for logger in trainer.loggers:  # self.log would lose what does not fall on a logging step
+        for logger in trainer.loggers:  # self.log would drop values between logging steps
             logger.log_metrics({**values, "monitor/share": self.share}, step=self.step - 1)  # Lightning counts from 0

@@ -31,7 +31,7 @@ class LossOutput(NamedTuple):
         loss: Scalar to minimise.
         target_entropy: Mean entropy of the targets in nats, without gradient; between 0 (one prototype) and log K
             (uniform: the targets say nothing). None for objectives without targets, and where it is not asked for.
-        prototypes_used: Effective number of prototypes that the targets share out, without gradient; see
+        prototypes_used: Effective number of prototypes that the targets use, without gradient; see
             `prototypes_used`. None as for the entropy.
     """
 

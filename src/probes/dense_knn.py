@@ -19,7 +19,7 @@ from src.segmentation.inference import Inference, Whole
 
 
 class NearestNeighbours(FittedProbe):
-    """Each patch takes the labels of the training patches most like it.
+    """Each patch gets the labels of the most similar training patches.
 
     Args:
         backbone: Gives the features, as it is.
@@ -28,10 +28,10 @@ class NearestNeighbours(FittedProbe):
         class_names: One per class; their ids if None.
         neighbours: k.
         temperature: Temperature of the votes; 0.07 is our choice, published evaluations use 0.02 to 0.1.
-        max_patches: Bound on the bank, beyond which a seeded random subset stays (see `MemoryBank`).
+        max_patches: Bound on the bank, beyond which a seeded random subset is kept (see `MemoryBank`).
         seed: Seed of the subset.
         chunk: Similarities held at a time (see `DenseKNN`).
-        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
         inference: How images become votes in validation, test and prediction.
         averaged: Average the features over flips and scales, see `FittedProbe`.
         whitened: Compare patches in the soft-whitened space of the training images' own features, where a gain is more

@@ -84,7 +84,7 @@ class FairProbes:
         num_classes: C.
         ignore_index: Ignore index of the masks.
         neighbours: k.
-        max_patches: Bound on the training patches, beyond which a keyed random subset stays.
+        max_patches: Bound on the training patches, beyond which a keyed random subset is kept.
         seed: Random seed of the subset and of the held-back images.
 
     Raises:

@@ -26,7 +26,7 @@ class FittedProbe(FittedModule, ScoredSegmentation):
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
-        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
         inference: How images become scores in validation, test and prediction.
         averaged: Average the features over flips and three scales (`TestTimeAveraging`): the gain that costs no
             training, with which an adapted backbone is compared (docs/method.md, section 11).

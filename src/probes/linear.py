@@ -38,7 +38,7 @@ class ConvergedLinearProbe(FittedProbe):
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
-        max_patches: Bound on the training patches, beyond which a keyed random subset stays.
+        max_patches: Bound on the training patches, beyond which a keyed random subset is kept.
         seed: Random seed of the subset and of the images held back to choose the penalty.
         boundary: Also measure boundary IoU, within this share of the image's diagonal.
         averaged: Average the features over flips and scales, see `FittedProbe`.

@@ -75,7 +75,7 @@ class ScoredSegmentation(RecordedHead, ABC):
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
-        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
         inference: How images become scores in validation, test and prediction.
 
     Attributes:

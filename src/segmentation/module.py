@@ -62,7 +62,7 @@ class SemanticSegmentation(ScoredSegmentation):
         weight_decay: Weight decay of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
-        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper takes 0.02).
+        boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
         inference: How images become logits in validation, test and prediction.
 
     Raises:
