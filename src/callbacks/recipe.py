@@ -13,7 +13,7 @@ class HasPeakRate(Protocol):
     """A module that trains."""
 
     def peak_rate(self, batch: int) -> float:
-        """Largest learning rate, for steps of `batch` images."""
+        """Peak learning rate for steps of `batch` images."""
 
 
 class Recipe(Callback):

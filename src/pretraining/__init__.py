@@ -1,4 +1,4 @@
-"""GLARE: continual self-supervised pre-training (arXiv 2509.17816), readable in one sitting."""
+"""GLARE: continual self-supervised pre-training (arXiv 2509.17816)."""
 
 from src.pretraining.module import ContinualPretraining
 

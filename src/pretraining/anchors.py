@@ -1,4 +1,4 @@
-"""Optional anchors to the frozen features against drift on small data (ours; off by default).
+"""Optional anchors to the frozen features against drift on small data (our choice; off by default).
 
 Shapes: V views · B images · N patches · D width.
 """
@@ -17,7 +17,7 @@ from src.pretraining.network import NetworkOutput
 
 
 class _Anchor(Objective):
-    """Compares the student's features with those of the frozen backbone on the clean views."""
+    """Compares the student's features with the frozen backbone's on the clean views."""
 
     needs_teacher = False
 
@@ -29,7 +29,7 @@ class _Anchor(Objective):
 
     @abstractmethod
     def distance(self, patches: Tensor, frozen: Tensor) -> Tensor:
-        """Scalar from student and frozen patches `[V, B, N, D]`; 0 where the features are the frozen ones."""
+        """Scalar from student and frozen patches `[V, B, N, D]`; 0 if both are equal."""
 
 
 class CosineAnchor(_Anchor):
@@ -42,7 +42,7 @@ class CosineAnchor(_Anchor):
 class GramAnchor(_Anchor):
     """Mean squared difference of the patches' cosine similarities within a view (Gram anchoring, DINOv3).
 
-    Features may turn as a whole; how patches relate to each other may not.
+    Features may rotate as a whole, but relations between patches are kept.
     """
 
     def distance(self, patches: Tensor, frozen: Tensor) -> Tensor:

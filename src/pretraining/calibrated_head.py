@@ -1,4 +1,4 @@
-"""Head with informative prototypes from the first step (docs/method.md, section 12; ours)."""
+"""Head with prototypes that are informative from the first step (docs/method.md, section 12; ours)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from src.pretraining.head import Head
 
 
 class CalibratedHead(Head):
-    """Whitened tokens, a residual MLP and fixed prototypes: centroids of the domain's own frozen tokens.
+    """Whitening, a residual MLP and fixed prototypes: centroids of the domain's own frozen tokens.
 
-    The statistics are missing until `calibrate` gives them; a fit does so before its first step, and a checkpoint
-    holds them. The MLP starts as the identity, so that the first scores are those of the whitened frozen tokens.
+    The statistics are missing until `calibrate` sets them, which a fit does before its first step; checkpoints hold
+    them. The MLP starts as the identity, so that the first scores are those of the whitened frozen tokens.
 
     Args:
         width: D of the tokens.
         prototypes: K.
-        hidden: Width of the residual MLP; 0 leaves it out, so that only the adapters learn.
-        epsilon: ε of the soft whitening; null only takes out the mean.
+        hidden: Width of the residual MLP; 0 for none, so that only the adapters learn.
+        epsilon: ε of the soft whitening; null only subtracts the mean.
         centroids: `kmeans`, of whitened frozen tokens; or `random` directions, for the ablation.
     """
 
@@ -55,12 +55,12 @@ class CalibratedHead(Head):
 
     @property
     def calibrated(self) -> bool:
-        """True once statistics and prototypes are there."""
+        """True if statistics and prototypes are set."""
         return bool(self.prototypes.weight.isfinite().all())
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor, projection: Tensor, prototypes: Tensor) -> None:
-        """Take statistics and prototypes.
+        """Set statistics and prototypes.
 
         Args:
             mean: Mean of the domain's frozen tokens, `[D]`.
@@ -72,7 +72,7 @@ class CalibratedHead(Head):
         self.prototypes.weight.copy_(prototypes)
 
     def code(self, tokens: Tensor) -> Tensor:
-        """Whitened tokens after the MLP, normalised, `[..., D]` to `[..., D]`, float32 also inside autocast."""
+        """Whitened tokens after the MLP, normalised, `[..., D]` to `[..., D]`, in float32 even inside autocast."""
         white = self.whitening(tokens)
         code = white if self.mlp is None else white + self.mlp(white)
         with torch.autocast(code.device.type, enabled=False):

@@ -21,13 +21,13 @@ from src.evaluation.whitening import WhiteningStatistics
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.kmeans import spherical_kmeans
 
-IMAGES = 256  # whose two views are looked at: half a minute on two cores for a ViT-S at 168 px (our choice)
-SAMPLED_PATCHES = 64  # of a view, for k-means: 2^15 tokens at most; the covariance is that of all patches (our choice)
+IMAGES = 256  # images with two views each: half a minute on two cores for a ViT-S at 168 px (our choice)
+SAMPLED_PATCHES = 64  # tokens per view for k-means, 2^15 at most; the covariance is over all patches (our choice)
 
 
 @runtime_checkable
 class GivesCleanViews(Protocol):
-    """A data module that shows its training images without colour changes (`datamodules.base.DomainDataModule`)."""
+    """A data module that gives views without colour augmentation (`datamodules.base.DomainDataModule`)."""
 
     def clean_views(self, images: int) -> Iterable[Crops]:
         """Two views of each of about `images` training images, the same on every rank."""
@@ -49,16 +49,17 @@ class Calibration(NamedTuple):
 
 @torch.no_grad()
 def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops], seed: int) -> Calibration:
-    """Look at training images through the frozen backbone.
+    """Compute statistics and prototypes on training images with the frozen backbone.
 
     Args:
-        backbone: With its adapter in, or none; it is turned off here.
-        head: Says K, ε and where prototypes come from.
-        views: Batches of training images; the first `IMAGES` images count (an image seen in two epochs counts twice).
+        backbone: With or without an adapter, which is turned off here.
+        head: Defines K, ε and the origin of prototypes.
+        views: Batches of training images; the first `IMAGES` images are used (an image seen in two epochs counts
+            twice).
         seed: Seed of the sampled patches and of the k-means.
 
     Raises:
-        UserError: If there is no image, the tokens do not vary, or there are fewer than prototypes.
+        UserError: If there is no image, the tokens do not vary, or there are fewer tokens than prototypes.
     """
     device = backbone.mean.device
     statistics, sampled, seen = WhiteningStatistics(backbone.width, head.epsilon), [], 0
@@ -76,7 +77,7 @@ def calibration(backbone: Backbone, head: CalibratedHead, views: Iterable[Crops]
             break
     if not sampled:
         raise UserError("a calibrated head needs training images to take its prototypes from, found none")
-    with this_rank_alone():  # the first rank measures for all
+    with this_rank_alone():  # computed by the first rank for all
         whitening = statistics.finish()
     count, width = head.prototypes.weight.shape
     if head.centroids == "kmeans":

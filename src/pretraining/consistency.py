@@ -1,6 +1,7 @@
 """GLARE's three levels of consistency between student and teacher (docs/method.md, sections 4 to 7).
 
-Pure: two branches and a batch in, a scalar out. Shapes: V views · B images · N patches · R regions · K prototypes.
+Pure functions: from two networks' outputs and a batch to a scalar. Shapes: V views · B images · N patches · R regions ·
+K prototypes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LossOutput(NamedTuple):
     Attributes:
         loss: Scalar to minimise.
         target_entropy: Mean entropy of the targets in nats, without gradient; between 0 (one prototype) and log K
-            (uniform: the targets say nothing). None for objectives without targets, and where it is not asked for.
+            (uniform, without information). None for objectives without targets, or if not requested.
         prototypes_used: Effective number of prototypes that the targets use, without gradient; see
             `prototypes_used`. None as for the entropy.
     """
@@ -49,12 +50,12 @@ class Objective(nn.Module, ABC):
     """One term of the total loss.
 
     Args:
-        weight: λ of this term; at 0 it is never computed and builds no module.
+        weight: λ of this term; with 0 it is neither built nor computed.
     """
 
     needs_attention = False
     needs_context = False
-    needs_teacher = True  # its tokens; they are not computed where no objective does
+    needs_teacher = True  # True if it reads network tokens, which are not computed if no objective does
     needs_whitening = False
     needs_second_class_token = False
 
@@ -63,21 +64,21 @@ class Objective(nn.Module, ABC):
         self.weight = weight
 
     def build(self, prototypes: int, width: int) -> None:
-        """Make what depends on the head's K and the tokens' D; called once, and only where the weight is not 0."""
+        """Build the parts that depend on the head's K and the tokens' D; called once, only if the weight is not 0."""
 
     @abstractmethod
     def forward(
         self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
     ) -> LossOutput:
-        """Compare the student's with the teacher's view of a batch; `describe` the targets only where it is read."""
+        """Compare student and teacher on a batch; `describe` adds statistics of the targets."""
 
 
 class WithTargets(Objective):
-    """Objectives whose teacher makes distributions over prototypes.
+    """Objectives whose teacher gives distributions over prototypes.
 
     Args:
         weight: λ of this term.
-        targets: How the teacher's scores become distributions; every level has its own.
+        targets: Conversion of the teacher's scores to distributions; every level has its own.
     """
 
     def __init__(self, weight: float = 1.0, targets: Targets | None = None) -> None:
@@ -102,17 +103,18 @@ class WithTargets(Objective):
         """The weighted sum of cross-entropies between targets and codes (`cross_entropy.py`).
 
         Args:
-            student: Its prototypes and temperature score the codes.
-            teacher: Its head makes a target of each token seen.
+            student: Network whose prototypes and temperature score the codes.
+            teacher: Network whose head gives a target for each token seen.
             seen: The teacher's tokens `[..., D]`.
             codes: The student's `[..., C]`.
             weights: Weights of each code, `[...]`.
-            pulls: Codes that meet each target, times their coefficients: the leading axes of `seen`, `[..., C]`.
-            describe: Also give entropy and usage of the targets.
-            met: Rows of the flattened `seen` that some code meets, int64 `[m]`; the pulls of all others are zero. None
-                for all. The others get no target where they are not described.
-            met_alone: Hide the other rows from the targets, whose shared state (a centre, a balance) then follows from
-                the rows that are met.
+            pulls: Sum of the codes compared with each target, times their coefficients: the leading axes of `seen`,
+                `[..., C]`.
+            describe: Also return entropy and usage of the targets.
+            met: Rows of the flattened `seen` that are compared with any code, int64 `[m]`; the pulls of all others are
+                zero. None for all. The others get no target unless described.
+            met_alone: Hide the other rows from the targets, so that their shared state (a centre, a balance) only
+                depends on the compared rows.
         """
         seen, pulls = seen.flatten(0, -2), pulls.flatten(0, -2)
         if met is not None and describe and not met_alone:
@@ -132,13 +134,13 @@ class WithTargets(Objective):
 class GlobalConsistency(WithTargets):
     """`L_glob`: class token of teacher view a against that of student view b ≠ a (paper; docs/method.md, section 5).
 
-    Local views, where there are any, are students of both global ones.
+    Local views, if any, are compared with both global ones.
 
     Args:
         weight: λ of this term.
-        targets: How the teacher's scores become distributions.
-        centre_tokens: Take the teacher's mean class token (`TokenMean`) out of both networks' before the head. Ours,
-            for small batches of one domain, whose class tokens are alike (docs/small-runs.md).
+        targets: Conversion of the teacher's scores to distributions.
+        centre_tokens: Subtract the teacher's mean class token (`TokenMean`) from both networks' before the head. Our
+            choice, for small batches of one domain, whose class tokens are similar (docs/small-runs.md).
     """
 
     def __init__(self, weight: float = 1.0, targets: Targets | None = None, centre_tokens: bool = False) -> None:
@@ -161,23 +163,23 @@ class GlobalConsistency(WithTargets):
             seen, tokens = seen - mean, tokens - mean
         codes = student.head.code(tokens)  # [V + L, B, C]
         views, batch_size = seen.shape[:2]
-        share = 1 / (views * (len(codes) - 1) * batch_size)  # of a pair a ≠ b of one image in the mean
-        met = codes.new_full(codes.shape[:2], views * share)  # by a local view: the targets of all global ones,
-        met[:views] -= share  # by a global view: all but its own
+        share = 1 / (views * (len(codes) - 1) * batch_size)  # weight of a pair a ≠ b of one image in the mean
+        met = codes.new_full(codes.shape[:2], views * share)  # for a local view: the targets of all global ones,
+        met[:views] -= share  # for a global view: all but its own
         pulls = (codes.sum(dim=0) - codes[:views]) * share  # [V, B, C]
         return self.compare(student, teacher, seen, codes, met, pulls, describe)
 
 
 class RegionalConsistency(WithTargets):
-    """`L_reg`: a teacher region in its own view against the same region's meaning in the student's other view.
+    """`L_reg`: a teacher region in its own view against the same region in the context of the student's other view.
 
     Paper, Eqs. 5–7; docs/method.md, section 6: `mean_r H(h'(CA'(r', Z'_a)), h(CA(r', Z_b)))`, a ≠ b, r' without
-    gradient. No coordinates are used: the correspondence is found by the attention itself.
+    gradient. No coordinates are used: the attention itself finds the correspondence.
 
     Args:
         weight: λ of this term.
-        targets: How the teacher's scores become distributions.
-        regions: How regions are chosen.
+        targets: Conversion of the teacher's scores to distributions.
+        regions: Sampler of regions.
     """
 
     needs_attention = True
@@ -212,18 +214,18 @@ class LocalConsistency(WithTargets):
 
     Args:
         weight: λ of this term.
-        targets: How the teacher's scores become distributions.
+        targets: Conversion of the teacher's scores to distributions.
         same_view: Weight of `L_loc1`, the student's distorted patch against the teacher's clean one; 0.5 gives
             the mean.
         between_views: Weight of `L_loc2`: a student patch against the teacher's prediction at the same ground point of
-            the other view, found by back-tracking the crops.
-        distorted_only: Take `L_loc1` over the distorted patches alone.
+            the other view, found from the geometry of the crops.
+        distorted_only: Compute `L_loc1` over the distorted patches only.
         patches: Score a random subset of this many patches of each student view; None for all. Our choice, for speed.
-            Below a fifth of two views' patches the teacher makes no targets that no scored patch meets: the loss is
-            the same, since their weight is zero.
-        targets_from: With `patches`, what the targets' shared state (a centre, Sinkhorn–Knopp's balance) follows from:
-            `all` patches of the teacher, or only those that are `met` by a scored patch, which spares the teacher's
-            head and the balance as well, but changes the targets (not those of `Uncentred`, which share nothing).
+            Below a fifth of two views' patches the teacher skips targets that no scored patch is compared with; the
+            loss is the same, since their weight is zero.
+        targets_from: With `patches`, the patches that determine the targets' shared state (a centre, Sinkhorn–Knopp's
+            balance): `all` of the teacher, or only those `met` by a scored patch, which also saves the teacher's head
+            and the balance, but changes the targets (except `Uncentred`, which shares no state).
     """
 
     def __init__(
@@ -275,12 +277,14 @@ class LocalConsistency(WithTargets):
         return self.compare(student, teacher, seen, codes, weights, pulls, describe, met, alone)
 
     def _meetings(self, views: int) -> int:
-        """Patches of a teacher view that one scored patch of each student view meets at most: one of its own view's,
-        and the four around its ground point for each other view's."""
+        """Upper bound on the patches of a teacher view compared with one scored patch of each student view.
+
+        That is one of its own view, and four around its ground point for each other view.
+        """
         return bool(self.same_view) + 4 * (views - 1) * bool(self.between_views)
 
     def _subset(self, patches: Tensor, random: KeyedRandom) -> Tensor | None:
-        """Indices of the student's patches that are scored, `[V, B, M]`; None for all."""
+        """Indices of the scored student patches, `[V, B, M]`; None for all."""
         views, _, count = patches.shape[:3]
         if self.patches is None or self.patches >= count:
             return None

@@ -1,4 +1,4 @@
-"""Correspondence between views, from their geometry alone: patch centres, back-tracking the crops, interpolation.
+"""Correspondence between views from their geometry alone: patch centres, crop coordinates, interpolation.
 
 Shapes: N = h·w patches of a view · M points · C channels; boxes `[..., 4]` as (y0, x0, y1, x1) in the image's unit
 square.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def patch_centres(boxes: Tensor, flips: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Image coordinates of the centre of each patch of a view.
+    """Image coordinates of each patch's centre in a view.
 
     Args:
         boxes: `[..., 4]`, (y0, x0, y1, x1).
@@ -31,12 +31,12 @@ def patch_centres(boxes: Tensor, flips: Tensor, grid: tuple[int, int]) -> Tensor
 
 
 def locate(points: Tensor, boxes: Tensor, flips: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Find image points in the patch grid of another view ("back-tracking the crop").
+    """Locate image points in the patch grid of another view ("back-tracking the crop").
 
     Args:
         points: `[..., N, 2]`, (y, x) on the image.
-        boxes: `[..., 4]` of the view to look in.
-        flips: `[...]`, bool, of the same view.
+        boxes: `[..., 4]` of that view.
+        flips: `[...]`, bool, of that view.
         grid: Patches (h, w) of that view.
 
     Returns:
@@ -51,11 +51,11 @@ def locate(points: Tensor, boxes: Tensor, flips: Tensor, grid: tuple[int, int]) 
 
 
 def sample_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Read a patch map between its patches.
+    """Interpolate a patch map bilinearly.
 
     Args:
         values: `[..., N, C]`, one vector per patch.
-        positions: `[..., M, 2]`, (row, column) in units of patches; outside the outermost centres the edge is kept.
+        positions: `[..., M, 2]`, (row, column) in units of patches; clamped to the outermost centres.
         grid: (h, w) with h·w = N.
 
     Returns:
@@ -73,11 +73,11 @@ def sample_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) ->
 
 
 def scatter_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Spread vectors over a patch map: the transpose of `sample_bilinear`, with the same positions and weights.
+    """Distribute vectors over a patch map: the transpose of `sample_bilinear`, with the same positions and weights.
 
     Args:
         values: `[..., M, C]`.
-        positions: `[..., M, 2]`, (row, column) in units of patches; outside the outermost centres the edge is taken.
+        positions: `[..., M, 2]`, (row, column) in units of patches; clamped to the outermost centres.
         grid: (h, w) with h·w = N.
 
     Returns:
@@ -93,7 +93,7 @@ def scatter_bilinear(values: Tensor, positions: Tensor, grid: tuple[int, int]) -
 
 
 def _neighbours(positions: Tensor, grid: tuple[int, int], dtype: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Along rows and along columns: the patch before, the patch after, and the weight `[..., 1]` of the latter."""
+    """Along rows and columns: the previous patch, the next patch, and the weight `[..., 1]` of the latter."""
     axes = []
     for axis, side in enumerate(grid):
         at = positions[..., axis].clamp(0, side - 1)

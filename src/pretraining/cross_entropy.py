@@ -1,16 +1,16 @@
-"""Cross-entropy over K prototypes from bottleneck codes, without a K-wide tensor kept for backward.
+"""Cross-entropy over K prototypes from bottleneck codes, without keeping a K-wide tensor for backward.
 
 Source: docs/method.md, section 4.
 
 Scores are linear in the bottleneck code c and Σ_k p_t,k = 1, so `H(t, s) = logsumexp_k(W_k·c / τ_s) − (u·c) / τ_s`,
 `u = Σ_k p_t,k W_k`, W the student's prototypes. An objective is a weighted sum of such terms, where a student token n
-may meet several targets m, each with a coefficient A_nm:
+may be compared with several targets m, each with a coefficient A_nm:
 
     Σ_nm A_nm H(t_m, s_n) = Σ_n w_n · logsumexp_k(W_k·c_n / τ_s) − Σ_m (u_m·d_m) / τ_s,
     w_n = Σ_m A_nm,  d_m = Σ_n A_nm c_n.
 
-So each row of scores is computed once, however many terms it serves, and a target that is interpolated between patches
-costs C numbers, not K. Value and gradients come from the same pass over blocks of rows: no score outlives its block.
+So each row of scores is computed once for any number of terms, and a target interpolated between patches costs C
+numbers, not K. Value and gradients come from the same pass over blocks of rows; scores are freed after each block.
 
 Shapes: N student tokens · M targets · C width of the codes · K prototypes.
 """
@@ -31,7 +31,7 @@ _BLOCK_ELEMENTS_ELSEWHERE = 1 << 25  # enough rows to fill a GPU, 128 MiB of flo
 
 
 def row_blocks(rows: int, prototypes: int, device: torch.device) -> Iterator[slice]:
-    """Successive slices of `rows`, each with as many scores as are computed at once on the device."""
+    """Successive slices of `rows`, sized for the scores computed at once on the device."""
     step = max(1, _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS_ELSEWHERE) // prototypes)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
@@ -44,8 +44,8 @@ def weighted_cross_entropy(
 
     Args:
         codes: c, the student's codes `[..., C]`, N rows.
-        weights: w, without gradient, `[...]`, the same leading axes as the codes.
-        pulls: d `[..., C]`, M rows: the codes that meet each target, times their coefficients.
+        weights: w, without gradient, `[...]`, with the codes' leading axes.
+        pulls: d `[..., C]`, M rows: the sum of the codes compared with each target, times their coefficients.
         prototypes: W `[K, C]`, the student's.
         temperature: τ_s.
         targets: Distributions over prototypes by blocks of the pulls' rows, as `Targets.blocks` gives them.
@@ -61,7 +61,7 @@ def weighted_cross_entropy(
 
 
 class _LogPartition(Function):
-    """`Σ_n w_n · logsumexp_k(W_k·c_n / τ)`; what backward multiplies is computed on the way."""
+    """`Σ_n w_n · logsumexp_k(W_k·c_n / τ)`; also computes the factors for backward."""
 
     @staticmethod
     def forward(
@@ -114,7 +114,7 @@ class _Agreement(Function):
 def _gradients(
     ctx: Any, inputs: Tensor, prototypes: Tensor, inputs_at: int, prototypes_at: int, differentiable: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Room for the gradients of what needs one, the prototypes' at zero."""
+    """Buffers for the required gradients, zero for the prototypes."""
     to_inputs = torch.empty_like(inputs) if differentiable and ctx.needs_input_grad[inputs_at] else None
     to_prototypes = torch.zeros_like(prototypes) if differentiable and ctx.needs_input_grad[prototypes_at] else None
     return to_inputs, to_prototypes

@@ -1,4 +1,4 @@
-"""Distillation of the frozen backbone's own test-time averaging (docs/method.md, section 13); ours, not the paper's.
+"""Distil the frozen backbone's own test-time averaging (docs/method.md, section 13); ours, not the paper's.
 
 Shapes: V views · B images · N patches · D width.
 """
@@ -19,17 +19,17 @@ from src.pretraining.network import NetworkOutput
 
 
 class MultiScaleDistillation(Objective):
-    """Pulls the student's tokens of a distorted view towards the frozen backbone's of the clean one, seen otherwise.
+    """Pulls the student's tokens of a distorted view towards the frozen backbone's of the clean view at another scale.
 
     `mean over patches of 1 − cos(w(z), w(z_frozen))`, where w is the soft whitening of a calibrated head. The frozen
-    backbone sees the view at one scale, mirrored or not, and its tokens are brought back to the view's grid; steps take
-    turns. The loss is linear in the target, so that over the steps the student learns the mean: what averaging over
-    scales and mirroring gives at inference, in one pass. Targets do not move, and cannot collapse.
+    backbone sees the view at one scale, mirrored or not, and its tokens are resampled to the view's grid; steps cycle
+    through these variants. The loss is linear in the target, so that over the steps the student learns the mean in one
+    pass: the result of averaging over scales and mirroring at inference. Targets are fixed, and cannot collapse.
 
     Args:
         weight: λ of this term.
-        scales: Enlargements of the view, which take turns.
-        flip: Also take turns with the mirrored view.
+        scales: Magnifications of the view, in turn.
+        flip: Also use the mirrored view in turn.
 
     Raises:
         UserError: If there is no scale, or one is not above 0.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Head(nn.Module, ABC):
-    """Scores tokens against K prototypes; one head is shared by class token, patches and regions.
+    """Scores tokens against K prototypes; one head serves class token, patches and regions.
 
     Shapes: D width of the tokens · C width of the codes · K prototypes.
 
@@ -22,11 +22,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def code(self, tokens: Tensor) -> Tensor:
-        """Unit vectors to compare with the prototypes, `[..., D]` to `[..., C]`, float32 also inside autocast."""
+        """Unit vectors to compare with the prototypes, `[..., D]` to `[..., C]`, in float32 even inside autocast."""
 
     @abstractmethod
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Take the values of a published projection head.
+        """Load a published projection head.
 
         Raises:
             UserError: If they do not fit this head.
@@ -39,7 +39,7 @@ class Head(nn.Module, ABC):
         return weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, float32 also inside autocast."""
+        """Cosine of each token with each prototype, `[..., D]` to `[..., K]`, in float32 even inside autocast."""
         code = self.code(tokens)
         with torch.autocast(code.device.type, enabled=False):
             return F.linear(code, self.weight.to(code.dtype))

@@ -12,18 +12,18 @@ from torch.nn import functional as F
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 
-ITERATIONS = 30  # at most; assignments of patch tokens hardly change after 20 (our choice)
+ITERATIONS = 30  # most iterations; assignments of patch tokens hardly change after 20 (our choice)
 
 
 @torch.no_grad()
 def spherical_kmeans(tokens: Tensor, count: int, seed: int, iterations: int = ITERATIONS) -> Tensor:
     """Unit centroids that maximise the mean cosine of tokens to the nearest of them.
 
-    Deterministic for a seed: sums are matrix products, not atomic additions. A cluster that loses all its tokens takes
-    the token that fits its own centroid worst.
+    Deterministic for a seed: sums are matrix products, not atomic additions. An empty cluster gets the token with the
+    worst fit to its centroid.
 
     Args:
-        tokens: `[n, D]` of any norms.
+        tokens: `[n, D]` of any norm.
         count: K.
         seed: Seed of the first centroids.
         iterations: Iterations of assignment and mean, at most.
@@ -53,7 +53,7 @@ def spherical_kmeans(tokens: Tensor, count: int, seed: int, iterations: int = IT
 
 
 def _seeds(tokens: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of K tokens, each drawn with probability proportional to 1 − cosine to the nearest one before it."""
+    """Indices of K tokens, each drawn with probability proportional to 1 − cosine to the nearest earlier one."""
     zero = torch.zeros(1, dtype=torch.int64, device=tokens.device)
     random = KeyedRandom(seed, zero, zero)
     distances = tokens.new_ones(len(tokens))

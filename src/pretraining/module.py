@@ -42,26 +42,26 @@ from src.pretraining.teacher import Teacher
 
 
 class ContinualPretraining(LightningModule):
-    """A frozen backbone learns a new domain through its adapters, from images alone.
+    """Adapts a frozen backbone to a new domain through its adapters, from images alone.
 
     Args:
-        backbone: The ViT to adapt; all of it is frozen but what `adapter` adds or marks.
-        adapter: Which parameters learn.
-        head: Makes the projection head for the backbone's width.
+        backbone: The ViT to adapt; frozen except for what `adapter` adds or marks.
+        adapter: Kind of trainable parameters.
+        head: Builds the projection head for the backbone's width.
         objectives: Terms of the total loss by name; GLARE's three levels if None.
-        patch_augmentation: How the student's input is distorted.
+        patch_augmentation: Distortion of the student's input.
         optimisation: Learning rate, momentum and temperatures.
         seed: Seed of the keyed draws (patches, regions); the data module's seed keys the crops.
-        acceleration: How the fit uses its device.
+        acceleration: Speed and memory options.
         init_head: Start student and teacher from the projection head in the backbone's checkpoint (DINO, iBOT, UDI).
-        strength: Fraction of the way from frozen to adapted weights at which adapters are written, 0 to 1. Ours;
-            below 1 it averages both (Wortsman et al. 2022), which keeps more of what the frozen model knew.
+        strength: Interpolation between frozen (0) and adapted (1) weights in saved adapters. Our choice; below 1 it
+            averages both (Wortsman et al. 2022), which keeps more of the frozen model's knowledge.
 
     Raises:
-        UserError: If nothing would learn, or the backbone lacks what an argument asks for.
+        UserError: If nothing would learn, or the backbone lacks the requirements of an argument.
     """
 
-    config_hash = ""  # of the run's configuration, which the command line fills in
+    config_hash = ""  # hash of the run's configuration, set by the command line
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ContinualPretraining(LightningModule):
         super().__init__()
         check_number("strength", strength, most=1, open_left=True)
         self._range_seen = False
-        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        self.strict_loading = False  # checkpoints hold no frozen tensors; on_load_checkpoint checks their keys
         self.optimisation = optimisation
         self.acceleration = acceleration
         self.patch_augmentation = patch_augmentation
@@ -97,7 +97,7 @@ class ContinualPretraining(LightningModule):
             raise UserError(f"{backbone.name} has no second class token, as UDI's weights do; set that weight to 0")
         self.adapter_report = backbone.install(adapter)
         self.strength = strength
-        backbone.adapter_tensors(strength)  # refuses, before anything is trained, a kind that cannot be saved at it
+        backbone.adapter_tensors(strength)  # refuses a kind that cannot be saved at this strength before training
         projection = head(backbone.width)
         if init_head:
             projection.load_published(backbone.published_head())
@@ -116,7 +116,7 @@ class ContinualPretraining(LightningModule):
         """Check the precision before anything is computed.
 
         Raises:
-            UserError: If weights would be stored in 16 bits: the adapters' small steps would round to nothing.
+            UserError: If weights would be stored in 16 bits, which would round the adapters' small steps to zero.
         """
         if self.trainer.precision in ("16-true", "bf16-true"):
             raise UserError(
@@ -149,19 +149,19 @@ class ContinualPretraining(LightningModule):
         return loss
 
     def on_fit_start(self) -> None:
-        """Make the networks fast."""
+        """Apply the acceleration options."""
         self.acceleration.prepare(self.student.backbone, self.teacher.network.backbone, self.device)
 
     def configure_optimizers(self) -> Optimizer:
-        """AdamW over adapters, context and head; rates and decay are set at each step."""
+        """AdamW over adapters, context and head; learning rate and weight decay are set at each step."""
         fused = self.acceleration.fuses(self.device, self.trainer.precision) if self._trainer is not None else False
         return torch.optim.AdamW(parameter_groups(self), lr=0.0, betas=(0.9, 0.999), fused=fused)
 
     def on_train_start(self) -> None:
         """Calibrate the head before the first step (docs/method.md, section 12).
 
-        A resumed run has it from its checkpoint. From here on images' values are left unread, which would make a step
-        wait for the device.
+        A resumed run has it from its checkpoint. From here on image values are no longer checked, which would
+        synchronise with the device at each step.
         """
         if isinstance(self.student.head, CalibratedHead) and not self.student.head.calibrated:
             values = self.trainer.strategy.broadcast(self._calibration(self.student.head))
@@ -177,10 +177,10 @@ class ContinualPretraining(LightningModule):
         """Set learning rate and weight decay for this step.
 
         Raises:
-            UserError: If the loader gives something else than `Crops`, or the first batch's values are not RGB.
+            UserError: If the loader gives other batches than `Crops`, or the first batch's values are not RGB.
         """
         check_crops(crops)
-        if not self._range_seen:  # of a loader of one's own; once, since it waits for the device
+        if not self._range_seen:  # from a custom loader; only once, since it synchronises with the device
             for views in filter(None, (crops.global_views, crops.local_views)):
                 check_range(views.images)
             self._range_seen = True
@@ -193,16 +193,16 @@ class ContinualPretraining(LightningModule):
             self.log("train/lr", rate)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
-        """Drop the gradients of what does not learn yet, then clip the rest together."""
+        """Drop gradients of parameters that do not learn yet, then clip the rest together."""
         if self.optimisation.heads_only(self.global_step, self.total_steps):
             _drop_gradients(self.student.backbone)
         if self.optimisation.prototypes_frozen(self.current_epoch, self.global_step, self.total_steps):
             _drop_gradients(self.student.head.prototypes)
-        # not Lightning's own clipping, which refuses the fused AdamW under bf16-mixed; no gradient is scaled there
+        # not Lightning's own clipping, which refuses the fused AdamW with bf16-mixed, where no gradient is scaled
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.optimisation.clip)
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """One step of the student, then one of its moving average."""
+        """One optimiser step of the student, then an update of its moving average."""
         momentum = self.optimisation.teacher_momentum(self.global_step, self.total_steps)
         super().optimizer_step(*args, **options)
         self.teacher.update(self.student, momentum)
@@ -210,7 +210,7 @@ class ContinualPretraining(LightningModule):
             self.log("train/momentum", momentum)
 
     def peak_rate(self, batch: int) -> float:
-        """Largest learning rate of a run whose steps are of `batch` images, all processes together."""
+        """Peak learning rate for a global batch of `batch` images."""
         return self.optimisation.peak_rate(batch)
 
     @property
@@ -224,7 +224,7 @@ class ContinualPretraining(LightningModule):
         backbone.save_adapter(path, self.global_step, "teacher", self.config_hash, self.strength)
 
     def adapter_facts(self) -> dict[str, str]:
-        """Facts for a model card: the adapter, and the weights it was made on."""
+        """Facts for a model card: the adapter, and the weights it was trained on."""
         backbone = self.teacher.network.backbone
         base = base_model(backbone.name, backbone.weights)
         return {
@@ -248,12 +248,12 @@ class ContinualPretraining(LightningModule):
         """Refuse a checkpoint that does not fit.
 
         Raises:
-            UserError: Naming the keys that do not.
+            UserError: With the keys that do not.
         """
         check_loaded_keys(self, checkpoint["state_dict"])
 
     def _calibration(self, head: CalibratedHead) -> Calibration | None:
-        """Measured by the first rank, which alone decides; no random number is drawn from a shared generator."""
+        """Computed by the first rank for all; no random number is drawn from a shared generator."""
         if not self.trainer.is_global_zero:
             return None
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -262,7 +262,7 @@ class ContinualPretraining(LightningModule):
         else:
             views = copy.copy(self.trainer.train_dataloader)
             if isinstance(views, DataLoader):
-                views._iterator = None  # a loader whose workers persist would rewind the one that the fit reads from
+                views._iterator = None  # a loader with persistent workers would rewind the fit's own
         with torch.random.fork_rng(devices=[]), self.trainer.precision_plugin.forward_context():
             return calibration(self.teacher.network.backbone, head, views, self.seed)
 
@@ -273,7 +273,9 @@ class ContinualPretraining(LightningModule):
             if term.target_entropy is not None:
                 values[f"train/target_entropy/{name}"] = term.target_entropy
                 values[f"train/divergence/{name}"] = term.loss - term.target_entropy
-        if logs_this_step(self.trainer):  # of the global batch, in one exchange; in between they are this rank's share
+        if logs_this_step(
+            self.trainer
+        ):  # over the global batch, in one communication; before it they are this rank's share
             means = mean_of_ranks(torch.stack([value.detach().to(loss.dtype) for value in values.values()]))
             values = dict(zip(values, means.unbind(), strict=True))
         for name, value in values.items():
@@ -284,7 +286,9 @@ class ContinualPretraining(LightningModule):
 
 
 def _drop_gradients(module: nn.Module) -> None:
-    """As if the module had taken no part: AdamW leaves it alone, moments and decay included (requires_grad is never
-    toggled during a fit, which DDP could not follow)."""
+    """Drop the module's gradients, so that AdamW skips it, moments and decay included.
+
+    `requires_grad` is never toggled during a fit, which DDP does not support.
+    """
     for parameter in module.parameters():
         parameter.grad = None

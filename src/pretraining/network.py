@@ -20,15 +20,15 @@ from src.pretraining.regions import RegionalAttention
 
 
 class NetworkOutput(NamedTuple):
-    """One network's view of a batch, and the modules that score it; what every objective receives.
+    """Output of one network on a batch, and the modules that score it, as passed to every objective.
 
     Attributes:
         features: Tokens of the global views, each with leading axes `[V, B]`.
         local_cls: Class tokens of the local views, `[L, B, D]`; None if there are none.
         head: Tokens to scores over prototypes.
         context: Regional cross-attention; None where no objective uses it.
-        temperature: Temperature of the softmax over this branch's scores.
-        frozen: Tokens that the frozen backbone, adapters off, makes of the same views, once they are asked for.
+        temperature: Temperature of the softmax over this network's scores.
+        frozen: Tokens of the frozen backbone, adapters off, for the same views, computed on request.
     """
 
     features: Features
@@ -40,10 +40,10 @@ class NetworkOutput(NamedTuple):
 
 
 class FrozenFeatures:
-    """The frozen backbone's tokens of a batch of views, computed when they are asked for, without gradients.
+    """The frozen backbone's tokens of a batch of views, computed on request, without gradients.
 
     Args:
-        backbone: Its adapters are turned off for as long as it is asked.
+        backbone: Its adapters are turned off meanwhile.
         images: Views `[V, B, 3, S, S]`, float in [0, 1].
     """
 
@@ -53,14 +53,14 @@ class FrozenFeatures:
 
     @cached_property
     def patches(self) -> Tensor:
-        """Patch tokens `[V, B, N, D]` of the views as they are."""
+        """Patch tokens `[V, B, N, D]` of the original views."""
         return self.augmented(1.0, mirrored=False)
 
     def augmented(self, scale: float, mirrored: bool) -> Tensor:
-        """Patch tokens `[V, B, N, D]` of the views at another scale or mirrored, brought back to the views' own grid.
+        """Patch tokens `[V, B, N, D]` of the views at another scale or mirrored, resampled to the views' own grid.
 
         Args:
-            scale: Enlargement of the views, to the nearest multiple of the patch size.
+            scale: Magnification of the views, to the nearest multiple of the patch size.
             mirrored: Left to right.
         """
         images = self.images.flatten(0, 1)
@@ -75,7 +75,7 @@ class FrozenFeatures:
 
 
 class Network(nn.Module):
-    """The parts that exist once for the student and once, as their moving average, for the teacher.
+    """Parts that exist once for the student and once, as a moving average, for the teacher.
 
     Args:
         backbone: Frozen ViT with adapters, `f` and `A`.
@@ -101,10 +101,10 @@ class Network(nn.Module):
 
         Args:
             images: Global views `[V, B, 3, S, S]`.
-            temperature: Temperature of this branch's softmax.
-            attention: Also give the class token's attention.
+            temperature: Temperature of this network's softmax.
+            attention: Also return the class token's attention.
             local_images: Local views `[L, B, 3, s, s]`, or None.
-            backbone_learns: Whether gradients reach into the backbone; without, its parameters get zeros.
+            backbone_learns: True if gradients reach the backbone; otherwise its parameters get zeros.
         """
         views = images.shape[0]
         features = self._features(images.flatten(0, 1), attention, backbone_learns).split_views(views)
@@ -116,11 +116,11 @@ class Network(nn.Module):
         return NetworkOutput(features, local_cls, self.head, self.context, temperature, frozen)
 
     def without_features(self, images: Tensor, temperature: float) -> NetworkOutput:
-        """The output for objectives that read no tokens of this network: its features hold no view.
+        """Output for objectives that read no tokens of this network, with features of no view.
 
         Args:
             images: Global views `[V, B, 3, S, S]`, for the frozen backbone.
-            temperature: Temperature of this branch's softmax.
+            temperature: Temperature of this network's softmax.
         """
         none = images.new_empty(0, images.shape[1], 0, self.backbone.width)
         features = Features(none.sum(2), none, none, None, (0, 0))
@@ -140,9 +140,9 @@ class Network(nn.Module):
 
 
 class _EndHere(Function):
-    """Tokens as they are; backward ends here and gives every parameter zeros.
+    """Pass tokens on; backward ends here and gives every parameter a zero gradient.
 
-    Zeros and not nothing: DDP waits for the gradient of every parameter that requires one.
+    Zeros instead of no gradients, since DDP waits for one from every trainable parameter.
     """
 
     @staticmethod

@@ -14,17 +14,17 @@ class Optimisation:
 
     Attributes:
         lr: Peak learning rate; 5e-4 is UDI's and DINO's, for a global batch of `lr_batch`.
-        lr_batch: The rate is scaled by (global batch / this), as UDI does with 256; None takes `lr` as it is.
+        lr_batch: The rate is scaled by (global batch / this), as UDI does with 256; None uses `lr` unscaled.
         final_lr: Rate at the last step; 1e-6 as in DINO, UDI's is 1e-5.
         warmup: Share of the steps in which the rate rises.
-        weight_decay: At the first and at the last step, on a cosine between.
+        weight_decay: At the first and at the last step, with a cosine in between.
         clip: Largest norm of the gradient of all parameters together; UDI clips each tensor by itself.
-        head_warmup: Share of the steps in which only head and context learn. Our choice: published backbones come
-            without their heads, and a random head sends noise into the adapters.
-        freeze_last_layer: Epochs in which the head's prototypes stay as they are; 1 is UDI's.
-        freeze_share: The same as a share of the steps; the shorter of the two holds. 5 % is our choice: where an epoch
-            is longer than the run the prototypes would never learn.
-        momentum: Start value of the teacher's momentum; None (our choice) takes 0.996 and less for short runs.
+        head_warmup: Share of the steps in which only head and context learn. Our choice: published backbones lack their
+            heads, and a random head sends noise into the adapters.
+        freeze_last_layer: Epochs in which the head's prototypes are fixed; 1 is UDI's.
+        freeze_share: The same as a share of the steps; the shorter of the two applies. 5 % is our choice: in runs of
+            less than an epoch the prototypes would never learn.
+        momentum: Start value of the teacher's momentum; None (our choice) is 0.996, and less for short runs.
         student_temperature: Temperature of the student's softmax.
         teacher_temperature: Temperature of the teacher's, at the first step and after `temperature_warmup`.
         temperature_warmup: Share of the steps in which the teacher's temperature rises; UDI's 30 epochs are 10 % of
@@ -65,23 +65,23 @@ class Optimisation:
             check_number("optimisation.lr_batch", self.lr_batch, least=1)
 
     def learning_rate(self, step: int, steps: int, batch: int) -> float:
-        """Rate for a step, where `batch` images over all ranks and accumulated batches make one step."""
+        """Learning rate of a step of `batch` images, over all ranks and accumulated batches."""
         return warmup_cosine(step, steps, round(self.warmup * steps), self.peak_rate(batch), self.final_lr)
 
     def peak_rate(self, batch: int) -> float:
-        """Largest rate of a run whose steps are of `batch` images, over all ranks and accumulated batches."""
+        """Peak learning rate for steps of `batch` images, over all ranks and accumulated batches."""
         return self.lr if self.lr_batch is None else self.lr * batch / self.lr_batch
 
     def decay(self, step: int, steps: int) -> float:
-        """Weight decay for a step, of what decays."""
+        """Weight decay at a step."""
         return cosine(step, steps, *self.weight_decay)
 
     def teacher_momentum(self, step: int, steps: int) -> float:
-        """m for the update after a step."""
+        """Momentum m of the update after a step."""
         return cosine(step, steps, auto_momentum(steps) if self.momentum is None else self.momentum, 1.0)
 
     def teacher_temperature_at(self, step: int, steps: int) -> float:
-        """τ_t for a step."""
+        """Teacher temperature τ_t at a step."""
         return linear(step, round(self.temperature_warmup * steps), *self.teacher_temperature)
 
     def heads_only(self, step: int, steps: int) -> bool:

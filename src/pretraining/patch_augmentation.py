@@ -17,7 +17,7 @@ from src.core.keyed_random import KeyedRandom
 
 
 class PatchAugmentation(ABC):
-    """Distorts random patches; subclasses say how.
+    """Distorts random patches; subclasses define the distortion.
 
     Args:
         ratio: ρ, probability that a patch is distorted; 0.3 is our choice.
@@ -30,7 +30,7 @@ class PatchAugmentation(ABC):
 
     @abstractmethod
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:
-        """Distort every patch of `[V, B, 3, S, S]`, float in [0, 1]; the caller keeps the chosen ones."""
+        """Distort every patch of `[V, B, 3, S, S]`, float in [0, 1]; the caller selects the distorted ones."""
 
     def __call__(self, crops: Crops, patch_size: int, random: KeyedRandom, step: int = 0) -> Batch:
         """Clean and distorted views of a batch.
@@ -56,11 +56,11 @@ class PatchAugmentation(ABC):
 class Blur(PatchAugmentation):
     """Strong Gaussian blur, one sigma per view (the paper's default strategy).
 
-    The blur is a product with a banded matrix on either side, so a whole batch is two matrix products.
+    The blur is a product with a banded matrix on either side, so a batch takes two matrix products.
 
     Args:
         ratio: ρ.
-        sigma: Range in pixels that sigma is drawn from; 3–6 is our choice.
+        sigma: Range of sigma in pixels; 3–6 is our choice.
     """
 
     def __init__(self, ratio: float = 0.3, sigma: tuple[float, float] = (3.0, 6.0)) -> None:
@@ -84,7 +84,7 @@ class Noise(PatchAugmentation):
 
     Args:
         ratio: ρ.
-        std: In units of the full intensity range; 0.3 is our choice.
+        std: Standard deviation in units of the full intensity range; 0.3 is our choice.
     """
 
     def __init__(self, ratio: float = 0.3, std: float = 0.3) -> None:
@@ -106,14 +106,14 @@ class Grey(PatchAugmentation):
 
 
 class Mask(PatchAugmentation):
-    """Every pixel of the patch takes the view's mean colour."""
+    """Fill the patch with the view's mean colour."""
 
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:
         return images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
 
 
 class Shuffle(PatchAugmentation):
-    """The pixels of each patch change places, in one order per view."""
+    """Shuffle the pixels within each patch, in one order per view."""
 
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:
         views, batch, channels, side, _ = images.shape
@@ -127,5 +127,5 @@ class Shuffle(PatchAugmentation):
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 0–255 to float32 in [0, 1]; floats as they are."""
+    """uint8 0–255 to float32 in [0, 1]; floats unchanged."""
     return images if images.is_floating_point() else images.float() / 255

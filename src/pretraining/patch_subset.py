@@ -1,4 +1,4 @@
-"""A subset of the patches of each view, and the patches that it meets in others.
+"""Select a subset of each view's patches, and the corresponding patches of other views.
 
 Shapes: V views · B images · N patches of a view · M of them · C width.
 """
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def take(values: Tensor, index: Tensor | None) -> Tensor:
-    """Rows of `[..., N, C]` at `[..., M]`; None takes all as they are."""
+    """Rows of `[..., N, C]` at `[..., M]`; None for all."""
     return values if index is None else values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
 
 
 def put(values: Tensor, index: Tensor | None, count: int) -> Tensor:
-    """Rows `[..., M, C]` at their places among `count` others that are zero, the transpose of `take`."""
+    """Rows `[..., M, C]` at their positions among `count` rows of zeros: the transpose of `take`."""
     if index is None:
         return values
     empty = values.new_zeros(*values.shape[:-2], count, values.shape[-1])
@@ -23,13 +23,13 @@ def put(values: Tensor, index: Tensor | None, count: int) -> Tensor:
 
 
 def met_rows(pulls: Tensor, most: int) -> Tensor | None:
-    """Rows of flattened pulls `[V, B, N, C]` that are not zero, and others, int64; None for all.
+    """Indices of flattened pulls `[V, B, N, C]` that include all nonzero rows, int64; None for all.
 
-    The same number of each view, so that no step waits for the device to count them.
+    The same number for each view, so that no step synchronises with the device to count them.
 
     Args:
-        pulls: Of which at most `most` rows of a view are not zero.
-        most: Rows that are given of each view.
+        pulls: With at most `most` nonzero rows per view.
+        most: Rows per view.
     """
     views, images, count = pulls.shape[:3]
     if most >= count:

@@ -26,8 +26,8 @@ class ProjectionHead(Head):
         hidden: Width of the hidden layers.
         bottleneck: Width before the prototypes.
         layers: Linear layers of the MLP.
-        initialisation: `normal`, standard deviation 0.02 as in DINO, or `orthogonal`, which lets more of what tells two
-            tokens apart through an untrained MLP; ours, for short runs (docs/small-runs.md).
+        initialisation: `normal`, standard deviation 0.02 as in DINO, or `orthogonal`, with which an untrained MLP
+            preserves more of the difference between tokens; our choice for short runs (docs/small-runs.md).
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class ProjectionHead(Head):
         self.prototypes = last
 
     def code(self, tokens: Tensor) -> Tensor:
-        """Normalised bottleneck, `[..., D]` to `[..., C]`, float32 also inside autocast."""
+        """Normalised bottleneck, `[..., D]` to `[..., C]`, in float32 even inside autocast."""
         code = self.mlp(tokens)
         with torch.autocast(code.device.type, enabled=False):
             return F.normalize(code if code.dtype == torch.float64 else code.float(), dim=-1)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Take the values of a published head.
+        """Load a published head.
 
         Raises:
-            UserError: If its sizes are others, with those to set.
+            UserError: If its sizes differ, with those to set.
         """
         ours = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         if ours != {name: tuple(value.shape) for name, value in state.items()}:

@@ -1,4 +1,4 @@
-"""Regions of a view, and their meaning in the context of a view (docs/method.md, section 6; paper, Eqs. 5–7).
+"""Regions of a view, and their representation in the context of a view (docs/method.md, section 6; paper, Eqs. 5–7).
 
 Shapes: V views · B images · R regions · H heads · N = h·w patches · D width.
 """
@@ -15,11 +15,11 @@ from src.core.keyed_random import KeyedRandom
 
 
 class RegionSampler(ABC):
-    """Chooses the anchor patches of regions; the windows around them are the same for every sampler.
+    """Chooses the anchor patches of regions; the windows are common to all samplers.
 
     Args:
         regions: R, regions per view; 8 is our choice.
-        windows: Side lengths in patches that a region's window is drawn from; {3, 4, 5} is our choice.
+        windows: Choices for the side of a region's window, in patches; {3, 4, 5} is our choice.
     """
 
     def __init__(self, regions: int = 8, windows: tuple[int, ...] = (3, 4, 5)) -> None:
@@ -45,7 +45,7 @@ class RegionSampler(ABC):
         anchors = self.anchors(attention, grid, random)
         drawn = random.integers("region/window", len(self.windows), views, self.regions).transpose(0, 1)  # [V, B, R]
         window = torch.full_like(drawn, self.windows[0])
-        for choice, side in enumerate(self.windows[1:], start=1):  # a lookup table would be copied to the device
+        for choice, side in enumerate(self.windows[1:], start=1):  # a lookup table would need a copy to the device
             window.masked_fill_(drawn == choice, side)
         # An even window cannot be centred: its extra row and column come before the anchor. Clipped to the grid.
         top, left = anchors // width - window // 2, anchors % width - window // 2
@@ -67,7 +67,7 @@ class AttentionAware(RegionSampler):
 
 
 class MostAttended(RegionSampler):
-    """Anchors at the patch that one random head attends to most: the option `argmax`."""
+    """Anchors at the patch with the largest attention of one random head: the option `argmax`."""
 
     def anchors(self, attention: Tensor, grid: tuple[int, int], random: KeyedRandom) -> Tensor:
         views, _batch, heads, _ = attention.shape
@@ -101,7 +101,7 @@ class RegionalAttention(nn.Module):
 
     Args:
         width: D.
-        noise: Standard deviation of what is added to the identity at initialisation; ours, as the identity is.
+        noise: Standard deviation of the noise added to the identity at initialisation; both are our choice.
     """
 
     def __init__(self, width: int, noise: float = 0.002) -> None:
@@ -112,13 +112,13 @@ class RegionalAttention(nn.Module):
         self.temperature = width**-0.5
 
     def no_weight_decay(self) -> set[str]:
-        """Names of what weight decay leaves alone: all of it, which starts as the identity and not at zero."""
+        """Names of the parameters without weight decay: all, since they start at the identity, not at zero."""
         return {name for name, _ in self.named_parameters()}
 
     def weights(self, regions: Tensor, patches: Tensor) -> Tensor:
         """Attention of each region over a view: `[..., R, D]` and `[..., N, D]` to `[..., R, N]`, rows sum to one.
 
-        The logits are formed in float32, also inside autocast: in bfloat16, logits around 100 are whole numbers.
+        Logits are computed in float32 even inside autocast: in bfloat16, logits around 100 are integers.
         """
         with torch.autocast(patches.device.type, enabled=False):
             regions, tokens = (x if x.dtype == torch.float64 else x.float() for x in (regions, patches))

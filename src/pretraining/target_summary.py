@@ -23,7 +23,7 @@ def prototypes_used(targets: Tensor) -> Tensor:
 
 
 class TargetSummary:
-    """Both numbers for targets that come in blocks of rows."""
+    """Both statistics for targets in blocks of rows."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -31,7 +31,7 @@ class TargetSummary:
         self._total: Tensor | float = 0.0
 
     def watch(self, blocks: Iterable[tuple[slice, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
-        """Pass the blocks on and take note of them."""
+        """Pass the blocks on and update the statistics."""
         for rows, targets in blocks:
             self._rows += len(targets)
             self._entropy = self._entropy + entropy(targets) * len(targets)

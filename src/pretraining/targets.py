@@ -19,11 +19,11 @@ class Targets(nn.Module, ABC):
     """Turns scores into distributions over prototypes, without gradient and in at least float32.
 
     Args:
-        temperature: τ_t of this level alone; None takes the schedule's. Ours: class tokens of one domain are so alike
-            that at the schedule's temperatures their targets are all but uniform (docs/small-runs.md).
+        temperature: τ_t of this level; None takes the schedule's. Our choice: class tokens of one domain are so similar
+            that at the schedule's temperatures their targets are nearly uniform (docs/small-runs.md).
 
     Attributes:
-        independent: Whether a row's distribution depends on no other row, in this batch or before.
+        independent: True if a row's distribution depends on no other row, in this or an earlier batch.
     """
 
     independent = False
@@ -33,14 +33,14 @@ class Targets(nn.Module, ABC):
         self.temperature = temperature
 
     def build(self, prototypes: int) -> None:
-        """Make the state that depends on K; called once by the objective."""
+        """Create the state that depends on K; called once by the objective."""
 
     def forward(self, scores: Tensor, temperature: float) -> Tensor:
-        """Targets `[..., K]` whose last axis sums to one; state, if any, moves on by this batch.
+        """Targets `[..., K]` whose last axis sums to one; updates the state, if any.
 
         Args:
             scores: The teacher's, `[..., K]`.
-            temperature: τ_t as the schedule has it.
+            temperature: τ_t of the schedule.
         """
         with torch.no_grad():
             return self.distributions(scores, temperature if self.temperature is None else self.temperature)
@@ -48,18 +48,17 @@ class Targets(nn.Module, ABC):
     def blocks(
         self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Targets of the scores `codes · prototypesᵀ`, by blocks of rows; state, if any, moves on by this batch.
+        """Targets of the scores `codes · prototypesᵀ`, by blocks of rows; updates the state, if any.
 
         Args:
             codes: The teacher's, `[M, C]`.
             prototypes: The teacher's, `[K, C]`.
-            temperature: τ_t as the schedule has it.
-            asked: Rows whose targets are wanted, int64 `[m]`; None for all, in order. What rows share, such as a
-                centre, follows from all of them in either case.
+            temperature: τ_t of the schedule.
+            asked: Requested rows, int64 `[m]`; None for all, in order. Shared state, such as a centre, depends on all
+                rows in either case.
 
         Yields:
-            Places among the rows asked for and their distributions `[rows, K]`, which are the caller's to use until
-            the next block.
+            Positions among the requested rows and their distributions `[rows, K]`, valid until the next block.
         """
         with torch.no_grad():
             held = temperature if self.temperature is None else self.temperature
@@ -67,12 +66,12 @@ class Targets(nn.Module, ABC):
 
     @abstractmethod
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:
-        """`forward` at the temperature that holds."""
+        """`forward` at the effective temperature."""
 
     def block_distributions(
         self, codes: Tensor, prototypes: Tensor, temperature: float, asked: Tensor | None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """`blocks` at the temperature that holds; here all rows at once, for targets that depend on each other."""
+        """`blocks` at the effective temperature; by default all rows at once, for targets that depend on each other."""
         yield _picked(self.distributions(codes @ prototypes.T, temperature), asked)
 
 
@@ -148,7 +147,7 @@ class SinkhornKnopp(Targets):
         yield _picked(self._balance((codes @ prototypes.T).div_(temperature)), asked)
 
     def _balance(self, logits: Tensor) -> Tensor:
-        """Targets of logits `[samples, K]`, in their memory; in logarithms, since a weight itself may not fit."""
+        """Targets of logits `[samples, K]`, in place; in logarithms, since weights may overflow."""
         blocks = list(row_blocks(len(logits), logits.shape[-1], logits.device))
         for _ in range(self.iterations):
             largest = max_over_ranks(logits.amax(dim=0))
@@ -160,15 +159,15 @@ class SinkhornKnopp(Targets):
 
 
 def _picked(distributions: Tensor, asked: Tensor | None) -> tuple[slice, Tensor]:
-    """Distributions of the rows asked for, as one block."""
+    """Distributions of the requested rows, as one block."""
     picked = distributions if asked is None else distributions[asked]
     return slice(0, len(picked)), picked
 
 
 class TokenMean(nn.Module):
-    """The mean token of a level, as a moving average over all ranks, weighted by count; no bias towards its start.
+    """The mean token of a level, as a moving average over all ranks, weighted by count, without bias towards its start.
 
-    Taken out of a level's tokens before the head, it leaves what tells one image of the domain from another.
+    Subtracted from a level's tokens before the head, it leaves the differences between images of the domain.
 
     Args:
         width: D.
@@ -186,7 +185,7 @@ class TokenMean(nn.Module):
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
-        """The mean `[D]` after moving on by tokens `[..., D]`."""
+        """The mean `[D]` after an update with tokens `[..., D]`."""
         rows = tokens.flatten(0, -2).to(self.total.dtype)
         self.total.lerp_(mean_over_ranks(rows), 1 - self.momentum)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.momentum)

@@ -15,12 +15,12 @@ from src.pretraining.network import Network, NetworkOutput
 class Teacher(nn.Module):
     """An exponential moving average of a student that shares every frozen tensor with it.
 
-    Invariants: what trains in the student has its own storage here and never requires a gradient; what is frozen in
-    the student is the same object here; the frozen values of what trains in the student are the student's; the teacher
-    is always in evaluation mode.
+    Invariants: trainable tensors of the student have their own storage here and never require gradients; frozen
+    tensors, and the frozen values of trainable ones, are the student's own objects; the teacher is always in evaluation
+    mode.
 
     Args:
-        student: The network to follow. Its frozen tensors must already be frozen.
+        student: The network to follow; its frozen tensors must be frozen already.
     """
 
     def __init__(self, student: Network) -> None:
@@ -32,12 +32,12 @@ class Teacher(nn.Module):
         self.network: Network = copy.deepcopy(student, memo=shared).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the surrounding module does."""
+        """Stay in evaluation mode, even if the parent module changes."""
         return super().train(False)
 
     @torch.no_grad()
     def update(self, student: Network, momentum: float) -> None:
-        """Move each followed tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
+        """Move each averaged tensor by `(1 − momentum) · (student − teacher)`; call once per optimiser step."""
         moving: list[Tensor] = [self.network.get_parameter(name) for name in self._followed]
         followed: list[Tensor] = [student.get_parameter(name) for name in self._followed]
         torch._foreach_lerp_(moving, followed, 1 - momentum)
@@ -50,8 +50,8 @@ class Teacher(nn.Module):
         Args:
             images: Global views `[V, B, 3, S, S]`.
             temperature: Temperature of the targets.
-            attention: Also give the class token's attention.
-            features: Whether any objective reads the tokens; without, they are not computed.
+            attention: Also return the class token's attention.
+            features: True if any objective reads the tokens, which are otherwise not computed.
         """
         if not features:
             return self.network.without_features(images, temperature)

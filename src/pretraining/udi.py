@@ -18,17 +18,17 @@ from src.pretraining.targets import Targets
 
 
 class SecondClassConsistency(WithTargets):
-    """The student's second class token against a profile of the teacher's patches and class token.
+    """Compares the student's second class token with a profile of the teacher's patches and class token.
 
     A view is divided into s × s strata and one patch is drawn from each, as UDI samples them. The target of the second
     class token of view b ≠ a is `softmax(centre(½ · mean of the patches' scores + ½ · the class token's scores))` of
-    the teacher's view a, as in UDI's public code: a profile that leans on several parts of the view, where the first
-    class token's target leans on one.
+    the teacher's view a, as in UDI's public code: a profile over several parts of the view, unlike the first class
+    token's target.
 
     Args:
         weight: λ of this term.
-        targets: How the teacher's scores become distributions.
-        strata: s, strata along a side; no more than the grid has patches. UDI samples 16 patches a view.
+        targets: Conversion of the teacher's scores to distributions.
+        strata: s, strata along a side, at most the patches of the grid. UDI samples 16 patches per view.
     """
 
     needs_second_class_token = True
@@ -59,7 +59,7 @@ class SecondClassConsistency(WithTargets):
 
 
 def stratified(strata: int, grid: tuple[int, int], views: int, random: KeyedRandom) -> Tensor:
-    """One patch of each of `strata` × `strata` cells of near-equal size, drawn uniformly, int64 `[V, B, S]`.
+    """Draw one patch uniformly from each of `strata` × `strata` cells of nearly equal size, int64 `[V, B, S]`.
 
     Raises:
         UserError: If there are more strata than patches along a side.

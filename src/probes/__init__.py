@@ -1,1 +1,1 @@
-"""LightningModules that train little or nothing, to measure features."""
+"""LightningModules that measure features with little or no training."""

@@ -24,19 +24,19 @@ from src.segmentation.evaluation_files import log_evaluation, written_scores
 
 
 class TokenClassifier(ABC):
-    """Learns classes from the class tokens of the training images."""
+    """Classifier on class tokens of the training images."""
 
     @abstractmethod
     def fit(self, tokens: Tensor, one_hot: Tensor) -> None:
-        """From tokens `[M, D]`, L2-normalised, and one-hot classes `[M, C]`."""
+        """Fit to L2-normalised tokens `[M, D]` and one-hot classes `[M, C]`."""
 
     @abstractmethod
     def scores(self, tokens: Tensor) -> Tensor:
-        """`[B, C]` of tokens `[B, D]`, L2-normalised; the largest is the class."""
+        """Scores `[B, C]` of L2-normalised tokens `[B, D]`; the largest is the class."""
 
 
 class NearestImages(TokenClassifier):
-    """The classes of the most similar training images, weighted (DINO's k-NN evaluation).
+    """Weighted classes of the most similar training images (DINO's k-NN evaluation).
 
     Args:
         neighbours: k; 20 as in DINO.
@@ -55,7 +55,7 @@ class NearestImages(TokenClassifier):
 
 
 class LinearClassifier(TokenClassifier):
-    """A linear layer in closed form: ridge regression to the one-hot classes, without a rate or a schedule to choose.
+    """A linear layer in closed form: ridge regression to the one-hot classes, without a learning rate or schedule.
 
     Args:
         penalty: λ; 1 is our choice.
@@ -76,14 +76,14 @@ class LinearClassifier(TokenClassifier):
 class Classification(FittedModule):
     """Classifies images of a data module such as `datamodules.folder.class_folders.ClassFolders`.
 
-    Scores are of one confusion matrix over all images, of all ranks together; they are logged and written to
-    `evaluation.json` as those of a segmentation, with images in place of pixels: `accuracy` is the share of images
-    that are right, `mean_accuracy` the mean of the classes' recall, `dice` the classes' F1.
+    Scores are those of one confusion matrix over all images of all ranks, logged and written to `evaluation.json` as
+    for a segmentation, with images in place of pixels: `accuracy` is the share of correct images, `mean_accuracy` the
+        mean recall of the classes, `dice` their F1.
 
     Args:
-        backbone: Gives the class tokens, as it is.
+        backbone: Gives the class tokens; not trained.
         num_classes: C.
-        classifier: Learns from them.
+        classifier: Fitted to them.
         ignore_index: Ignore index of the labels.
         class_names: One per class; their ids if None.
     """
@@ -105,7 +105,7 @@ class Classification(FittedModule):
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def begin(self) -> None:
-        """Forget the training images."""
+        """Remove the training images."""
         self._seen = {}
 
     def see(self, batch: ClassificationBatch) -> None:
@@ -127,12 +127,12 @@ class Classification(FittedModule):
         self._seen = {}
 
     def on_validation_epoch_start(self) -> None:
-        """Fit, begin counting."""
+        """Fit, and reset the counts."""
         super().on_validation_epoch_start()
         self.confusion.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Fit, begin counting."""
+        """Fit, and reset the counts."""
         super().on_test_epoch_start()
         self.confusion.reset()
 

@@ -17,15 +17,15 @@ from src.evaluation.confusion import ImageConfusions
 from src.evaluation.probe_scores import ProbeScores
 from src.probes.fair_comparison import FairProbes, LabelledImage, Maps, Row
 
-LEAST = 3  # images: with one scored, a probe still learns from two
-MANY = 40  # images from which halves suffice (our choice)
+LEAST = 3  # fewest images: with one scored, a probe still learns from two
+MANY = 40  # images from which two folds suffice (our choice)
 
 
 class CrossValidatedProbes:
-    """`FairProbes` over folds of the images, so that each image is scored once, by probes that never saw it.
+    """`FairProbes` over folds of the images, so that each image is scored once, by probes that were not fitted to it.
 
-    Five folds where images are few (as many as images, if there are fewer than five), two from `MANY` on. Intervals
-    over the scored images leave out that folds share training images.
+    Five folds (or leave-one-out for fewer than five images), two from `MANY` images on. Intervals over the scored
+    images do not account for training images shared between folds.
 
     Args:
         images: Labelled images.
@@ -59,7 +59,7 @@ class CrossValidatedProbes:
             maps: Images `[1, 3, H, W]` on the device → features `[1, D, h, w]`.
             device: Where features and probes are computed.
         """
-        with parametrize.cached():  # updated weights are made once, not for every image
+        with parametrize.cached():  # merged weights are computed once, not for every image
             known = [one._replace(image=maps(one.image[None].to(device))[0].float().cpu()) for one in self.images]
         rows = []
         for scored in self.folds:
@@ -78,7 +78,7 @@ def folds(images: int, count: int, seed: int) -> list[list[int]]:
 
 
 def joined(rows: Sequence[Row]) -> Row:
-    """Rows of disjoint images as one, images in the order of the rows."""
+    """Concatenate rows of disjoint images in order."""
     probes = [row.probe for row in rows]
     starts = [0]
     for probe in probes:

@@ -22,7 +22,7 @@ class NearestNeighbours(FittedProbe):
     """Each patch gets the labels of the most similar training patches.
 
     Args:
-        backbone: Gives the features, as it is.
+        backbone: Gives the features; not trained.
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
@@ -32,7 +32,7 @@ class NearestNeighbours(FittedProbe):
         seed: Seed of the subset.
         chunk: Similarities held at a time (see `DenseKNN`).
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
-        inference: How images become votes in validation, test and prediction.
+        inference: Inference of votes in validation, test and prediction.
         averaged: Average the features over flips and scales, see `FittedProbe`.
         whitened: Compare patches in the soft-whitened space of the training images' own features, where a gain is more
             than a change of metric (docs/method.md, section 11).
@@ -85,7 +85,7 @@ class NearestNeighbours(FittedProbe):
         self._whitening = self._classifier = None
 
     def collect(self, index: int, tokens: Tensor, counts: Tensor) -> None:
-        """Put the patches of one image into the bank."""
+        """Add the patches of one image to the bank."""
         if self._statistics is None:
             self.bank.add(index, tokens, counts)
             return
@@ -94,13 +94,13 @@ class NearestNeighbours(FittedProbe):
         self._raw.add(index, labelled, tokens, fractions)
 
     def conclude(self) -> None:
-        """Make the classifier of all ranks' patches."""
+        """Build the classifier from all ranks' patches."""
         if self._statistics is None:
             features, fractions = (tensor.to(self.device) for tensor in self.bank.gathered())
         else:
             self._whitening = self._statistics.finish().to(self.device)
             tokens, fractions = (tensor.to(self.device) for tensor in self._raw.gathered()[:2])
             features = F.normalize(self._whitening(tokens), dim=-1)
-        self.bank.reset()  # the classifier holds the patches now
+        self.bank.reset()  # the classifier has the patches now
         self._raw = PatchSample(self.bank.max_patches, self.bank.seed)
         self._classifier = DenseKNN(features, fractions, self.neighbours, self.temperature, self.chunk)

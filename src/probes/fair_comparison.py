@@ -37,8 +37,8 @@ class LabelledImage(NamedTuple):
     """One image with its mask.
 
     Attributes:
-        number: In its data set.
-        name: For messages.
+        number: Index in its data set.
+        name: Name for messages.
         image: RGB `[3, H, W]`, uint8 or float in [0, 1], sides multiples of the patch size.
         mask: Class ids `[h, w]` at the mask's own size.
     """
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     whitened_neighbours: ImageConfusions
 
     def statistics(self) -> dict[str, ImageStatistic]:
-        """Everything that `paired_interval` takes, by name."""
+        """All scores, by name, for `paired_interval`."""
         return {
             **self.probe.statistics(),
             "knn": MeanIoU(self.neighbours.matrices.numpy()),
@@ -79,8 +79,8 @@ class FairProbes:
     """Probes of one labelled data set, the same for every row.
 
     Args:
-        training: Labelled images that probes learn from.
-        evaluation: Labelled images that they are scored on.
+        training: Labelled images to fit probes to.
+        evaluation: Labelled images to score them on.
         num_classes: C.
         ignore_index: Ignore index of the masks.
         neighbours: k.
@@ -172,7 +172,7 @@ def compare(frozen: Row, adapted: list[Row], averaged: Row | None = None) -> tup
     """The adapted rows, one per seed, against the frozen one: an interval per score, and the verdict.
 
     Args:
-        frozen: Nothing in it is random.
+        frozen: The frozen row, without randomness.
         adapted: One per seed.
         averaged: The frozen backbone averaged over flips and scales, if it was measured.
     """

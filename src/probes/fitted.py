@@ -1,4 +1,4 @@
-"""Segmentation by a probe that is fitted to the training images' patches.
+"""Segment by a probe fitted to the training images' patches.
 
 Shapes: B images · D width · h×w patches of one image · C classes.
 """
@@ -19,17 +19,17 @@ from src.segmentation.inference import Inference, Whole
 
 
 class FittedProbe(FittedModule, ScoredSegmentation):
-    """Scores patches of the training images' classes; see `FittedModule`.
+    """Base of the segmentation probes; see `FittedModule`.
 
     Args:
-        backbone: Gives the features, as it is.
+        backbone: Gives the features; not trained.
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
-        inference: How images become scores in validation, test and prediction.
-        averaged: Average the features over flips and three scales (`TestTimeAveraging`): the gain that costs no
-            training, with which an adapted backbone is compared (docs/method.md, section 11).
+        inference: Inference of scores in validation, test and prediction.
+        averaged: Average the features over flips and three scales (`TestTimeAveraging`): the gain without training,
+            with which an adapted backbone is compared (docs/method.md, section 11).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FittedProbe(FittedModule, ScoredSegmentation):
 
     @abstractmethod
     def collect(self, index: int, tokens: Tensor, counts: Tensor) -> None:
-        """Take the patches of one training image: features `[h·w, D]`, labelled pixels per class `[C, h, w]`."""
+        """Add the patches of one training image: features `[h·w, D]`, labelled pixels per class `[C, h, w]`."""
 
     def maps(self, images: Tensor) -> Tensor:
         """Feature maps `[B, D, h, w]` of images `[B, 3, H, W]`."""
@@ -58,7 +58,7 @@ class FittedProbe(FittedModule, ScoredSegmentation):
         return maps
 
     def see(self, batch: Any) -> None:
-        """Collect each image's patches."""
+        """Collect the patches of each image."""
         with self.trainer.precision_plugin.forward_context():
             maps = self.maps(batch.images)
         counts = label_counts(batch.masks, (maps.shape[-2], maps.shape[-1]), self.num_classes, self.ignore_index)

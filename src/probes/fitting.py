@@ -1,4 +1,4 @@
-"""Modules that are fitted to the training images before an evaluation, and never by steps."""
+"""Modules that are fitted to the training images before an evaluation, not by optimiser steps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from src.segmentation.recorded_head import RecordedHead
 
 
 class FittedModule(RecordedHead, ABC):
-    """Fits to every training image of the data module, each once, also those that a training loader would drop.
+    """Fits once to every training image of the data module, including those that a training loader would drop.
 
     `validate` and `test` therefore need no checkpoint and no fit; a `fit` of one epoch learns nothing and evaluates at
     its end.
 
     Args:
-        backbone: Gives the features, as it is.
-        arguments: Of the next base class.
+        backbone: Gives the features; not trained.
+        arguments: Arguments of the next base class.
     """
 
     needs_checkpoint: ClassVar[bool] = False
@@ -35,7 +35,7 @@ class FittedModule(RecordedHead, ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Forget what was collected and fitted."""
+        """Reset the collected data and the fit."""
 
     @abstractmethod
     def see(self, batch: Any) -> None:
@@ -43,7 +43,7 @@ class FittedModule(RecordedHead, ABC):
 
     @abstractmethod
     def conclude(self) -> None:
-        """Fit to what all ranks have collected; called on all of them together."""
+        """Fit to the data collected by all ranks; called on all ranks."""
 
     def train(self, mode: bool = True) -> Self:
         """Nothing trains."""
@@ -53,7 +53,7 @@ class FittedModule(RecordedHead, ABC):
         """Nothing trains."""
 
     def setup(self, stage: str) -> None:
-        """Forget an earlier run.
+        """Reset an earlier run.
 
         Raises:
             UserError: If several processes are to fit, which DDP refuses a module without trainable parameters.
@@ -63,16 +63,16 @@ class FittedModule(RecordedHead, ABC):
         self._fitted = False
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing trains; the evaluation fits. End here: no step is counted, and max_steps alone would never end."""
+        """End the fit, since the evaluation does it: no step is counted, so max_steps would never be reached."""
         self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
-        """Fit, begin counting."""
+        """Fit, and reset the counts."""
         super().on_validation_epoch_start()
         self._fit()
 
     def on_test_epoch_start(self) -> None:
-        """Fit, begin counting."""
+        """Fit, and reset the counts."""
         super().on_test_epoch_start()
         self._fit()
 
@@ -87,7 +87,7 @@ class FittedModule(RecordedHead, ABC):
         data: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise UserError(f"{type(self).__name__} needs a data module, to whose training images it is fitted")
-        data.setup("fit")  # an evaluation alone has not listed the training images
+        data.setup("fit")  # not yet listed by an evaluation without a fit
         self.begin()
         for batch in iterate_once(data.train_dataloader(), self, "reading the training images", share=True):
             self.see(batch)

@@ -31,10 +31,10 @@ class ConvergedLinearProbe(FittedProbe):
     weighted by their share of the class), `cross_entropy` (nats a patch) and `matched_miou` (class biases chosen on the
     training images so that classes are predicted as often as they occur); `probe.npz` has what intervals over images
     need.
-    Images are seen whole, once.
+    Each image is evaluated once, whole.
 
     Args:
-        backbone: Gives the features, as it is.
+        backbone: Gives the features; not trained.
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
@@ -70,7 +70,7 @@ class ConvergedLinearProbe(FittedProbe):
         return self._probe.map(self._seen)
 
     def begin(self) -> None:
-        """Forget earlier patches."""
+        """Remove earlier patches."""
         self._patches = PatchSample(self.max_patches, self.seed)
         self._probe = self._evaluated = None
 

@@ -76,7 +76,7 @@ class ScoredSegmentation(RecordedHead, ABC):
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
-        inference: How images become scores in validation, test and prediction.
+        inference: Inference of scores in validation, test and prediction.
 
     Attributes:
         needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
@@ -140,11 +140,11 @@ class ScoredSegmentation(RecordedHead, ABC):
         return predictions
 
     def on_validation_epoch_start(self) -> None:
-        """Begin counting."""
+        """Reset the counts."""
         self._reset()
 
     def on_test_epoch_start(self) -> None:
-        """Begin counting."""
+        """Reset the counts."""
         self._reset()
 
     def on_validation_epoch_end(self) -> None:

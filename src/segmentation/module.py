@@ -63,7 +63,7 @@ class SemanticSegmentation(ScoredSegmentation):
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
         warmup: Share of the steps in which the rate rises.
         boundary: Also measure boundary IoU, within this share of the image's diagonal (its paper uses 0.02).
-        inference: How images become logits in validation, test and prediction.
+        inference: Inference of logits in validation, test and prediction.
 
     Raises:
         UserError: If the arguments contradict one another, or the backbone lacks the adapters that should train.

@@ -34,7 +34,7 @@ class RecordedHead(LightningModule):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.strict_loading = False  # a checkpoint holds no frozen tensor; its keys are checked in on_load_checkpoint
+        self.strict_loading = False  # checkpoints hold no frozen tensors; on_load_checkpoint checks their keys
         self.backbone = backbone
         self.adapter_record = adapter_record(backbone)
 
