@@ -1,4 +1,4 @@
-"""Scores of an evaluation as they are logged and written to `evaluation.json`."""
+"""Log the scores of an evaluation, and write them to `evaluation.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEANS = ("miou", "accuracy", "mean_accuracy", "mean_dice", "boundary_miou")  # o
 
 
 def written_scores(scores: Scores, class_names: list[str]) -> dict[str, Any]:
-    """Means and values by class, null where there is nothing to measure; `absent` classes have no truth."""
+    """Means and values by class, null if not measurable; `absent` classes are missing in the truth."""
     recall = by_class(scores.class_accuracy, class_names)
     return {
         "miou": number(scores.miou),
@@ -57,5 +57,5 @@ def by_class(values: Tensor, class_names: list[str]) -> dict[str, float | None]:
 
 
 def number(value: float) -> float | None:
-    """Return a float as JSON has it, which knows no NaN."""
+    """Return a float as a JSON value, with null for NaN."""
     return None if math.isnan(value) else value

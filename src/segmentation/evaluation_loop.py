@@ -24,7 +24,7 @@ from src.segmentation.recorded_head import RecordedHead
 
 
 class LabelledImages(Protocol):
-    """A batch: `datamodules.base.SegmentationBatch`, or the features that stand for its images.
+    """A batch: `datamodules.base.SegmentationBatch`, or features in place of its images.
 
     Attributes:
         masks: For training int64 `[B, H, W]`; for evaluation a list of uint8 `[h, w]`, each of its native size.
@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         name: The image's.
-        mask: Class of each pixel, uint8 `[h, w]`; int64 of more than 256 classes.
+        mask: Class of each pixel, uint8 `[h, w]`; int64 for more than 256 classes.
         probabilities: Probabilities of the classes, float16 `[C, h, w]` on the CPU; None unless asked for.
     """
 
@@ -55,20 +55,20 @@ class Prediction(NamedTuple):
 
 
 class ScoredSegmentation(RecordedHead, ABC):
-    """Validates, tests and predicts on a backbone's features; a subclass gives the class scores of a batch.
+    """Validates, tests and predicts on a backbone's features; a subclass defines the class scores of a batch.
 
     Predictions are made at each mask's native size: scores are upsampled to it, then the largest wins. Scores are those
     of one confusion matrix over the whole set, of all ranks together, each image once. Logged as `val/miou`,
     `val/accuracy`, `val/mean_accuracy`, `val/mean_dice`, `val/boundary_miou` if asked for, `val/iou/<class>`
     (`test/…` in a test; a class in neither truth nor prediction is left out), and written to the run folder
-    (`trainer.default_root_dir`) after each evaluation, so that the files there are those of the last one:
+    (`trainer.default_root_dir`) after each evaluation, replacing the previous files:
 
     - `evaluation.json`: stage, step, these means; IoU, accuracy, Dice and boundary IoU per class (null where there is
-      nothing to measure), classes of which the masks hold no pixel (`absent`), class names, number of images;
+      nothing to measure), classes without a pixel in the masks (`absent`), class names, number of images;
     - `confusion.npz`: `names` and `matrices`, int64 `[images, C, C]` as [truth, prediction].
 
-    Checkpoints hold no frozen tensor but the adapter's, and say which weights, adapter and classes they are made for
-    (`src.segmentation.head_checkpoint`). In a test, a validation or a prediction a checkpoint brings its own adapter.
+    Checkpoints hold no frozen tensors except the adapter's, and record their weights, adapter and classes
+    (`src.segmentation.head_checkpoint`). In validation, test and prediction the adapter comes from the checkpoint.
 
     Args:
         backbone: Gives the features.
@@ -79,8 +79,9 @@ class ScoredSegmentation(RecordedHead, ABC):
         inference: Inference of scores in validation, test and prediction.
 
     Attributes:
-        needs_checkpoint: Whether the command line refuses to evaluate or predict without one: something was learnt.
-        predicts_probabilities: Whether `predict_step` gives them too; set by the callback that writes them.
+        needs_checkpoint: True if the command line refuses to evaluate or predict without a checkpoint, for trained
+            modules.
+        predicts_probabilities: True if `predict_step` also returns probabilities; set by the callback that writes them.
 
     Raises:
         UserError: If there are not as many names as classes, or two are the same.
@@ -103,7 +104,7 @@ class ScoredSegmentation(RecordedHead, ABC):
         self.class_names = check_names(num_classes, class_names)
         self.inference = inference
         self.predicts_probabilities = False
-        self._finite = torch.tensor(True)  # whether all class scores were, since the last reset
+        self._finite = torch.tensor(True)  # True if all class scores were finite since the last reset
         self.confusion = ConfusionPerImage(num_classes, ignore_index)
         self.boundary = None if boundary is None else BoundaryPerImage(num_classes, ignore_index, boundary)
 
@@ -112,7 +113,7 @@ class ScoredSegmentation(RecordedHead, ABC):
         """Scores `[B, C, h', w']`, at any resolution, of images `[B, 3, H, W]`; the largest is the class."""
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Scores `[B, C, …]` as shares of the classes, which sum to 1: of logits, their softmax."""
+        """Convert scores `[B, C, …]` to class probabilities: the softmax of logits."""
         return scores.softmax(dim=1)
 
     def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:

@@ -1,4 +1,4 @@
-"""Cache of frozen features, computed once before a head is trained.
+"""Cache frozen features, computed once before a head is trained.
 
 Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w' the head's own grid.
 """
@@ -22,7 +22,7 @@ class FeatureBatch(NamedTuple):
 
     Attributes:
         maps: Feature maps `[B, D, h, w]`, one per block that the head wants.
-        masks: As in the batch of images; an empty list where `counts` are there instead.
+        masks: As in the batch of images; an empty list if there are `counts` instead.
         counts: Labelled pixels per class and cell of the head's grid, `[B, C, h', w']`, or None.
         indices: int64 `[B]`.
         names: One per image.
@@ -36,15 +36,15 @@ class FeatureBatch(NamedTuple):
 
 
 class CachedFeatures(LightningDataModule):
-    """Stands before another data module and yields its samples as features, in the order and batches of its loaders.
+    """Wraps a data module and yields its samples as features, in the order and batches of its loaders.
 
     Every rank computes and holds the features of all images: 0.9 MB an image for ViT-S/14 at 294×392 (float32, exact).
 
     Args:
         inner: Gives the images. Its training samples must be the same in every epoch.
         module: The module that trains on the features.
-        features: From a batch of images, and whether it is for training, to a batch of features; exactly what the
-            module would compute itself.
+        features: From a batch of images, and whether it is for training, to a batch of features; exactly as the module
+            would compute them.
 
     Raises:
         UserError: If the data module transforms its training images at random.
@@ -65,7 +65,7 @@ class CachedFeatures(LightningDataModule):
         self._kept: dict[str, CachedSamples] = {}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches as features; the sampler is the inner loader's own, and so are order and resumption."""
+        """Training batches as features; with the inner loader's sampler, and so its order and resumption."""
         return self._loader(self.inner.train_dataloader(), "training")
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -73,16 +73,16 @@ class CachedFeatures(LightningDataModule):
         return self._loader(self.inner.val_dataloader(), "validation")
 
     def teardown(self, stage: str) -> None:
-        """Let the features go."""
+        """Free the features."""
         self._kept = {}
         self.inner.teardown(stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner module's."""
+        """Passed through from the inner data module."""
         return self.inner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """To the inner module."""
+        """Passed on to the inner data module."""
         self.inner.load_state_dict(state_dict)
 
     def _loader(self, loader: DataLoader[Any], which: str) -> DataLoader[Any]:
@@ -111,8 +111,8 @@ class CachedSamples(Dataset[FeatureBatch]):
     """Features of single images in memory, fetched a batch at a time.
 
     Args:
-        samples: By place in the data set; each a batch of one, masks without the batch axis.
-        stacked: Masks are of one size and come stacked; else as a list.
+        samples: By index in the data set; each a batch of one, masks without the batch axis.
+        stacked: Stack masks, which have one size; otherwise they are a list.
     """
 
     def __init__(self, samples: dict[int, FeatureBatch], stacked: bool) -> None:
@@ -123,7 +123,7 @@ class CachedSamples(Dataset[FeatureBatch]):
         return len(self.samples)
 
     def __getitems__(self, keys: list[int | tuple[int, int]]) -> FeatureBatch:
-        """A batch; a key is a place, or (epoch, place) as the training sampler gives it."""
+        """A batch; a key is an index, or (epoch, index) from the training sampler."""
         chosen = [self.samples[key[1] if isinstance(key, tuple) else key] for key in keys]
         masks: list[Tensor] = [mask.long() for sample in chosen for mask in sample.masks]
         counts = [sample.counts for sample in chosen if sample.counts is not None]
@@ -137,7 +137,7 @@ class CachedSamples(Dataset[FeatureBatch]):
 
 
 def _sample(batch: FeatureBatch, place: int) -> FeatureBatch:
-    """One image of a batch, in memory of its own on the CPU; masks as int16, a quarter of int64."""
+    """One image of a batch, copied to the CPU; masks as int16, a quarter of int64."""
     one = slice(place, place + 1)
     return FeatureBatch(
         maps=[level[one].cpu().clone() for level in batch.maps],
@@ -149,5 +149,5 @@ def _sample(batch: FeatureBatch, place: int) -> FeatureBatch:
 
 
 def _as_fetched(batch: Any) -> FeatureBatch:
-    """The data set gives whole batches."""
+    """The data set returns complete batches."""
     return batch

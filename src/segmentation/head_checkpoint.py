@@ -1,7 +1,7 @@
 """Checks of a head's checkpoint against the backbone, adapter and classes at hand.
 
 Entries other than Lightning's: `backbone` (`src.backbones.identity`), `adapter` (its record, or None; its tensors are
-in the state), `classes` (`ids`, `names`), `input_size`, `versions`. Plain values, which `weights_only` loading reads.
+in the state), `classes` (`ids`, `names`), `input_size`, `versions`. Plain values, readable with `weights_only`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LIBRARIES = ("torch", "timm")
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that compute features."""
+    """Versions of the libraries that affect features."""
     return {library: version(library) for library in LIBRARIES}
 
 
 def check_recorded(checkpoint: Mapping[str, Any]) -> None:
-    """Make sure that a checkpoint says what its head was made for.
+    """Check that a checkpoint records what its head was trained for.
 
     Raises:
-        UserError: If it does not: it is another kind of checkpoint, or one of an earlier version.
+        UserError: If not: it is another kind of checkpoint, or from an earlier version.
     """
     missing = [key for key in ("backbone", "adapter", "classes") if key not in checkpoint]
     if missing or not isinstance(checkpoint["backbone"], Mapping):
@@ -43,10 +43,10 @@ def check_recorded(checkpoint: Mapping[str, Any]) -> None:
 
 
 def check_backbone(checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
-    """Make sure that the head was made for these weights, read and normalised in the same way.
+    """Check that the head was trained on these weights, with the same reading and normalisation.
 
     Raises:
-        UserError: With both values of all that differs.
+        UserError: With both values of every difference.
     """
     if told := differing(checkpoint["backbone"], identity(backbone)):
         raise UserError(
@@ -58,19 +58,19 @@ def check_backbone(checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
 def bring_adapter(
     checkpoint: Mapping[str, Any], backbone: Backbone, here: Mapping[str, Any] | None, resumes: bool
 ) -> bool:
-    """Install the adapter that a checkpoint holds, if the backbone has none.
+    """Install a checkpoint's adapter, if the backbone has none.
 
     Args:
         checkpoint: Its tensors are loaded later, with the rest of the state.
         backbone: Changed in place.
-        here: Record of the adapter that the configuration gave, or None.
-        resumes: A fit continues: its configuration must name the same adapter.
+        here: Record of the configuration's adapter, or None.
+        resumes: True for a resumed fit, whose configuration must name the same adapter.
 
     Returns:
-        Whether an adapter was installed.
+        True if an adapter was installed.
 
     Raises:
-        UserError: If the configuration gives another adapter, or one where the head had none; with both.
+        UserError: If the configuration gives another adapter, or one although the head had none; with both.
     """
     made_for = checkpoint["adapter"]
     if made_for == here:
@@ -79,7 +79,7 @@ def bring_adapter(
         if here is None:
             install_recorded(backbone, made_for)
             return True
-        if here == {**made_for, "tensors": UNTOUCHED}:  # no file of its own; its values come with the state
+        if here == {**made_for, "tensors": UNTOUCHED}:  # no separate file; its values come with the state
             return False
     advice = "drop the adapter from the configuration, since the checkpoint holds its own, or name the file of the fit"
     if made_for is None:
@@ -92,7 +92,7 @@ def bring_adapter(
 
 
 def check_classes(made_for: Mapping[str, Any], ids: list[int], names: list[str]) -> None:
-    """Make sure that the head's classes are those of the data.
+    """Check that the head's classes are those of the data.
 
     Raises:
         UserError: With the ids or the names of both.
@@ -106,10 +106,10 @@ def check_classes(made_for: Mapping[str, Any], ids: list[int], names: list[str])
 
 
 def check_finite(state: Mapping[str, Tensor]) -> None:
-    """Make sure that no tensor of a state holds NaN or infinity.
+    """Check that no tensor of a state holds NaN or infinity.
 
     Raises:
-        UserError: Naming those that do.
+        UserError: With those that do.
     """
     broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
@@ -121,7 +121,7 @@ def check_finite(state: Mapping[str, Tensor]) -> None:
 
 
 def warn_of_setting(checkpoint: Mapping[str, Any], input_size: list[int] | None) -> None:
-    """Warn where images come at another size than in training, or libraries are of another version."""
+    """Warn about another image size or other library versions than in training."""
     trained_at = checkpoint.get("input_size")
     if trained_at is not None and input_size is not None and trained_at != input_size:
         rank_zero_warn(

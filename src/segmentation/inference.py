@@ -21,12 +21,12 @@ Size = tuple[int, int]
 
 
 class Network(NamedTuple):
-    """Interface that inference needs of a model.
+    """Interface of models for inference.
 
     Attributes:
         scores: Images `[B, 3, H, W]`, RGB uint8 or float in [0, 1], sides multiples of `patch` → scores
             `[B, C, h', w']` that cover the images.
-        probabilities: Scores `[B, C, …]` → the same as shares of the classes.
+        probabilities: Scores `[B, C, …]` → class probabilities.
         patch: Patch size.
     """
 
@@ -36,7 +36,7 @@ class Network(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A rectangle of one image's prediction: its first row and column, and its scores `[C, n, m]`."""
+    """Rectangle of one image's prediction: its first row and column, and its scores `[C, n, m]`."""
 
     top: int
     left: int
@@ -44,11 +44,11 @@ class Tile(NamedTuple):
 
 
 class Inference(ABC):
-    """Scores from images. With several passes (scales, mirrored or not) their probabilities are averaged.
+    """Base class of inference. Probabilities of several passes (scales, mirrored or not) are averaged.
 
     Args:
-        scales: The network sees the image enlarged by each of these.
-        flip: Also see it mirrored left to right.
+        scales: Magnifications of the image, one pass each.
+        flip: Also use the mirrored image.
 
     Raises:
         UserError: If a scale is not positive, or there is none.
@@ -63,19 +63,19 @@ class Inference(ABC):
     def tiles(
         self, network: Network, images: Tensor | list[Tensor], sizes: Sequence[Size], probabilities: bool = False
     ) -> Iterator[Iterator[Tile]]:
-        """Tiles that cover each image's prediction, image by image, computed as they are asked for.
+        """Yield tiles that cover each image's prediction, image by image, computed lazily.
 
         Args:
             network: The model.
             images: uint8 `[B, 3, H, W]`, or a list of `[3, H, W]`, each of its own size; padded to the patch size by
                 repeating the last row and column.
             sizes: (h, w) of each prediction.
-            probabilities: Give probabilities; else a single pass gives the scores as they are.
+            probabilities: Return probabilities; otherwise a single pass returns raw scores.
         """
 
     @staticmethod
     def average(network: Network, passes: Iterator[Tensor], count: int, probabilities: bool) -> Tensor:
-        """One tile `[C, n, m]` out of those of `count` passes."""
+        """Average a tile `[C, n, m]` over `count` passes."""
         if count == 1 and not probabilities:
             return next(passes)
         total = network.probabilities(next(passes)[None])[0]
@@ -85,7 +85,7 @@ class Inference(ABC):
 
 
 class Whole(Inference):
-    """The network sees each image at once; images of one size go through it as one batch.
+    """Whole images; those of one size are processed as one batch.
 
     Args:
         scales: See `Inference`.
@@ -116,20 +116,20 @@ class Whole(Inference):
 
 
 class SlidingWindow(Inference):
-    """The network sees one window at a time; where windows overlap, their scores blend.
+    """Sliding windows, whose scores are blended where they overlap.
 
-    Memory does not grow with the image's height, and with its width only by the scores of a row of windows on the
-    head's own grid: scores at full resolution exist for one tile, as large as a window, at a time.
+    Memory is independent of the image's height, and grows with its width only by the scores of a row of windows on the
+    head's own grid: full-resolution scores exist for one tile, as large as a window, at a time.
 
     Args:
-        crop: Side, or (height, width), of a window as the network sees it. A smaller image is one window.
-        stride: From one window to the next, likewise; two thirds of the window is what most recipes take.
+        crop: Side, or (height, width), of a window at the network's input. A smaller image is one window.
+        stride: Distance between windows, likewise; most recipes use two thirds of the window.
         scales: See `Inference`. At scale 2 a window shows half as much ground.
         flip: See `Inference`.
-        batch: Windows that go through the network at once.
+        batch: Windows per batch of the network.
 
     Raises:
-        UserError: If windows would leave gaps, or a number is not positive.
+        UserError: If windows leave gaps, or a number is not positive.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class SlidingWindow(Inference):
 
 
 class _WindowRows:
-    """One pass over an image from top to bottom; keeps the scores of those rows of windows that a tile still needs."""
+    """One pass over an image from top to bottom; keeps the scores of rows of windows as long as a tile needs them."""
 
     def __init__(self, sliding: SlidingWindow, network: Network, image: Tensor, scale: float, mirrored: bool) -> None:
         self.network, self.image, self.mirrored, self.batch = network, image, mirrored, sliding.batch
@@ -201,7 +201,7 @@ class _WindowRows:
 
 
 def seen(network: Network, images: Tensor, vertical: Axis, horizontal: Axis, mirrored: bool) -> Tensor:
-    """Scores `[B, C, h', w']`, float32 at least, of images that the network sees resized, padded and maybe mirrored."""
+    """Scores `[B, C, h', w']`, float32 at least, of images after resizing, padding and optional mirroring."""
     images = padded(resize_images(images, (vertical.resized, horizontal.resized)), network.patch)
     scores = network.scores(images.flip(-1)).flip(-1) if mirrored else network.scores(images)
     return scores.float() if scores.dtype.itemsize < 4 else scores

@@ -16,16 +16,16 @@ from src.core.errors import UserError
 def iterate_once(loader: DataLoader[Any], module: LightningModule, title: str, share: bool) -> Iterator[Any]:
     """Batches of all samples of the loader's data set, on the module's device, with a progress bar.
 
-    A training loader shuffles and drops the incomplete last batch; what is computed once per image must miss none.
+    A training loader shuffles and drops the incomplete last batch, but this must not miss any image.
 
     Args:
-        loader: Its data set, batch size, collation and workers are used, its sampler is not.
-        module: Whose device the batches go to.
-        title: What the progress bar says.
-        share: Each rank takes every R-th sample, none twice; otherwise each rank gets all.
+        loader: Its data set, batch size, collation and workers are used, but not its sampler.
+        module: Module whose device the batches are moved to.
+        title: Title of the progress bar.
+        share: Split the samples between ranks, none twice; otherwise each rank gets all.
 
     Raises:
-        UserError: If the data set is a stream, which has no samples to go through by index.
+        UserError: If the data set is a stream, without access by index.
     """
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset):

@@ -45,19 +45,19 @@ class SemanticSegmentation(ScoredSegmentation):
         num_classes: C.
         ignore_index: Ignore index of the masks.
         class_names: One per class; their ids if None.
-        decoder: Makes the head for (backbone width, classes).
-        train: What learns: the head; the head and the backbone's adapters; everything.
-        adapter: Put into a backbone that has none, as the identity, so that a row without pre-training trains the same
+        decoder: Builds the head for (backbone width, classes).
+        train: Trainable parts: the head; the head and the backbone's adapters; everything.
+        adapter: Installed as the identity in a backbone without one, so that a row without pre-training trains the same
             parameters as the others. Not for `train: head`, where it would stay the identity.
-        loss_grid: Where logits meet labels: `pixels` (logits upsampled bilinearly), or `decoder`: on the head's own
+        loss_grid: Resolution of the loss: `pixels` (logits upsampled bilinearly), or `decoder`: on the head's own
             grid, against the label counts of each cell. The latter is the cross-entropy of logits upsampled by nearest
             neighbour, at a hundredth of its cost.
         cache_features: Compute the frozen features of each image once and train on them: epochs then cost seconds.
             In memory, on every rank; needs a data module without random transforms, and `train: head`.
         lr: Peak learning rate of the head.
         backbone_lr: Factor on it for adapters and backbone.
-        layer_decay: Further factor on the rate for each block further down (see `fine_tuning.parameter_groups`).
-        drop_path: Share of images that skip a residual branch of the last block in training; falls linearly to 0 at
+        layer_decay: Further factor on the rate per block towards the input (see `param_groups.parameter_groups`).
+        drop_path: Probability of skipping a residual branch of the last block in training, decreasing linearly to 0 at
             the first block.
         weight_decay: Weight decay of matrices; none on biases, norms, scales, position embeddings and prefix tokens.
         schedule: `poly` (power 1.0, as the field's recipes) or `cosine`, from the peak to 0.
@@ -126,7 +126,7 @@ class SemanticSegmentation(ScoredSegmentation):
     # ------------------------------------------------------------------------------------------ the training step
 
     def on_train_start(self) -> None:
-        """Leave the images' values unread from here on: that would make a step wait for the device."""
+        """Stop checking image values, which would synchronise with the device at each step."""
         self.backbone.checks_range = False
         self._range_seen = False
 
@@ -143,7 +143,7 @@ class SemanticSegmentation(ScoredSegmentation):
             logits = logits.to(torch.promote_types(logits.dtype, counts.dtype))  # float32 at least
             total = -(counts * logits.log_softmax(dim=1)).sum()
             count = counts.sum()
-        loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging takes the ranks out again
+        loss = total * ranks() / sum_over_ranks(count).clamp_min(1)  # DDP's averaging divides by the ranks
         attached = self._trainer is not None and logs_this_step(self.trainer)
         shown = mean_of_ranks(loss) if attached else loss.detach()  # of the global batch where it is written
         self.log("train/loss", shown, prog_bar=True, batch_size=len(batch.names))
@@ -156,16 +156,16 @@ class SemanticSegmentation(ScoredSegmentation):
         )
 
     def tiles(self, batch: Any, sizes: list[Size], probabilities: bool) -> Iterator[Iterator[Tile]]:
-        """Logits of each image at its size; those of cached features are the whole image's."""
+        """Logits of each image at its size; with cached features, of the whole image."""
         if not isinstance(batch, FeatureBatch):
             return super().tiles(batch, sizes, probabilities)
-        assert not probabilities  # features are cached in a fit, and nothing is predicted there
+        assert not probabilities  # features are cached in a fit, which predicts nothing
         logits = self.decoder.classify(batch.maps)
         pairs = zip(logits.split(1), sizes, strict=True)
         return (iter([Tile(0, 0, resize_scores(one, size)[0])]) for one, size in pairs)
 
     def feature_maps(self, batch: Any) -> list[Tensor]:
-        """The maps `[B, D, h, w]` that the head wants, of images or out of the cache."""
+        """The head's input maps `[B, D, h, w]`, computed from images or taken from the cache."""
         if isinstance(batch, FeatureBatch):
             return batch.maps
         with torch.set_grad_enabled(self.trains != "head" and torch.is_grad_enabled()):
@@ -192,23 +192,23 @@ class SemanticSegmentation(ScoredSegmentation):
         freeze_unreached(self.backbone, self.decoder.blocks, self.decoder.prefix_tokens)
 
     def adapter_installed(self) -> None:
-        """Train what `train` says, the adapter of a checkpoint included."""
+        """Select the trainable parts, including a checkpoint's adapter."""
         self._choose_what_trains()
 
     def train(self, mode: bool = True) -> SemanticSegmentation:
-        """A backbone that does not train stays in evaluation mode."""
+        """Keep a frozen backbone in evaluation mode."""
         super().train(mode)
         if self.trains == "head":
             self.backbone.eval()
         return self
 
     def configure_optimizers(self) -> Optimizer:
-        """AdamW; rates are set at each step."""
+        """AdamW; learning rates are set at each step."""
         groups = parameter_groups(self.decoder, self.backbone, self.backbone_lr, self.layer_decay, self.weight_decay)
         return torch.optim.AdamW(groups, lr=0.0)
 
     def peak_rate(self, batch: int) -> float:
-        """Largest learning rate of the head; it does not depend on the batch size."""
+        """Peak learning rate of the head, independent of the batch size."""
         return self.lr
 
     def on_train_batch_start(self, batch: SegmentationBatch | FeatureBatch, batch_idx: int) -> None:
@@ -217,7 +217,9 @@ class SemanticSegmentation(ScoredSegmentation):
         Raises:
             UserError: If the values of the first batch's images are not RGB.
         """
-        if not self._range_seen and not isinstance(batch, FeatureBatch):  # once, since it waits for the device
+        if not self._range_seen and not isinstance(
+            batch, FeatureBatch
+        ):  # only once, since it synchronises with the device
             for images in batch.images if isinstance(batch.images, list) else [batch.images]:
                 check_range(images)
         self._range_seen = True
@@ -231,7 +233,7 @@ class SemanticSegmentation(ScoredSegmentation):
     # --------------------------------------------------------------------------------------------- cached features
 
     def setup(self, stage: str) -> None:
-        """Put the feature cache before the data module.
+        """Wrap the data module in the feature cache.
 
         Raises:
             UserError: If the precision makes AdamW divide by zero (its ε is 0 in float16); if features shall be cached
@@ -264,13 +266,15 @@ class SemanticSegmentation(ScoredSegmentation):
         if not training or self.loss_grid == "pixels":
             return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)
         was_training = self.decoder.training
-        counts = self.label_counts(batch, self.decoder.eval().classify(maps))  # in eval: running statistics stay
+        counts = self.label_counts(
+            batch, self.decoder.eval().classify(maps)
+        )  # in evaluation mode: running statistics are kept
         self.decoder.train(was_training)
         return FeatureBatch(maps, [], counts, batch.indices, batch.names)
 
 
 def rate_factor(step: int, steps: int, warmup: float, schedule: Literal["poly", "cosine"]) -> float:
-    """Share of the peak learning rate at a step: a linear rise over a share `warmup` of the steps, then down to 0."""
+    """Fraction of the peak learning rate at a step: linear warm-up over a share `warmup`, then decay to 0."""
     rise = round(warmup * steps)
     if schedule == "cosine" or step < rise:
         return warmup_cosine(step, steps, rise, 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""Parameter groups under a segmentation head: what trains, its rate and regularisation (docs/method.md, section 10)."""
+"""Parameter groups of a segmentation: trainable parts, rates and regularisation (docs/method.md, section 10)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from src.core.errors import UserError
 
 
 def freeze_unreached(backbone: Backbone, blocks: Sequence[int] | None, prefix_tokens: bool = True) -> None:
-    """Freeze what a head does not read: it gets no gradient, which DDP refuses.
+    """Freeze parts that the head does not read: they get no gradient, which DDP refuses.
 
-    That is what comes after the last block that it reads, and the prefix tokens where they are left out.
+    These are the blocks after the last one that it reads, and prefix tokens that are left out.
 
-    Warns where a head that reads several blocks leaves out the last one: its default is made for a ViT of 12.
+    Warns if a head that reads several blocks leaves out the last one: defaults are for a ViT with 12 blocks.
 
     Args:
         backbone: Its parameters' `requires_grad` is changed.
-        blocks: As in `Backbone.feature_maps`; None reaches everything.
+        blocks: As in `Backbone.feature_maps`; None for all.
         prefix_tokens: As in `Backbone.feature_maps`.
     """
     if not prefix_tokens:
@@ -50,7 +50,7 @@ def install_drop_path(backbone: Backbone, rate: float) -> None:
     """Skip residual branches at random in training (stochastic depth, arXiv 1603.09382), deeper blocks more often.
 
     Args:
-        backbone: Its blocks are changed in place; in evaluation they compute what they did.
+        backbone: Its blocks are changed in place; evaluation is not affected.
         rate: Rate of the last block; linear from 0 at the first one.
 
     Raises:
@@ -75,7 +75,7 @@ def parameter_groups(
     """Group every trainable parameter by its factor on the learning rate and its weight decay.
 
     A head's factor is 1; the backbone's is `backbone_lr · layer_decay^(L + 1 − l)`, where its L blocks are layers 1 to
-    L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). What decays is the rule of
+    L, embeddings are layer 0, and the final norm is layer L + 1 (BEiT, arXiv 2106.08254). Weight decay follows
     `src.backbones.parameter_groups`.
 
     Returns:

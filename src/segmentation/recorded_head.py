@@ -23,10 +23,10 @@ from src.segmentation.head_checkpoint import (
 
 
 class RecordedHead(LightningModule):
-    """A head on a backbone's features, complete by its checkpoint (`src.segmentation.head_checkpoint`).
+    """A head on a backbone's features with a self-contained checkpoint (`src.segmentation.head_checkpoint`).
 
     Args:
-        backbone: Gives the features; with the adapter that the configuration names, if any.
+        backbone: Gives the features; with the configuration's adapter, if any.
     """
 
     num_classes: int
@@ -39,7 +39,7 @@ class RecordedHead(LightningModule):
         self.adapter_record = adapter_record(backbone)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen tensors out; note whose features and which classes these are."""
+        """Leave frozen tensors out; record backbone, adapter and classes."""
         checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
         checkpoint["backbone"] = identity(self.backbone)
         checkpoint["adapter"] = self.adapter_record
@@ -48,10 +48,10 @@ class RecordedHead(LightningModule):
         checkpoint["versions"] = versions()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Bring the head's own adapter; refuse a checkpoint that does not fit, or holds NaN.
+        """Install the head's own adapter; refuse a checkpoint that does not fit, or holds NaN.
 
         Raises:
-            UserError: Naming both weights, adapters or classes, or the keys that do not fit.
+            UserError: With both weights, adapters or classes, or the keys that do not fit.
         """
         check_recorded(checkpoint)
         check_backbone(checkpoint, self.backbone)
@@ -65,7 +65,7 @@ class RecordedHead(LightningModule):
         warn_of_setting(checkpoint, self._input_size)
 
     def adapter_installed(self) -> None:
-        """Decide what trains, after a checkpoint has brought an adapter: nothing of the backbone."""
+        """Select the trainable parts after a checkpoint's adapter is installed; by default none of the backbone."""
         self.backbone.requires_grad_(False).eval()
 
     @property
@@ -82,7 +82,7 @@ class RecordedHead(LightningModule):
 
     @property
     def _input_size(self) -> list[int] | None:
-        """(height, width) that images are resized to; None where the data does not say."""
+        """(height, width) that images are resized to; None if the data does not define it."""
         size = getattr(self._data, "size", None)
         return None if size is None else [size, size] if isinstance(size, int) else list(size)
 

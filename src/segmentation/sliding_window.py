@@ -1,7 +1,7 @@
 """Sliding-window placement and blending weights: one small matrix per window and axis.
 
 Windows form a regular grid, and their weights are products of a vertical and a horizontal one, so blended, upsampled
-scores are a sum over windows of `rows · scores · columnsᵀ`. No window's scores ever exist at full resolution.
+scores are a sum over windows of `rows · scores · columnsᵀ`. Scores of windows are never upsampled to full resolution.
 
 Shapes: I×J windows · C classes · r×s grid of one window's scores · n×m pixels of one tile.
 """
@@ -16,13 +16,13 @@ from torch import Tensor
 
 
 class Axis(NamedTuple):
-    """Windows along one side of an image; all of one length.
+    """Windows along one side of an image, of equal length.
 
     Attributes:
         starts: First pixel of each window.
         length: Pixels of the image that a window covers.
-        resized: The same at the network's scale.
-        padded: What the network sees: the next multiple of the patch size.
+        resized: Its length at the network's scale.
+        padded: Length of the network's input: the next multiple of the patch size.
     """
 
     starts: list[int]
@@ -36,9 +36,9 @@ def axis(side: int, crop: float, stride: float, scale: float, patch: int) -> Axi
 
     Args:
         side: Side of the image, pixels.
-        crop: Side of a window; on a smaller image the window is the image.
+        crop: Side of a window; a smaller image is one window.
         stride: At most `crop`.
-        scale: The network sees a window enlarged by this.
+        scale: Magnification of the network's input.
         patch: Patch size.
     """
     whole = crop >= side * scale
@@ -55,7 +55,7 @@ def centres(start: int, stop: int, size: int, side: int) -> Tensor:
 
 
 def covering(windows: Axis, places: Tensor) -> range:
-    """The windows that hold any of the (sorted) places."""
+    """Windows that contain any of the (sorted) positions."""
     first, last = float(places[0]), float(places[-1])
     held = [i for i, start in enumerate(windows.starts) if start < last + 1e-9 and first < start + windows.length]
     return range(held[0], held[-1] + 1)
@@ -70,7 +70,9 @@ def matrices(windows: Axis, chosen: range, places: Tensor, cells: int) -> Tensor
     starts = torch.tensor([windows.starts[i] for i in chosen], dtype=torch.float64)
     offset = places - starts[:, None]  # [I, n]
     border = torch.minimum(offset, windows.length - offset)
-    weight = torch.where(border < -1e-9, 0, border.clamp_min(1e-6))  # on the border of all its windows, a place has two
+    weight = torch.where(
+        border < -1e-9, 0, border.clamp_min(1e-6)
+    )  # a position on the border of all its windows has two
     weight = weight / weight.sum(dim=0)
     cell = offset * (windows.resized / windows.length * cells / windows.padded) - 0.5
     distance = (cell.clamp(0, cells - 1)[..., None] - torch.arange(cells)).abs()

@@ -1,1 +1,1 @@
-"""A study: rows × columns × seeds, run as cells that are kept on disk and never computed twice."""
+"""Studies: rows × columns × seeds, run as cells that are stored on disk and never computed twice."""

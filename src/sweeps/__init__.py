@@ -1,1 +1,1 @@
-"""Sweeps without a server: wandb's own format, searched by Optuna on this machine."""
+"""Sweeps in wandb's format, run locally by Optuna without a server."""

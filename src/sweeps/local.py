@@ -1,4 +1,4 @@
-"""A sweep on this machine by Optuna's loop; several processes with the same folder share the work."""
+"""Run a sweep locally with Optuna's loop; several processes with the same folder share the work."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from src.sweeps.parallel import parallel_coordinates
 from src.sweeps.results import as_csv, markdown, rows, text
 from src.sweeps.search import Search
 
-RETRY = 3.0  # seconds between two looks at runs of other processes
+RETRY = 3.0  # seconds between two checks of other processes' runs
 
 
 class LocalSweep:
@@ -21,7 +21,7 @@ class LocalSweep:
 
     Args:
         sweep: The search.
-        folder: Folder of its runs and results; runs that are there count.
+        folder: Folder of its runs and results; existing runs are included.
         limit: Runs in all, of all processes; a grid ends by itself.
         own: Runs of this process at most; None for all that are left.
         options: Further options of each run's command.
@@ -49,7 +49,7 @@ class LocalSweep:
         self.started = started
 
     def run(self) -> int:
-        """Run what is missing, and write the results after each run.
+        """Run the missing trials, and write the results after each one.
 
         Returns:
             The number of runs that failed.

@@ -81,6 +81,6 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _short(name: str) -> str:
-    """The end of a dotted key that fits over its axis; what wraps classes says nothing."""
+    """Shorten a dotted key to the end that fits over its axis, without `init_args`."""
     parts = [part for part in name.split(".") if part != "init_args"]
     return ".".join(parts[-2:]) if len(".".join(parts[-2:])) <= 24 else parts[-1]

@@ -21,7 +21,7 @@ from src.sweeps.definition import Sweep
 from src.sweeps.search import Run
 from src.sweeps.supervisor import PATIENCE
 
-POLL = 0.3  # seconds between two looks at a trial
+POLL = 0.3  # seconds between two checks of a trial
 SUPERVISED = (sys.executable, "-m", "src.sweeps.supervisor")
 
 
@@ -49,7 +49,7 @@ def run(sweep: Sweep, run: Run, trial: optuna.Trial, options: Sequence[str], sta
     """
     promising = True
     with (run.folder / "log.txt").open("ab") as log:
-        # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
+        # Its own session, so that Ctrl-C reaches it once, from this process, and not also from the terminal.
         process = subprocess.Popen(
             [*BEHIND_USER_SIGNALS, *SUPERVISED, str(os.getpid()), *command(sweep, run), *options],
             stdin=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ def command(sweep: Sweep, run: Run) -> list[str]:
 
 
 def environment(sweep: Sweep) -> dict[str, str]:
-    """This process's, and the sweep as the group of its wandb runs; nothing of an agent that may run around us."""
+    """This process's environment, with the sweep as wandb's group, without variables of a surrounding agent."""
     kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_SWEEP_ID", "WANDB_RUN_ID")}
     return for_children({"WANDB_RUN_GROUP": sweep.name, **kept})
 

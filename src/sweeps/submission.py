@@ -19,7 +19,7 @@ from src.sweeps.search import Search
 class TrialJob:
     """Runs the next trial of a sweep in a job: one that another job left, else a new one.
 
-    All state is in the sweep's folder: the job holds none, and another may take its place.
+    The job itself has no state; all of it is in the sweep's folder, so another job can continue.
 
     Args:
         file: The sweep, an absolute path that all nodes have.
@@ -43,7 +43,7 @@ class TrialJob:
         self._trial = trial
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Interrupt the trial: submitit calls this before the job is preempted or its time is over."""
+        """Interrupt the trial: submitit calls this before the job is preempted or runs out of time."""
         if self._trial is not None:
             process.stop(self._trial)
         return submitit.helpers.DelayedSubmission(replace(self, _trial=None))

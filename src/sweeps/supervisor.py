@@ -1,6 +1,6 @@
 """Run a trial's command, and end it with the sweep: `python -m src.sweeps.supervisor PARENT COMMAND…`.
 
-Without it a trial would outlive a killed sweep, and the next one would start it a second time in the same folder.
+Otherwise a trial would outlive a killed sweep, and the next sweep would start it again in the same folder.
 """
 
 import os
@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-PATIENCE = 60.0  # seconds that a stopped trial has for writing its checkpoint
-POLL = 0.2  # seconds between two looks
+PATIENCE = 60.0  # seconds for a stopped trial to write its checkpoint
+POLL = 0.2  # seconds between two checks
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ FILES = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 
 
 def agent_command(template: list[str], program: str, values: dict[str, Any]) -> list[str]:
-    """As `wandb.wandb_agent.Agent._command_run` puts it together, whose parts that can be called are wandb's own."""
+    """As `wandb.wandb_agent.Agent._command_run` puts it together, whose callable parts are wandb's own."""
     macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
     macros |= {"interpreter": [sys.executable], "program": [program], "env": ["/usr/bin/env"]}
     words: list[str] = []

@@ -12,9 +12,9 @@ from src.core.distributed import differentiable_sum, ranks, sum_over_ranks
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of all processes together; on one, the same bit for bit.
+    """`nn.BatchNorm2d` with training statistics over all processes; bit-identical on one process.
 
-    torch's SyncBatchNorm does this on GPUs alone.
+    torch's SyncBatchNorm only supports GPUs.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from src.core.resizing import resize_scores
 
 
 class Decoder(nn.Module, ABC):
-    """From feature maps to logits.
+    """Head from feature maps to logits.
 
     Attributes:
-        blocks: Which blocks' outputs it wants (0 is the first); None for the last one's after the final norm.
-        prefix_tokens: Whether class tokens and registers go through the blocks beside the patches.
+        blocks: Blocks whose outputs it takes (0 is the first); None for the last one's after the final norm.
+        prefix_tokens: True if class tokens and registers pass through the blocks with the patches.
     """
 
     blocks: Sequence[int] | None = None

@@ -18,7 +18,7 @@ class LinearDecoder(Decoder):
         classes: C.
         batch_norm: Standardise each channel first (running statistics; no scale and shift of its own, which the
             convolution has already). On by default (ours), for features of any scale, as those of inner blocks are.
-            Features after the final norm do without: on CamVid they then converge in fewer epochs.
+            Features after the final norm do not need it: on CamVid they converge in fewer epochs without.
         blocks: Blocks whose outputs are concatenated; None for the last one's after the final norm.
 
     Raises:

@@ -17,10 +17,10 @@ from src.segmentation.decoders.convolution import Norm, make_norm
 
 
 class Pyramid(nn.Module):
-    """Brings each map to a resolution of its own, as BEiT's, iBOT's and DINO's segmentations do.
+    """Resamples each map to its own resolution, as in the segmentation heads of BEiT, iBOT and DINO.
 
     Finer by transposed 2×2 convolutions of stride 2, norm and GELU between two of them; coarser by max pooling, where
-    an odd last row keeps a cell of its own, so that no patch is lost.
+    an odd last row gets its own cell, so that no patch is lost.
 
     Args:
         width: D.
@@ -81,7 +81,7 @@ def top_down(levels: list[Tensor], mode: str) -> list[Tensor]:
 
 
 def check_blocks(blocks: Sequence[int], scales: Sequence[float]) -> None:
-    """Make sure that each level has its block.
+    """Check that each level has a block.
 
     Raises:
         UserError: If it has not.

@@ -1,4 +1,4 @@
-"""Base of the heads that classify a pyramid of feature maps."""
+"""Base class of the heads that classify a pyramid of feature maps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from src.segmentation.decoders.pyramid import Pyramid, check_blocks
 
 
 class PyramidDecoder(Decoder, ABC):
-    """A pyramid at the bottom, dropout and a linear classification of each cell at the top.
+    """Feature pyramid, head-specific fusion, dropout and a linear classification of each cell.
 
     Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
 
     Args:
         width: Channels of one feature map, D.
         classes: C.
-        blocks: Blocks whose outputs make the levels, 0 being the first; the default is that of a ViT of 12.
+        blocks: Blocks whose outputs form the levels, 0 being the first; the default is for a ViT with 12 blocks.
         scales: Resolution of each level relative to the patch grid, finest first; powers of two.
         channels: Channels of the pyramid.
         norm: `batch`, or `group` for batches of one or two images.
@@ -27,7 +27,7 @@ class PyramidDecoder(Decoder, ABC):
             inner blocks are.
         dropout: Share of the channels before the classification that is left out in training; 0.1 as in the field's
             recipes.
-        prefix_tokens: False: only patches go through the blocks, as in UDI's own evaluation, which also has four maps
+        prefix_tokens: False: only patches pass through the blocks, as in UDI's own evaluation, which also has four maps
             of one resolution (`scales` of 1, so that nothing is upsampled before the logits) and standardises nothing.
 
     Raises:
@@ -57,7 +57,7 @@ class PyramidDecoder(Decoder, ABC):
         self.dropout = nn.Dropout2d(dropout)
 
     def classifier(self, channels: int) -> nn.Conv2d:
-        """Make the classification of cells, `[B, channels, h', w']` to `[B, C, h', w']`."""
+        """Fuse the levels, `[B, channels, h', w']` to `[B, C, h', w']`."""
         linear = nn.Conv2d(channels, self.classes, kernel_size=1)
         nn.init.normal_(linear.weight, std=0.01)
         nn.init.zeros_(linear.bias)  # type: ignore[arg-type]

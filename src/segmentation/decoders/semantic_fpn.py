@@ -16,8 +16,8 @@ from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 class SemanticFPN(PyramidDecoder):
     """The semantic branch of Panoptic Feature Pyramid Networks (arXiv 1901.02446, section 3.1) on a ViT.
 
-    Maps of several blocks become a pyramid; an FPN hands the coarse levels down to the fine ones; each level goes up
-    to the finest one's size by 3×3 convolutions and bilinear steps of two; their sum is classified, cell by cell.
+    Maps of several blocks become a pyramid; an FPN adds coarse levels to fine ones; each level is upsampled to the
+    finest one's size by 3×3 convolutions and bilinear steps of two; their sum is classified, cell by cell.
 
     Args:
         width: Channels of one feature map, D.

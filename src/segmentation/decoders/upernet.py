@@ -18,9 +18,9 @@ from src.segmentation.decoders.pyramid_decoder import PyramidDecoder
 class UPerNet(PyramidDecoder):
     """Unified Perceptual Parsing's segmentation head (arXiv 1807.10221, section 3.1) on a ViT.
 
-    Maps of several blocks become a pyramid; the coarsest level is pooled in bins of several sizes, so that it knows of
-    the whole image; an FPN hands it down to the finer ones; all, at the finest one's size, are fused and classified.
-    The paper takes 512 channels.
+    Maps of several blocks become a pyramid; the coarsest level is pooled in bins of several sizes for global context;
+    an FPN adds it to the finer ones; all are fused at the finest one's size and classified. The paper uses 512
+    channels.
 
     Args:
         width: Channels of one feature map, D.
@@ -73,7 +73,7 @@ class PyramidPooling(nn.Module):
         """`[B, channels, h_l, w_l]` from `[B, D, h_l, w_l]`.
 
         Raises:
-            UserError: If one image shall be batch-normalised over a single bin, whose variance does not exist.
+            UserError: If one image would be batch-normalised over a single bin, which has no variance.
         """
         if self.training and len(level) * ranks() == 1 and 1 in self.bins and isinstance(self.fuse[1], nn.BatchNorm2d):
             raise UserError(

@@ -1,1 +1,1 @@
-"""Study files: rows, columns, seeds, and the cells they make."""
+"""Study files: rows, columns, seeds, and their cells."""

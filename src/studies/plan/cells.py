@@ -20,11 +20,11 @@ from src.config.hashing import digest, manifest, resolved
 from src.core.json_files import NUMBER, Expected, read_json
 from src.studies.plan.stated_cost import StatedCost
 
-# Raised whenever the code computes other numbers from the same configuration, so that no table mixes the two.
+# Increased when the code computes other numbers from the same configuration, so that no table mixes both.
 RESULTS_VERSION = 3
 
 
-# What is read of a cell's files; one without is damaged.
+# Keys that are read from a cell's files; a file without them is damaged.
 METRICS: Expected = {"values": dict}
 PROVENANCE: Expected = {
     **dict.fromkeys(("commit", "hardware", "python", "torch", "lightning", "timm", "finished"), str),
@@ -34,7 +34,7 @@ FAILURE: Expected = {"title": str, "reason": str, "log": list}
 
 
 class Spot(NamedTuple):
-    """A place in the table."""
+    """Position in the table."""
 
     row: str
     column: str
@@ -46,10 +46,10 @@ class Cell:
     """One stage of a study with one seed.
 
     Attributes:
-        made: Digest of `config` without its seed: cells that share it take as long as each other.
-        lacks: Data, files and variables that this machine lacks. Without them the hash is not known, since it is also
-            made of their content; `identity` then only tells cells apart.
-        stated: What the configuration's file says that it costs.
+        made: Digest of `config` without its seed: cells that share it take equally long.
+        lacks: Data, files and variables that this machine lacks. Without them the hash, which covers their content, is
+            unknown, and `identity` is only a unique name.
+        stated: Cost stated in the configuration's file.
     """
 
     stage: Literal["pretrain", "evaluate"]
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of missing things, of the cell or of the one that it needs; empty if its hash is known."""
+        """Missing prerequisites of the cell or of the one that it needs; empty if its hash is known."""
         return tuple(dict.fromkeys([*(self.needs.lacks if self.needs else ()), *self.lacks]))
 
     @property
@@ -73,13 +73,13 @@ class Cell:
 
     @property
     def content(self) -> Config:
-        """All that decides the cell's numbers."""
+        """Everything that affects the cell's numbers."""
         needs = self.needs.identity if self.needs else None
         return {"version": RESULTS_VERSION, "stage": self.stage, "config": self.made, "seed": self.seed, "needs": needs}
 
     @property
     def title(self) -> str:
-        """The cell in words."""
+        """Title of the cell."""
         seed = self.needs.seed if self.needs else self.seed
         return f"{'pre-train' if self.stage == 'pretrain' else 'evaluate'} {self.label}, seed {seed}"
 
@@ -95,15 +95,15 @@ class Store:
         return self.root / cell.identity
 
     def done(self, cell: Cell) -> bool:
-        """Return True if the cell's numbers are there, whole."""
+        """Return True if the cell's numbers are complete."""
         return finished(self.folder(cell))
 
     def metrics(self, cell: Cell) -> Config | None:
-        """The cell's numbers, or None while there are none."""
+        """The cell's numbers, or None if there are none yet."""
         return read_json(self.folder(cell) / "metrics.json", METRICS)
 
     def provenance(self, cell: Cell) -> Config | None:
-        """When, where and how the cell was computed."""
+        """Provenance of the cell."""
         return read_json(self.folder(cell) / "provenance.json", PROVENANCE)
 
     def failure(self, cell: Cell) -> Config | None:
@@ -121,7 +121,7 @@ def finished(folder: Path) -> bool:
     return _finished(file, state.st_mtime_ns, state.st_size)
 
 
-@cache  # asked for several times a second while a study runs
+@cache  # called several times a second while a study runs
 def _finished(file: Path, changed: int, size: int) -> bool:
     return read_json(file, METRICS) is not None
 
@@ -132,7 +132,7 @@ def config_digest(config: Config) -> str:
 
 
 def hashed_content(config: Config) -> Config:
-    """Return what of a configuration is hashed."""
+    """Return the hashed part of a configuration."""
     root = ((config.get("data") or {}).get("init_args") or {}).get("root")
     return {"config": resolved(config), "data": manifest(Path(os.path.expandvars(root))) if root else None}
 

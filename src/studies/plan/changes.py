@@ -1,4 +1,4 @@
-"""Changes that a study makes to a configuration: `with` lays files over it, `set` overrides dotted keys."""
+"""Changes that a study makes to a configuration: `with` merges files over it, `set` overrides dotted keys."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ CHANGES = ("with", "set")
 
 
 def changed(config: Config, changes: Config, data: str, read_file: Callable[[Path], Config]) -> Config:
-    """Return a copy of a configuration with the files of `with` laid over it, then the keys of `set`.
+    """Return a copy of a configuration with the files of `with` merged over it, then the keys of `set`.
 
     Args:
         config: The configuration.
@@ -28,7 +28,7 @@ def check_changes(where: str, content: Config) -> None:
     """Check the values of `with` and `set`.
 
     Raises:
-        UserError: If one of them has another form.
+        UserError: If one of them has the wrong form.
     """
     if content.get("with") is not None and not all(isinstance(file, str) for file in files(content["with"])):
         raise UserError(f"{where}: `with` should be a path or a list of paths, found {content['with']!r}")
@@ -37,5 +37,5 @@ def check_changes(where: str, content: Config) -> None:
 
 
 def files(value: Any) -> list[Any]:
-    """Return the paths of `with`, which may be one."""
+    """Return the paths of `with`, also for a single one."""
     return [] if value is None else value if isinstance(value, list) else [value]

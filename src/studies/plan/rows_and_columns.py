@@ -17,7 +17,7 @@ class Row:
     """One method: how to pre-train, or not at all.
 
     Attributes:
-        note: What sets the row apart from the others besides its method; shown below the table.
+        note: Remark on the row, shown below the table.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Column:
         changes: Changes of the evaluation, `with` and `set`.
         pretrain: Changes of the pre-training, where a column is also another start (`table-inits`).
         paper: Published values by row, in the unit of the column.
-        optional: Leave the column out where its data set is not there.
+        optional: Leave the column out if its data set is missing.
         adapted_on: The data set that the rows are pre-trained on; `data` itself if empty.
     """
 
@@ -55,7 +55,7 @@ class Column:
 
     @property
     def pretrained_on(self) -> str:
-        """The data set whose images the rows saw."""
+        """The data set that the rows were adapted on."""
         return self.adapted_on or self.data
 
     @property
@@ -142,7 +142,7 @@ def read_column(where: str, name: str, content: Config) -> Column:
 
 
 def allow(where: str, content: Any, keys: Collection[str]) -> None:
-    """Refuse anything but a mapping of known keys, with changes of the right form."""
+    """Refuse anything but a mapping of known keys with valid changes."""
     if not isinstance(content, dict):
         raise UserError(f"{where}: should be a mapping with {', '.join(keys)}, found {content!r}")
     for key in content:

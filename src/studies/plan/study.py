@@ -27,16 +27,15 @@
 and the column says what that cost elsewhere. `axis: unlabelled images` with a row's `at: 30` makes the report draw the
 columns as curves over the rows.
 
-Wherever a study may `set` keys it may also lay files over the configuration first, `with` a path or a list of paths.
+Wherever a study may `set` keys it may also merge files over the configuration first, `with` a path or a list of paths.
 A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, and have a `note`, which
 is shown below the table. `seeded: false` says that an evaluation draws nothing at random, so that only the
 pre-training's seed can move it. A column's `metric` is a score of the evaluation or one of
 `src.studies.results.quantity`; `optional: true` leaves the column out where its data set is not there; `paper: {glare:
-41.6}` holds published values. `judged: false` makes no
-verdicts: a check of the plumbing.
+41.6}` holds published values. `judged: false` gives no verdicts, for smoke tests.
 
 The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
-the chosen scale are laid over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
+the chosen scale are merged over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
 share their scales name a file of them instead: `scales: experiments/scales.yaml`.
 
 Files are looked up from the folder that the command is run in, then from the installed package, except those of
@@ -70,7 +69,7 @@ KEYS = ("name", "title", "seeds", "baseline", "judged", "axis", "pretrain", "eva
 
 @dataclass(frozen=True)
 class Study:
-    """Rows × columns × seeds, and the cells that fill them."""
+    """Rows × columns × seeds, with their cells."""
 
     path: Path
     name: str
@@ -83,17 +82,17 @@ class Study:
     evaluate: Config
     scale: str | None = None
     judged: bool = True
-    left_out: tuple[str, ...] = ()  # labels of optional columns whose data set is not there
+    left_out: tuple[str, ...] = ()  # labels of optional columns whose data set is missing
     wanted: frozenset[tuple[str, str]] | None = None  # places (row, column) to keep; None for all
-    axis: str = ""  # what the rows' `at` counts; empty where rows are in no order
+    axis: str = ""  # unit of the rows' `at`; empty if rows have no order
 
     @classmethod
     def read(cls, path: Path, scale: str | None = None) -> "Study":
-        """The study in a yaml file, at one of its scales if it has any.
+        """Read a study from a yaml file, at one of its scales if it has any.
 
         Raises:
             MissingFile: if the file is missing.
-            UserError: naming the file, the key and its nearest valid spelling.
+            UserError: with the file, the key and its nearest valid spelling.
         """
         content = read(path)
         if isinstance(content, dict) and "model" in content:
@@ -146,7 +145,7 @@ class Study:
 
     @cached_property
     def spots(self) -> dict[Spot, str]:
-        """For each (row, column, seed) the cell that measures it."""
+        """The cell that measures each (row, column, seed)."""
         return {spot: cell.identity for spot, cell in self._evaluations}
 
     @cached_property
@@ -272,7 +271,7 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
 
 
 def has_data(column: Column) -> bool:
-    """Return whether the folder that a column's evaluation reads is there; data without a folder always are."""
+    """Return whether the folder of a column's data exists; True for data without a folder."""
     config = changed(read(Path(column.config)), column.changes, column.data, read)
     root = lookup(config, "data.init_args.root")
     return root is None or Path(os.path.expandvars(root)).is_dir()

@@ -95,7 +95,7 @@ def axis_chart(title: str, axis: str, marks: Sequence[float], series: Sequence[L
 
 
 def interval_chart(title: str, bars: Sequence[Bar]) -> Figure:
-    """Draw differences with their intervals around a line at zero; certain ones have a colour."""
+    """Draw differences with their intervals around a line at zero; significant ones are coloured."""
     figure, axes = canvas(height=26 * len(bars) + 44)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=LIGHT["line"])
@@ -128,7 +128,7 @@ def canvas(height: int = HEIGHT) -> tuple[Figure, Axes]:
 
 
 def svg(figure: Figure) -> Markup:
-    """A figure as SVG in a page: its label spoken, its colours those of the page's style."""
+    """Convert a figure to inline SVG with an alternative text and the page's colours."""
     stream, spoken = StringIO(), str(figure.get_label())
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": spoken, "font.family": "sans-serif"}):
         figure.savefig(

@@ -45,7 +45,7 @@ def markdown(results: Results) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which no sign is Markdown's or HTML's."""
+    """Escape Markdown and HTML in text."""
     return re.sub(r"[\\|*`<]", r"\\\g<0>", text)
 
 
@@ -91,7 +91,7 @@ def entry_text(entry: Entry) -> str:
 
 
 def change_text(results: Results, row: Row, column: str, bold: str = "**") -> str:
-    """The difference to the baseline, in bold only where it is certain."""
+    """The difference to the baseline, in bold only if significant."""
     difference = results.difference(row.name, column)
     if difference is None:
         return ""
@@ -101,7 +101,7 @@ def change_text(results: Results, row: Row, column: str, bold: str = "**") -> st
 
 
 def is_certain(verdict: Verdict) -> bool:
-    """Return whether a difference is certain: two seeds or more, and an interval that excludes zero."""
+    """Return whether a difference is significant: two seeds or more, and an interval that excludes zero."""
     return verdict.word in ("helped", "harmed")
 
 
@@ -155,7 +155,7 @@ def study_hash(results: Results) -> str:
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """The same for machines; `values` are in points of a hundred, by seed."""
+    """The table as JSON; `values` are in percentage points, by seed."""
     study = results.study
     return {
         "study": study.name,

@@ -21,7 +21,7 @@ Runs = dict[str, list[dict[str, Curve]]]  # row → seed by seed → metric → 
 
 
 def curves(results: Results) -> dict[str, Any] | None:
-    """Losses and monitors of the pre-trainings, a chart each; the frozen backbone's value is a dashed line."""
+    """Charts of losses and monitors of the pre-trainings; the frozen backbone's value is a dashed line."""
     rows = [row for row in results.study.rows.values() if row.pretrain is not None]
     runs = {row.name: [read_curves(path / "metrics.csv") for path in pretrainings(results, row)] for row in rows}
     names = sorted({name for found in runs.values() for run in found for name in run})
@@ -74,7 +74,7 @@ def pretrainings(results: Results, row: Row) -> list[Path]:
 
 
 def explanations(results: Results) -> dict[str, Any]:
-    """The pictures of what the first pre-training that has any attends to."""
+    """Explanation pictures of the first pre-training that has any."""
     for row in results.study.rows.values():
         for folder in pretrainings(results, row):
             if found := pictures(folder / "explanations"):

@@ -54,7 +54,7 @@ def cost(pretrainings: Sequence[Path], evaluations: Sequence[Path], seeds: int) 
 
 
 def provenances(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Those that are there."""
+    """Only known values."""
     found = [read_json(folder / "provenance.json", SPENT) for folder in folders]
     return [provenance for provenance in found if provenance is not None]
 

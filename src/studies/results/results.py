@@ -145,7 +145,7 @@ class Results:
 
     @cached_property
     def notes(self) -> list[str]:
-        """Which finished pre-trainings a guard stopped early, and why."""
+        """Finished pre-trainings that a guard stopped early, with the reason."""
         found = []
         for cell in self.study.cells.values():
             guards = read_json(self.store.folder(cell) / "guards.json") if self.store.done(cell) else None
@@ -169,7 +169,7 @@ class Results:
 
     @cached_property
     def provenances(self) -> list[dict[str, Any]]:
-        """When, where and how the finished cells were computed."""
+        """Provenance of the finished cells."""
         found = [self.store.provenance(cell) for cell in self.study.cells.values()]
         return [
             {key: printable(value) if isinstance(value, str) else value for key, value in provenance.items()}

@@ -1,4 +1,4 @@
-"""Resources of a cell, and the options of a command that state them."""
+"""Resources of a cell, and the command-line options for them."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from src.core.errors import CommandLineError
 
 LAUNCHERS = ("local", "submitit")
-# What the submission sets itself, or has an option of its own.
+# Options that the submission sets itself, or that have their own flag.
 _OURS = {
     "array": "--jobs bounds how many run at a time",
     "dependency": "cells wait for their prerequisites themselves",

@@ -43,7 +43,7 @@ class Measured:
             self.by_step[cell.stage].append(seconds / steps)
 
     def seconds(self, cell: Cell) -> float | None:
-        """Estimate a cell's seconds: from similar cells, else by its stage's steps, else by its stage, else None."""
+        """Estimate a cell's seconds from similar cells, else from its stage's steps, else from its stage; else None."""
         if times := self.by_kind.get(cell.made):
             return fmean(times)
         steps, paces = planned_steps(cell.config), self.by_step.get(cell.stage)
@@ -86,7 +86,7 @@ def rest(measured: Measured, waiting: Iterable[Cell], running: Iterable[float | 
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `7 min`, `2 h 05 min`."""
+    """Format seconds: `40 s`, `7 min`, `2 h 05 min`."""
     if seconds < 90:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)

@@ -128,7 +128,7 @@ class Running:
         return self.process.poll() is not None
 
     def conclude(self) -> bool:
-        """Return whether the cell's numbers are there; if not, leave the end of its log."""
+        """Return whether the cell's numbers are complete; if not, save the end of its log."""
         if finished(self.folder):
             for left in ("stage.yaml", "progress.json"):
                 remove(self.folder / left)
@@ -148,7 +148,7 @@ def stage_process(folder: Path, stage: str, environment: Mapping[str, str]) -> "
     """Starts the process of a cell whose folder is ready; it writes to `log.txt`."""
     command = [*BEHIND_USER_SIGNALS, *STAGE, str(folder), stage, str(os.getpid())]
     with (folder / "log.txt").open("ab") as log:
-        # Its own session: Ctrl-C reaches it once, from us, and not a second time from the terminal.
+        # Its own session, so that Ctrl-C reaches it once, from this process, and not also from the terminal.
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -160,7 +160,7 @@ def stage_process(folder: Path, stage: str, environment: Mapping[str, str]) -> "
 
 
 def remove(path: Path) -> None:
-    """Deletes a file or a folder, if it is there."""
+    """Delete a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

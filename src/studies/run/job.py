@@ -1,4 +1,4 @@
-"""A cell as a job of a cluster: what submitit pickles, and each node of the job unpickles and calls."""
+"""A cell as a cluster job, pickled by submitit and called on each node of the job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PORTS = 15000, 20000  # first, and how many: of the process group of a job on se
 class CellJob:
     """Runs one cell in a job, under the cell's lock, from its checkpoint if there is one.
 
-    All state is in the cell: the job holds none, and another may take its place.
+    The job itself has no state; all of it is in the cell, so another job can continue.
 
     Args:
         cell: The cell.
@@ -70,7 +70,7 @@ class CellJob:
         return self.cell.identity
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Interrupt the cell and free its lock: submitit calls this before the job is preempted or its time is over."""
+        """Interrupt the cell and free its lock: submitit calls this before the job is preempted or runs out of time."""
         if self._runner is not None:
             self._runner.stop()
         return submitit.helpers.DelayedSubmission(replace(self, _runner=None))
@@ -103,7 +103,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def attempt(job: submitit.JobEnvironment) -> dict[str, str]:
-    """Tell one start of a job from any other, also of the same job requeued."""
+    """Identifier of one start of a job, different when the job is requeued."""
     return {"job": str(job.job_id), "restarts": os.environ.get("SLURM_RESTART_COUNT", "0")}
 
 

@@ -44,7 +44,7 @@ def release() -> str:
 
 
 def hardware() -> str:
-    """Processor and accelerators in words."""
+    """Names of processor and accelerators."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -54,7 +54,7 @@ def hardware() -> str:
 
 
 def accelerators() -> list[str]:
-    """The names of the NVIDIA devices that the driver shows; asked without torch, which a study does not wait for."""
+    """The names of the NVIDIA devices that the driver shows; found without importing torch."""
     return output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 

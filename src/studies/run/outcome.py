@@ -22,7 +22,7 @@ def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
     Args:
         folder: with `cell.json`, and what the stage has left.
         seconds: that this process took.
-        resumed: whether it continued from a checkpoint; `seconds` are then those of the last attempt.
+        resumed: True if it continued from a checkpoint; `seconds` are then those of the last attempt.
 
     Raises:
         MissingFile: if the stage left no result.
@@ -83,7 +83,7 @@ def speed(folder: Path) -> Config:
         curve = read_curves(folder / "metrics.csv").get("train/images_per_second", [])
         if curve:
             found["images_per_second"] = round(fmean(value for _, value in curve), 3)
-    torch = sys.modules.get("torch")  # loaded in every real stage; never just for this
+    torch = sys.modules.get("torch")  # loaded in every real stage, so not imported just for this
     if torch is not None and torch.cuda.is_initialized():
         found["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
     return found

@@ -8,11 +8,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from src.core.json_files import write_json
 
-EVERY = 1.0  # seconds between two notes at least
+EVERY = 1.0  # least seconds between two updates
 
 
 class StageProgress(Callback):
-    """Keeps `progress.json` up to date: steps done of how many, and when and at which step this process began."""
+    """Updates `progress.json`: steps done and in total, and time and step at this process's start."""
 
     def __init__(self) -> None:
         self._first = 0

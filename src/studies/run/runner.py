@@ -15,14 +15,14 @@ from src.studies.run.estimate import Measured, clock, first_step, rest, running
 from src.studies.run.execution import Running
 from src.studies.run.machine import accelerators
 
-POLL = 0.2  # seconds between two looks at the running cells
-RETRY = 3.0  # seconds between two looks at a cell that another process runs
-NEWS = 60.0  # seconds between two lines of progress where there is no terminal
-PATIENCE = 60.0  # seconds that an interrupted cell has for writing its checkpoint
+POLL = 0.2  # seconds between two checks of the running cells
+RETRY = 3.0  # seconds between two checks of another process's cell
+NEWS = 60.0  # seconds between two lines of progress without a terminal
+PATIENCE = 60.0  # seconds for an interrupted cell to write its checkpoint
 
 
 def default_jobs(gpus: int = 1) -> int:
-    """As many cells as there are GPUs for, `gpus` each, or one on the CPU, whose cores a single cell uses all."""
+    """Number of parallel cells: as the GPUs allow, `gpus` each, or one on the CPU, where a cell uses all cores."""
     return max(1, len(visible_accelerators()) // max(1, gpus))
 
 
@@ -36,7 +36,7 @@ def visible_accelerators() -> list[str]:
 
 @dataclass
 class Slot:
-    """A place for one cell at a time, with GPUs of its own where there are some."""
+    """Slot for one cell at a time, with its own GPUs, if any."""
 
     environment: dict[str, str]
     processes: int = 1
@@ -59,7 +59,7 @@ class Slot:
         return True
 
     def clear(self) -> None:
-        """Frees the place and the cell's lock."""
+        """Free the slot and the cell's lock."""
         self.work = None
         self.held.close()
 
@@ -70,7 +70,7 @@ class Runner:
     Args:
         store: folder of the cells.
         cells: all cells of the study, each after the one it needs.
-        jobs: how many at a time.
+        jobs: number of parallel cells.
         seconds: after which the running cells write their checkpoints and end, and no other begins.
         gpus: GPUs of each cell; several run DDP. With 1, what the study says of devices stays.
         nodes: nodes of each cell; more than 1 only within a job that has them.
@@ -108,7 +108,7 @@ class Runner:
         self.out_of_time = False
 
     def run(self) -> list[Cell]:
-        """Runs all that is missing.
+        """Run all missing cells.
 
         Returns:
             The cells that failed, and those that need one of them.
@@ -136,14 +136,14 @@ class Runner:
         return self.failed
 
     def _clear_locks(self) -> None:
-        """Removes the locks of finished cells whose runner was killed before it could."""
+        """Remove locks of finished cells left by killed runners."""
         for lock in (self.store.folder(cell) / "lock" for cell in self.cells if self.store.done(cell)):
             if lock.exists():
                 with suppress(Held):
                     clear_abandoned(lock, EXPIRY)
 
     def _say_step(self, work: Running) -> None:
-        """Say once at which step a stage has resumed, as its process notes it."""
+        """Report once at which step a stage has resumed."""
         if work.resumed and not work.told and (step := first_step(work.folder)) is not None:
             work.told = True
             self.ticker.say(f"{self._place(work.cell)} {work.cell.title}: resumed at step {step}")
@@ -177,7 +177,7 @@ class Runner:
                 self.ticker.say(f"{self._place(cell)} {cell.title}: {how}")
 
     def _next(self) -> Cell | None:
-        """The first cell that can run now; those that can never run are given up on the way."""
+        """The first cell that can run now; drops those that can never run."""
         lost = {cell.identity for cell in self.failed}
         for cell in list(self.waiting):
             if cell.needs is not None and cell.needs.identity in lost:
@@ -197,7 +197,7 @@ class Runner:
         self.ticker.to(len(self.cells) - len(self.waiting) - len(working) - len(self.failed), self._note)
 
     def _note(self) -> str:
-        """The running cells and how far they are, and the time left."""
+        """Progress of the running cells, and the remaining time."""
         shares, seconds = [], []
         for work in (slot.work for slot in self.slots if slot.work is not None):
             share, left = running(work.folder, work.started, self.measured.seconds(work.cell))
@@ -210,7 +210,7 @@ class Runner:
         return f"{', '.join(shares)} · {known}"
 
     def stop(self) -> None:
-        """Ends what still runs, with a checkpoint, and frees its locks."""
+        """Stop running cells, with a checkpoint, and free their locks."""
         running_now = [slot for slot in self.slots if slot.work is not None]
         for slot in running_now:
             assert slot.work is not None

@@ -1,7 +1,7 @@
-"""Check that a study's data still are what its finished cells were computed on.
+"""Check that a study's data have not changed since its finished cells were computed.
 
-A cell's hash holds names and sizes of its data's files. A mask that was redrawn without compression keeps both: so the
-first study on a data set notes a hash of contents next to the cells, and later ones compare.
+A cell's hash holds names and sizes of its data's files. A redrawn, uncompressed mask may keep both, so the first study
+on a data set records a hash of contents next to the cells, and later ones compare it.
 """
 
 from __future__ import annotations

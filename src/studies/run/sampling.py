@@ -21,8 +21,8 @@ COUNT = 4  # images of a report (our choice)
 def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataModule) -> None:
     """Predicts `COUNT` evaluation images, spread evenly over the set and so not chosen by their result.
 
-    The last thing that is done with `module`: whether its backbone is still the frozen one below the adapters is found
-    out by taking them out.
+    `module` cannot be used afterwards: its adapters are removed to check that the backbone below is still the frozen
+    one.
     """
     loader = data.test_dataloader()
     indices = np.linspace(0, len(loader.dataset) - 1, min(COUNT, len(loader.dataset))).round().astype(int).tolist()

@@ -62,7 +62,7 @@ def resumable(checkpoint: Path) -> bool:
 
 
 def end_with(parent: int) -> None:
-    """Ends this process when the one that started it is gone: its result would not be collected, nor its lock freed."""
+    """Exit when the parent process is gone, since nobody would collect the result or free the lock."""
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)

@@ -1,8 +1,8 @@
 """The cells of a study as arrays of jobs, through submitit: each cell after the one that it needs.
 
-SLURM itself keeps the order. Cells that need nothing are one array. Those that need a cell of it are further arrays in
-which task i waits for task i of the first (`aftercorr`): the first dependants of all cells, the second ones, and so on.
-So a study of any size is as many submissions as a cell has dependants, times its arrays of full length.
+SLURM itself enforces the order. Cells that need nothing are one array. Those that need a cell of it are further arrays
+in which task i waits for task i of the first (`aftercorr`): the first dependants of all cells, the second ones, and so
+on. So a study of any size is as many submissions as a cell has dependants, times its arrays of full length.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from src.studies.plan.cells import Cell, Store
 from src.studies.run.allocation import Allocation
 from src.studies.run.job import CellJob, submitit
 
-RESUMES = 1000  # times that a job may run out of time and be requeued (our choice)
+RESUMES = 1000  # most times a job may time out and be requeued (our choice)
 WARNING = 90  # seconds before the end of a job at which its cell writes a checkpoint
-USUAL_ARRAY = 1000  # longest array, where the cluster does not say
+USUAL_ARRAY = 1000  # longest array, if the cluster does not state it
 
 
 @dataclass(frozen=True)
