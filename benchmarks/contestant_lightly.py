@@ -1,6 +1,7 @@
-"""DINOv2 pre-training of lightly-train on the processor, for `ratios.py`; it runs with a Python that has lightly-train.
+"""DINOv2 pre-training of lightly-train on the CPU, for `ratios.py`; runs with a Python that has lightly-train.
 
-Two global views, no local ones, the head's default widths with as many prototypes as ours, random weights, 32 bits.
+Two global views, no local ones, the head's default widths with as many prototypes as this project's, random weights,
+float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pytorch_lightning import Callback
 
 
 class Paced(Callback):
-    """Lets the parent decide when steps are made."""
+    """Lets the parent process control the steps."""
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
@@ -29,7 +30,7 @@ class Paced(Callback):
 
 
 def main() -> None:
-    """Trains, round by round, until its input closes."""
+    """Train, round by round, until standard input closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images")
     parser.add_argument("--model", required=True)

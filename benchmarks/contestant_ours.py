@@ -29,7 +29,7 @@ TRAINS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Paced(Callback):
-    """Lets the parent decide when steps are made."""
+    """Lets the parent process control the steps."""
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
@@ -42,7 +42,7 @@ class Paced(Callback):
 
 
 def found(name: str, *modules: str) -> Any:
-    """A class by the first of its homes that this commit has."""
+    """Import a class from the first of its module paths that exists in this commit."""
     for module in modules:
         try:
             return getattr(importlib.import_module(module), name)
@@ -98,7 +98,7 @@ def crops(options: argparse.Namespace) -> Crops:
 
 
 def main() -> None:
-    """Trains, round by round, until its input closes."""
+    """Train, round by round, until standard input closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, required=True, help="of a round")
     parser.add_argument("--model", default="vit_small_patch14_dinov2")

@@ -1,7 +1,7 @@
 """UDI's own training loop (ISL-CV/udi) on the processor, for `ratios.py`: its code, driven step by step.
 
-Its script asks for CUDA and for several processes; what it calls there is replaced by what does the same on one
-processor. Networks, views, losses and the order of its step are its own.
+Its script needs CUDA and several processes; these calls are replaced by equivalents on one CPU. Networks, views, losses
+and the order of a step are unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 
 class OneProcess(nn.Module):
-    """DistributedDataParallel of one process: the module itself."""
+    """Replace DistributedDataParallel of one process by the module itself."""
 
     def __init__(self, module: nn.Module, **_: Any) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class OneProcess(nn.Module):
 
 
 def on_the_processor(folder: Path) -> None:
-    """Make calls to CUDA do nothing, and start a group of one process."""
+    """Disable calls to CUDA, and start a group of one process."""
 
     def same(held: Any, *_: Any, **__: Any) -> Any:
         return held
@@ -38,13 +38,13 @@ def on_the_processor(folder: Path) -> None:
     nn.Module.cuda = same  # type: ignore[method-assign]
     Tensor.cuda = same  # type: ignore[method-assign]
     torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]
-    torch.hub.list = lambda *_, **__: []  # asks the network
+    torch.hub.list = lambda *_, **__: []  # accesses the network
     nn.parallel.DistributedDataParallel = OneProcess  # type: ignore[misc, assignment]
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
 
 
 def main() -> None:
-    """Trains, round by round, until its input closes."""
+    """Train, round by round, until standard input closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("images", type=Path, help="a folder of folders of images")

@@ -1,9 +1,9 @@
-"""Arithmetic and memory of a step by which parameters learn, counted, not timed: the same on any machine, busy or not.
+"""Count operations and memory of a step by trainable parameters, independent of the machine.
 
     python benchmarks/counts.py
 
-Per image of two views: products of the student's backbone (forward and backward), the teacher's forward, and what the
-student keeps for backward. Head and losses are the same for all rows and are left out.
+Per image of two views: operations of the student's backbone (forward and backward), of the teacher's forward, and
+activations kept for backward. Head and losses are the same for all rows and left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def counted(backbone: Backbone, images: torch.Tensor) -> tuple[float, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vit_small_patch14_dinov2")
     parser.add_argument("--side", type=int, default=168, help="of a view, pixels")

@@ -3,10 +3,10 @@
     bash benchmarks/gpu.sh report.json [--budget-seconds 480] [--batch 64 128 256] [--workers 16] [--toy]
 
 Per case (ViT-S/16 and ViT-B/16, random weights, two views of 224 px, default head, bf16-mixed): milliseconds a step,
-images a second, peak memory, and the share of the measured bf16 matrix rate that the step's products make up. The data
-are batches on the device already; whether a loader keeps up with them is measured by itself. The cases run in
-the order of what they tell, and those that the budget leaves no time for are listed as skipped. On CUDA the steps after
-the timed ones run under `torch.cuda.set_sync_debug_mode`, and what waits for the device is listed.
+images a second, peak memory, and the utilisation of the measured bf16 matrix rate. The data are batches on the device;
+the loader is measured separately. The cases run in order of importance, and those beyond the time budget are listed as
+skipped. On CUDA the steps after the timed ones run under `torch.cuda.set_sync_debug_mode`, and synchronisations are
+listed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from src.pretraining.projection_head import ProjectionHead
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 WARM, TIMED, WATCHED = 5, 20, 2  # steps
-SECONDS = {False: 20, True: 90}  # that a case may take, by whether it compiles
+SECONDS = {False: 20, True: 90}  # limit per case, without and with compilation
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Scale:
     heads: tuple[tuple[int, int], ...] = ((2048, 8192), (1024, 1024))  # hidden width and K: default, small
 
     def cases(self, batches: list[int]) -> list[Case]:
-        """In the order of what they tell."""
+        """In order of importance."""
         first, *larger = batches
         rows = [Case(model, first, trains) for trains in ("adapters", "everything") for model in self.models]
         rows.append(Case(self.models[0], first, terms="global"))
@@ -91,7 +91,7 @@ TOY = Scale(("test_vit",), side=32, matrix=64, photographs=8, heads=((16, 32), (
 
 
 class Clock(Callback):
-    """Times the steps after the warm ones, then watches some for what waits for the device."""
+    """Time the steps after warm-up, then record synchronisations in further ones."""
 
     def __init__(self) -> None:
         self.milliseconds, self.gib, self.waits = 0.0, 0.0, set[str]()
@@ -123,7 +123,7 @@ class Clock(Callback):
 
 
 def process_peak() -> int:
-    """Bytes that this process held at most, since it began."""
+    """Peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -231,7 +231,7 @@ def loader_rate(scale: Scale, batch: int, num_workers: int) -> dict[str, Any]:
 
 
 def report(scale: Scale, batches: list[int], num_workers: int, budget: float) -> dict[str, Any]:
-    """Everything there is time for."""
+    """Run all cases within the time budget."""
     began = time.perf_counter()
     rate = matrix_rate(scale.matrix)
     rows: list[dict[str, Any]] = []
@@ -262,7 +262,7 @@ def report(scale: Scale, batches: list[int], num_workers: int, budget: float) ->
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the report."""
+    """Write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="where the JSON goes")
     parser.add_argument("--budget-seconds", type=float, default=480)

@@ -1,8 +1,8 @@
 """Steps on command: the protocol between `ratios.py` and the programs that it compares, in any environment.
 
-A contestant is a process that trains. It calls `before` and `after` around each step. At the start of a round it waits
-for a line on its standard input, and at the round's end it reports on its standard output. Only one contestant computes
-at a time, and they take turns: other work on the machine meets all of them.
+A contestant is a training process. It calls `before` and `after` around each step, waits for a line on standard input
+before each round, and reports on standard output after it. Contestants compute in turn, one at a time, so that other
+work on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pace:
         self._losses: list[float] = []
 
     def before(self) -> None:
-        """Wait for the round to be called, then start the clock; a closed input ends the process."""
+        """Wait for the start of the round, then start the clock; exits when the input is closed."""
         if self._done == 0:
             if not sys.stdin.readline():
                 raise SystemExit(0)
@@ -58,7 +58,7 @@ class Pace:
 
 
 def _peak() -> float:
-    """MiB that this process held at most, since it began."""
+    """Peak memory of this process in MiB."""
     status = Path("/proc/self/status")
     if status.is_file():  # getrusage also counts what the process was forked from
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))

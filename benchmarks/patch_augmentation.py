@@ -25,7 +25,7 @@ PATCH = 14
 
 
 def loop(images: Tensor, mask: Tensor, sigma: Tensor) -> Tensor:
-    """Distorts `[V, B, 3, S, S]` image by image and patch by patch."""
+    """Distort `[V, B, 3, S, S]` image by image and patch by patch."""
     result = images.clone()
     grid = images.shape[-1] // PATCH
     for view in range(images.shape[0]):
@@ -41,7 +41,7 @@ def loop(images: Tensor, mask: Tensor, sigma: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Prints views a second of both, and the ratio."""
+    """Print views per second of both, and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=32)
     parser.add_argument("--side", type=int, default=224)

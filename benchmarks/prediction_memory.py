@@ -29,7 +29,7 @@ WINDOW = 512
 
 
 def largest_memory(side: int) -> int:
-    """Bytes that this process has held at most, once it has predicted an image."""
+    """Peak memory of this process in bytes, after predicting an image."""
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images")
         images.mkdir()
@@ -53,7 +53,7 @@ def largest_memory(side: int) -> int:
 
 
 def main() -> None:
-    """Prints bytes per pixel."""
+    """Print bytes per pixel."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=3000)
     parser.add_argument("--alone", action="store_true", help="predict in this process and print its bytes")

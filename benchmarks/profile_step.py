@@ -1,10 +1,10 @@
-"""Parts of a pre-training step: where the time of a preset goes, on this machine's processor.
+"""Profile the parts of a preset's pre-training step on this machine's CPU.
 
     python benchmarks/profile_step.py --preset calibrated --steps 12 --out profile.json
 
-Two tables. The first divides a step of a real fit (generated scenes, loader processes, monitor) by a clock at the
-borders of its parts. The second groups the kernels of further steps by what they do, by torch's profiler, which slows
-small kernels down: its shares are to be read, not its seconds.
+Two tables. The first divides a step of a real fit (generated scenes, loader processes, monitor) by clock at the
+boundaries of its parts. The second groups kernels of further steps by kind with torch's profiler, which slows down
+small kernels, so only its shares are meaningful.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def kinds(profiler: profile) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=("calibrated", "small"), default="calibrated")
     parser.add_argument("--steps", type=int, default=12, help="that the clock counts")

@@ -1,12 +1,12 @@
-"""One table of ratios in one run: this project against itself, against peers in their own environments, and its past.
+"""Ratios of speed and memory in one table: this project against its own variants, peers, and earlier commits.
 
     make benchmark                                        # or: python benchmarks/ratios.py --out ratios.json
     make benchmark ARGS="--commit 570062c --udi ../udi"   # with more rows; --only PART for some of them
 
-Two contestants of a row are two processes that take turns, a few steps each, so that other work on the machine meets
-both; the ratio is the median over the turns, and the first turn is not counted. That of processor time, over all
-threads, is hardly touched by other work. Memory is each process's own peak.
-Everything is computed on the processor, on two views of random images, in 32 bits unless --precision says otherwise.
+Two contestants of a row are two processes that take turns, a few steps each, so that other work on the machine affects
+both; the ratio is the median over the turns, and the first turn is not counted. The ratio of CPU time, over all
+threads, is hardly affected by other work. Memory is each process's own peak. Everything is computed on the processor,
+on two views of random images, in 32 bits unless --precision says otherwise.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def table(rows: list[dict[str, Any]], reading: dict[str, Any] | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, and writes the report."""
+    """Print the table, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="where the report goes as JSON")
     parser.add_argument("--commit", help="an earlier commit of this repository, to compare with")

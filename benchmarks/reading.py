@@ -5,7 +5,7 @@
 
 Both read the same JPEG and PNG files (683×512, the size of ADE20K's) and do the same steps with the same probabilities:
 random size 0.5–2, crop of 512 in which no class has more than 75 %, padding, flip, photometric distortion. Both run in
-one process on one core, in turns, so that other work on the machine meets both; what is compared is processor time.
+one process on one core, in turns, so that other work on the machine affects both; what is compared is processor time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLASSES = 150
 
 
 def main() -> None:
-    """Prints images per second and core of both, and their ratio, as JSON."""
+    """Print images per second and core of both, and their ratio, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100, help="samples that each pipeline reads")
     parser.add_argument("--large", type=int, help="samples of large images instead, for pre-training")

@@ -3,9 +3,9 @@
     python benchmarks/screening.py DATA OUT.json --weights FILE [--processes 2] [--seconds 300]
 
 DATA holds a folder of JPEG images and PNG masks per domain, as benchmarks/screening_data.py writes it. Screening: each
-setting adapts on four fifths of a domain's training images, probes learn on those and are scored on the fifth that is
-held back. The setting with the best mean and worst change over the domains is then run on all training images with
-three seeds and scored on the evaluation images, beside pure GLARE. Protocol and results: docs/calibrated.md.
+setting adapts on four fifths of a domain's training images, and probes are fitted to those and scored on the held-back
+fifth. The setting with the best rank is then run on all training images with three seeds and scored on the evaluation
+images, next to pure GLARE. Protocol and results: docs/calibrated.md.
 """
 
 from __future__ import annotations

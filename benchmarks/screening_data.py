@@ -1,8 +1,8 @@
 """Write the domains of the screening as small JPEG images and PNG masks: python benchmarks/screening_data.py OUT
 
 Reads CamVid, CWFID and LoveDA below DATA_ROOT; LoveDA's tiles are cut into 256-px crops. Three kinds of painted images
-differ in what carries meaning: scenes (colour and texture), the same in grey (texture alone), and shapes (outline
-alone: every class has every colour and texture).
+differ in their informative features: scenes (colour and texture), the same in grey (texture only), and shapes (outline
+only: every class has every colour and texture).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def scenes(split: str, grey: bool) -> Iterator[Pair]:
 
 
 def shapes(split: str) -> Iterator[Pair]:
-    """Background, discs, squares and triangles; colour and texture say nothing of the class."""
+    """Background, discs, squares and triangles; colour and texture are independent of the class."""
     random = np.random.default_rng([7, split == "val"])
     for _ in range(PAINTED[split]):
         image = _texture(random)

@@ -1,4 +1,4 @@
-"""The jobs of benchmarks/screening.py, one adaptation and its probes each, and the processes that run them."""
+"""Jobs of benchmarks/screening.py, one adaptation with its probes each, and their processes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Worker:
 
 
 def work(jobs: Any, results: Any, arguments: tuple[Any, ...]) -> None:
-    """Process: jobs until there is none left."""
+    """Main function of a process: run jobs until none are left."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
@@ -129,7 +129,7 @@ def work(jobs: Any, results: Any, arguments: tuple[Any, ...]) -> None:
 def pool(
     jobs: list[tuple[Any, ...]], arguments: tuple[Any, ...], processes: dict[str, int], seconds: float, into: list[Any]
 ) -> None:
-    """Run jobs in several processes a domain, which share its frozen rows, until they are done or the time is over."""
+    """Run jobs in several processes a domain, which share its frozen rows, until they are done or time is up."""
     context = multiprocessing.get_context("spawn")
     done, workers, queues = context.Queue(), [], []
     for name, count in processes.items():

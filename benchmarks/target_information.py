@@ -107,7 +107,7 @@ def learn(setting: Setting, tokens: Tensor, steps: int) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=440)
     parser.add_argument("--batches", type=int, default=90)

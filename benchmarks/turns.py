@@ -1,4 +1,4 @@
-"""Programs that train in turns, and the row that two of them make."""
+"""Train programs in turns, and compare two of them in a row."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TREE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Contestant:
-    """A program that trains in turns.
+    """Program that trains in turns.
 
     Attributes:
-        name: In the table.
-        command: Program and arguments, but for the number of steps.
-        folder: Where it runs.
+        name: Name in the table.
+        command: Program and arguments, except for the number of steps.
+        folder: Working folder.
     """
 
     name: str
@@ -66,10 +66,10 @@ class Turns:
             )
 
     def turn(self) -> dict[str, Any]:
-        """Make it run its steps.
+        """Run its steps.
 
         Raises:
-            RuntimeError: If it ended instead, with the last of what it wrote.
+            RuntimeError: If it exited instead, with its last output.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write("go\n")
@@ -81,7 +81,7 @@ class Turns:
         raise RuntimeError(f"{self.contestant.name} ended:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def end(self) -> None:
-        """Close its input, at which it ends by itself."""
+        """Close its input, at which it exits."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -93,7 +93,7 @@ class Turns:
 
 @contextmanager
 def running(contestant: Contestant, steps: int, folder: Path) -> Iterator[Turns]:
-    """A contestant, ended at the end."""
+    """Run a contestant, and stop it afterwards."""
     turns = Turns(contestant, steps, folder / "log.txt")
     try:
         yield turns

@@ -48,7 +48,7 @@ def test_sections_of_the_method_that_the_code_cites_exist() -> None:
     method = (ROOT / "docs/method.md").read_text(encoding="utf-8")
     there = {
         "section": set(HEADING.findall(method)),
-        "statement": set(STATEMENT.findall(method.partition("## Statements that tests prove")[2])),
+        "statement": set(STATEMENT.findall(method.partition("## Tested properties")[2])),
     }
     assert there["section"] >= {str(number) for number in range(1, 13)}
     tests = [file for file in (ROOT / "tests").rglob("*.py") if file.name != "test_style.py"]
