@@ -49,7 +49,7 @@ def test_what_agrees_is_counted(root: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"mIoU is 57.4 {MEAN}", "1: 57.4 stands for 57.3, as results/s/table.json says"),
+        (f"mIoU is 57.4 {MEAN}", "1: 57.4 should be 57.3, as in results/s/table.json"),
         ("| GLARE | 57.4 | <!-- from results/s/table.md#GLARE -->", "1: the row differs from results/s/table.md"),
         ("| UDI | 57.4 | <!-- from results/s/table.md#UDI -->", "1: results/s/table.md has no row 'UDI'"),
         ("57.3 <!-- from results/t/table.json#rows -->", "1: results/t/table.json: no such file"),
