@@ -42,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cosine anchor 1": {"anchor": 1.0},
     "UDI's views": {"views": "udi"},
     "finer scales": {"scales": (1.0, 1.5, 2.0)},
+    "on prototypes": {"loss": "prototypes"},
     "mirroring alone": {"scales": (1.0,)},
     "+ local": {"local": 0.25},
     "local": LOCAL,
@@ -77,7 +78,9 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
             centroids=setting.get("centroids", "kmeans"),
         )
         objectives: dict[str, Any] = {
-            "distillation": MultiScaleDistillation(setting.get("distillation", 1.0), setting.get("scales", SCALES)),
+            "distillation": MultiScaleDistillation(
+                setting.get("distillation", 1.0), setting.get("scales", SCALES), loss=setting.get("loss", "cosine")
+            ),
             "local": LocalConsistency(weight=setting.get("local", 0.0), targets=Uncentred()),
             "regional": RegionalConsistency(weight=setting.get("regional", 0.0), targets=Uncentred()),
             "global": GlobalConsistency(weight=setting.get("global", 0.0), targets=Uncentred()),
