@@ -2,10 +2,10 @@
 
     python benchmarks/label_curve.py runs/quickstart [--draws 2000] [--seed 0]
 
-For each row and mIoU column of the study, the change against the baseline on all evaluation images is taken as the truth;
-the same change is then computed on random subsets of a few images, and the table gives the share of subsets whose sign
-agrees. The heads stay those that were trained on all training images: the curve says how many labels an evaluation
-needs, not how many a head needs.
+For each row and mIoU column of the study, the change against the baseline on all evaluation images is taken as the
+truth; the same change is then computed on random subsets of a few images, and the table gives the share of subsets
+whose sign agrees. The heads are always those trained on all training images: the curve shows how many labels an
+evaluation needs, not how many a head needs.
 """
 
 from __future__ import annotations

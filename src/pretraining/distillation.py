@@ -24,10 +24,10 @@ from src.pretraining.target_summary import entropy, prototypes_used
 class MultiScaleDistillation(Objective):
     """Pulls the student's tokens of a distorted view towards the frozen backbone's of the clean view at another scale.
 
-    The frozen backbone sees the view at one scale, mirrored or not, and its tokens are resampled to the view's grid; steps
-    cycle through these variants. Tokens are compared in the whitened space of a calibrated head, by cosine or by
-    cross-entropy over its prototypes. Either loss is linear in the target, so that over the steps the student learns the
-    mean in one pass: the result of averaging over scales and mirroring at inference. Targets are fixed, and cannot
+    The frozen backbone sees the view at one scale, mirrored or not, and its tokens are resampled to the view's grid;
+    steps cycle through these variants. Tokens are compared in the whitened space of a calibrated head, by cosine or by
+    cross-entropy over its prototypes. Either loss is linear in the target, so that over the steps the student learns
+    the mean in one pass: the result of averaging over scales and mirroring at inference. Targets are fixed, and cannot
     collapse.
 
     Args:

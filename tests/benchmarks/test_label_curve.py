@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from benchmarks.label_curve import change, curve
 
 
