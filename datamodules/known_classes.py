@@ -44,8 +44,8 @@ class KnownClasses:
         if list(ids) != self.class_ids or list(names) != self.class_names:
             raise UserError(
                 f"{type(self).__name__}: expected the classes that the head was trained on, {described(ids, names)}, "
-                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a head "
-                "on these"
+                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a "
+                "head on these"
             )
 
     @property

@@ -89,8 +89,8 @@ class WholeImages(DomainDataModule):
             return super()._loader(dataset, batch, sampler, collate)
         if self.evaluation == "native":
             raise UserError(
-                "data.init_args.evaluation: expected resized, since classification resizes whole images, found native; "
-                "remove it"
+                "data.init_args.evaluation: expected resized, since classification resizes whole images, found "
+                "native; remove it"
             )
         if self.transforms is not None:
             raise UserError(
