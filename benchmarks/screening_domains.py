@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.base import DomainDataModule, Split
 from datamodules.reading.sources import Source
 from src.probes.fair_comparison import FairProbes, LabelledImage
 
@@ -53,14 +53,6 @@ class Unlabelled(DomainDataModule):
     def __init__(self, source: Source, **options: Any) -> None:
         super().__init__(task="pretrain", **options)
         self._given = source
-
-    @property
-    def class_names(self) -> list[str]:
-        return []
-
-    @property
-    def palette(self) -> list[Colour]:
-        return []
 
     def read(self, split: Split) -> Source:
         return self._given

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from src.core.colours import Colour
+from src.core.colours import Colour, distinct_colours
 from src.core.errors import UserError
 
 
-class KnownClasses(ABC):
+class KnownClasses:
     """Names, colours and ids of the classes in a data set's masks."""
 
     @property
-    @abstractmethod
     def class_names(self) -> list[str]:
-        """Names of the classes, in id order."""
+        """Names of the classes, in id order; none by default, for unlabelled data."""
+        return []
 
     @property
-    @abstractmethod
     def palette(self) -> list[Colour]:
-        """RGB colour of each class."""
+        """RGB colour of each class; distinct hues by default."""
+        return distinct_colours(self.num_classes)
 
     @property
     def ids(self) -> list[int]:
@@ -45,8 +44,8 @@ class KnownClasses(ABC):
         if list(ids) != self.class_ids or list(names) != self.class_names:
             raise UserError(
                 f"{type(self).__name__}: expected the classes that the head was trained on, {described(ids, names)}, "
-                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a head "
-                "on these"
+                f"found {described(self.class_ids, self.class_names)}; use data with the same classes, or train a "
+                "head on these"
             )
 
     @property

@@ -142,7 +142,7 @@ class StreamingDataModule(LightningDataModule):
         if len(views) < batch:  # those of this process
             raise UserError(
                 f"{self.chunks}: expected enough images for a batch of {batch} in each process, found {len(views)} "
-                f"per process; lower batch_size"
+                "per process; lower batch_size"
             )
         loader: DataLoader[Any] = litdata.StreamingDataLoader(
             views,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.base import DomainDataModule, Split
 from datamodules.batches import ClassSample, collate_classes, resized
 from datamodules.reading.errors import ImageError
 from datamodules.reading.listing import list_images
@@ -19,7 +19,6 @@ from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 from datamodules.sampling.monitor_sample import MonitorSample
 from datamodules.scenes import ScenesDataModule
-from src.core.colours import distinct_colours
 from src.core.errors import MissingFile, UserError
 from src.core.file_contents import paths_of
 
@@ -90,8 +89,8 @@ class WholeImages(DomainDataModule):
             return super()._loader(dataset, batch, sampler, collate)
         if self.evaluation == "native":
             raise UserError(
-                "data.init_args.evaluation: expected resized, since classification resizes whole images, found native; "
-                "remove it"
+                "data.init_args.evaluation: expected resized, since classification resizes whole images, found "
+                "native; remove it"
             )
         if self.transforms is not None:
             raise UserError(
@@ -130,14 +129,10 @@ class ClassFolders(WholeImages):
     def class_names(self) -> list[str]:
         return self._classes
 
-    @property
-    def palette(self) -> list[Colour]:
-        return distinct_colours(self.num_classes)
-
     def read(self, split: Split) -> Source:
         folder = self.root / split
         if split == "val" and (unknown := {path.name for path in folder.iterdir() if path.is_dir()} - {*self._classes}):
-            raise ImageError(f"{folder}: {', '.join(sorted(unknown))} is no class of {self.root / 'train'}")
+            raise ImageError(f"{folder}: {', '.join(sorted(unknown))} is not a class of {self.root / 'train'}")
         files = list_images(folder)
         names = [path.relative_to(folder).parts[0] for path in files]
         return Classified(self.files(self.root, files), [self._classes.index(name) for name in names])

@@ -171,9 +171,8 @@ def check_expected(root: Path, own: Mapping[int, str], expected: Mapping[int, st
     if others:
         raise UserError(
             f"{root}: expected the classes that the head was trained on, "
-            f"{described([*expected], [*expected.values()])}, "
-            f"found {described([*others], [*others.values()])}; correct class_names or classes.yaml, or leave them "
-            f"out to use the head's"
+            f"{described([*expected], [*expected.values()])}, found {described([*others], [*others.values()])}; "
+            "correct class_names or classes.yaml, or leave them out to use the head's"
         )
 
 
@@ -200,7 +199,7 @@ def check_count(place: str, count: int) -> None:
     if count > IGNORE:
         raise ImageError(
             f"{place}: expected at most {IGNORE} classes, found {count}; class ids are stored in 8 bits, and {IGNORE} "
-            f"is the ignore index: merge classes (or are these instance ids or depths?)"
+            "is the ignore index: merge classes (or are these instance ids or depths?)"
         )
 
 

@@ -201,7 +201,7 @@ class FolderDataModule(DomainDataModule):
             if self.layout.masks is None and (elsewhere := self.layout.masks_elsewhere()):
                 warnings.warn(
                     f"{elsewhere}: expected masks in a folder called masks, found this one among the images; if it "
-                    f"holds masks, rename it to masks, or they will be left out or even used as images",
+                    "holds masks, rename it to masks, or they will be left out or even used as images",
                     stacklevel=1,  # attributed to this line, so that it is shown once for all splits
                 )
             return self.files(self.root, self.layout.all_images(split))

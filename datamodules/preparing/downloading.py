@@ -75,7 +75,7 @@ def fetch(download: Download, folder: Path) -> Path:
         return path
     raise DownloadError(
         f"{path}: the download failed ({'; '.join(failures)}); run the command again to resume it, or put the file "
-        f"there by hand"
+        "there by hand"
     )
 
 

@@ -39,7 +39,7 @@ def left_out(root: Path, used: Iterable[Path], skipped: frozenset[Path] = frozen
     if images:
         parts.append(
             f"{len(images)} images or masks in other folders or without a counterpart, {images[0].relative_to(root)} "
-            f"first"
+            "first"
         )
     return ", ".join(parts)
 

@@ -47,7 +47,7 @@ def list_images(folder: Path, exclude: frozenset[str] = frozenset()) -> list[Pat
     if folder in runs:
         raise ImageError(
             f"{folder}: expected a folder of images, found the folder of a run, whose pictures are its results; give "
-            f"the folder of your images"
+            "the folder of your images"
         )
     if runs:
         warnings.warn(

@@ -94,8 +94,8 @@ def _read_ids(path: Path) -> tuple[NDArray[Any], int]:
             ids = grey_values(stored.image, path)
             if ids.ndim == 3 and (depth := bits(stored.image, path)) > 8:  # of which Pillow keeps 8
                 raise ImageError(
-                    f"{path}: expected a mask with one channel of class ids, found {mode} with {depth} bits a channel; "
-                    "convert it to one channel"
+                    f"{path}: expected a mask with one channel of class ids, found {mode} with {depth} bits a "
+                    "channel; convert it to one channel"
                 )
     except ImageError:
         raise
@@ -138,9 +138,9 @@ def _whole(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
     other = values[~(np.isfinite(values) & (np.abs(values) < 2**53) & (values == np.rint(values)))]
     if other.size:
         raise ImageError(
-            f"{path}: expected class ids, which are whole numbers, found {other[0]:g}"
-            f"{'' if other.size == 1 else f' and {other.size - 1:,} more such pixels'}; write integer ids, with an "
-            f"ignored one such as 255 for unlabelled pixels"
+            f"{path}: expected class ids, which are whole numbers, found "
+            f"{other[0]:g}{'' if other.size == 1 else f' and {other.size - 1:,} more such pixels'}; write integer "
+            "ids, with an ignored one such as 255 for unlabelled pixels"
         )
     return values.astype(np.int64)
 
@@ -149,7 +149,7 @@ def _coloured(path: Path, pixels: NDArray[Any]) -> ImageError:
     colours = np.unique(pixels.reshape(-1, 3), axis=0)
     first = "` and `".join(f"- {{name: …, colour: {colour.tolist()}}}" for colour in colours[:2])
     return ImageError(
-        f"{path}: expected a mask with one channel of class ids, found mode RGB with {len(colours):,} colours; if each "
-        f"colour is a class, list them in classes.yaml in the folder that holds images and masks, one per line: "
+        f"{path}: expected a mask with one channel of class ids, found mode RGB with {len(colours):,} colours; if "
+        "each colour is a class, list them in classes.yaml in the folder that holds images and masks, one per line: "
         f"`{first}`, or convert the masks to ids"
     )

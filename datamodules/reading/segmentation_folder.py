@@ -140,7 +140,7 @@ def check_stems(images: list[Path], image_folder: Path) -> None:
         if (other := owners.setdefault(_stem(image, image_folder), image)) != image:
             raise ImageError(
                 f"{image}: expected a mask of its own, found that of {other.name}, whose name differs only in the "
-                f"suffix; remove or rename one of the two"
+                "suffix; remove or rename one of the two"
             )
 
 

@@ -110,8 +110,8 @@ class Files:
             warnings.warn(
                 printable(
                     f"{self.root}: photographs have an EXIF orientation and their masks have none; masks are assumed "
-                    f"to match the photographs as displayed. If they match the pixels as stored, remove "
-                    "the orientation from the photographs (exiftool -Orientation= FILE)"
+                    "to match the photographs as displayed. If they match the pixels as stored, remove the "
+                    "orientation from the photographs (exiftool -Orientation= FILE)"
                 ),
                 stacklevel=1,  # attributed to this line, so that it is shown once for all splits of a folder
             )
@@ -138,8 +138,7 @@ class Files:
             one, other = ("image", "mask") if turned >= 5 else ("mask", "image")
             return (
                 f"{found}; the {one} is turned by its EXIF orientation ({max(turned, mask_turned)}), the {other} is "
-                f"not: they match as stored, so remove the orientation from the {one} (exiftool -Orientation= "
-                "FILE)"
+                f"not: they match as stored, so remove the orientation from the {one} (exiftool -Orientation= FILE)"
             )
         return f"{found}; make both the same size (resize masks without interpolation)"
 

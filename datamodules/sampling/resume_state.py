@@ -61,16 +61,15 @@ class ResumeState:
         if changed == {"contents"}:
             rank_zero_warn(
                 f"the run to resume was trained on {len(images)} images with the same names but other contents: "
-                f"images or masks were replaced after its checkpoint, so the result would depend on both; start a new "
-                f"run in another "
-                "folder, without --ckpt_path, unless that is intended"
+                "images or masks were replaced after its checkpoint, so the result would depend on both; start a new "
+                "run in another folder, without --ckpt_path, unless that is intended"
             )
         elif changed:
             before, now = self._expected["images"], self._images["images"]
             raise UserError(
                 f"the run to resume was trained on {before} images, found "
-                f"{f'{now}' if now != before else 'as many with other names'}; restore the same images, or start a "
-                f"new run in another folder, without --ckpt_path"
+                f"{now if now != before else 'as many with other names'}; restore the same images, or start a new run "
+                "in another folder, without --ckpt_path"
             )
         self._expected = {}
         self._trainer, self._batch_samples = trainer, batch_size * sampler.num_replicas

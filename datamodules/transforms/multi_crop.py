@@ -124,7 +124,7 @@ def checked_scale(scale: Sequence[float]) -> tuple[float, float]:
     """
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         raise UserError(
-            f"global_crops_scale: expected the least and the largest share of an image's area, above 0 and at most 1, "
+            "global_crops_scale: expected the least and the largest share of an image's area, above 0 and at most 1, "
             f"such as [0.25, 1.0]; found {list(scale)}"
         )
     return scale[0], scale[1]

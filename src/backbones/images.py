@@ -88,7 +88,7 @@ def check_range(images: Tensor) -> None:
     elif low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise UserError(
             f"expected images as floats in [0, 1], {found}, which look normalised; leave the normalisation out, since "
-            f"the backbone normalises with the mean and standard deviation of its own weights"
+            "the backbone normalises with the mean and standard deviation of its own weights"
         )
 
 

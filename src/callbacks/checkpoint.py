@@ -160,8 +160,8 @@ class RunCheckpoint(Checkpoint):
             return
         if self._deleted(trainer):
             raise MissingFile(
-                f"{trainer.default_root_dir}: the run folder was deleted during the run, with what was written before; "
-                "start the run again"
+                f"{trainer.default_root_dir}: the run folder was deleted during the run, with what was written "
+                "before; start the run again"
             )
         trainer.save_checkpoint(self.file(trainer.default_root_dir), weights_only=False)  # with the optimiser
         if trainer.is_global_zero and isinstance(trainer.lightning_module, SavesAdapter):

@@ -143,7 +143,7 @@ def verdict(trainer: Trainer) -> str:
         lines.append("\n".join(["| on a sample of the images | frozen | adapted |", "| --- | --- | --- |", *rows]))
     if "knn" not in signs:
         lines.append(
-            "Unknown: nothing was measured with labels. Compare frozen and adapted features on a labelled set "
-            "before relying on it."
+            "Unknown: nothing was measured with labels. Compare frozen and adapted features on a labelled set before "
+            "relying on it."
         )
     return "\n\n".join(lines)

@@ -53,9 +53,9 @@ def flat_targets(names: list[str]) -> list[str]:
         stem = PurePosixPath(name).stem
         if first.setdefault(_on_any_disk(stem), name) != name:
             raise UserError(
-                f"a submission has no subfolders: expected images with distinct names, found "
-                f"{first[_on_any_disk(stem)]} "
-                f"and {name}; remove one, or write into folders with --predictions.ids dataset"
+                "a submission has no subfolders: expected images with distinct names, found "
+                f"{first[_on_any_disk(stem)]} and {name}; remove one, or write into folders with --predictions.ids "
+                "dataset"
             )
     return [PurePosixPath(name).stem for name in names]
 

@@ -77,8 +77,8 @@ class PredictionWriter(BasePredictionWriter):
         if not isinstance(pl_module, ScoredSegmentation) or not hasattr(data, "predict_source"):
             raise UserError(
                 f"predict writes masks, which {type(pl_module).__name__} on {type(data).__name__} does not produce; "
-                f"use a configuration of a segmentation head or of nearest neighbours, and a data module of this "
-                f"project"
+                "use a configuration of a segmentation head or of nearest neighbours, and a data module of this "
+                "project"
             )
         super().setup(trainer, pl_module, stage)
         pl_module.predicts_probabilities = self.probabilities

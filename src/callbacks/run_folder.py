@@ -69,7 +69,7 @@ class RunFolder(SaveConfigCallback):
         if path.is_file() and (changed := _changed(path, parse(self._content, "config.yaml"))):
             rank_zero_warn(
                 f"{path.parent} is resumed with other settings than it was started with ({changed}): its result "
-                f"depends on both"
+                "depends on both"
             )
         self._write(trainer, "fit")
 

@@ -105,7 +105,7 @@ def refuse_overlap(target: Path, sources: Sequence[Path]) -> None:
         if here.is_relative_to(there) or there.is_relative_to(here):
             raise UserError(
                 f"{target}: expected a folder that does not overlap {source}, which is copied from; give another "
-                f"--results"
+                "--results"
             )
 
 

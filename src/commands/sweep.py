@@ -109,7 +109,7 @@ def on_server(file: Path, limit: int | None) -> None:
 
     if not reachable():
         raise CommandLineError(
-            f"no wandb account or no answer from its server (`wandb login` sets one up); to search without it: python "
+            "no wandb account or no answer from its server (`wandb login` sets one up); to search without it: python "
             f"-m src sweep {file} --local"
         )
     import wandb

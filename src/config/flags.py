@@ -80,8 +80,8 @@ def check_config_given(arguments: Sequence[str]) -> None:
     file = (folder.parent if folder.name == "checkpoints" else folder) / "config.yaml"
     there = "" if file.is_file() else ", if the checkpoint is still in its run folder"
     raise CommandLineError(
-        f"{command}: expected --config FILE.yaml as well, a checkpoint holds no configuration; "
-        f"add --config {file}{there}"
+        f"{command}: expected --config FILE.yaml as well, a checkpoint holds no configuration; add --config "
+        f"{file}{there}"
     )
 
 

@@ -171,7 +171,7 @@ def _check_class(fields: Mapping[str, Any], bases: Bases, key: str) -> None:
     try:
         found = loaded(path) if isinstance(path, str) else path
     except LookupError:
-        raise CommandLineError(f"{key}: expected a {_names(bases)}, found {path}, which is no known class") from None
+        raise CommandLineError(f"{key}: expected a {_names(bases)}, found {path}, which is not a known class") from None
     _check_subclass(found, bases, key)
     _check_arguments(fields.get("init_args") or {}, found, f"{key}.init_args")
     for name, item in _items(fields.get("dict_kwargs") or {}):

@@ -47,7 +47,7 @@ def _content(flag: str, file: Path) -> str:
     if (part := flag.removeprefix("--")) in content:
         raise CommandLineError(
             f"{flag} {file}: expected the contents of {part}, found a whole configuration with the key {part}; give "
-            f"it as --config"
+            "it as --config"
         )
     return quoted(content)
 

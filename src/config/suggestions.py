@@ -18,6 +18,7 @@ from src.config.class_sources import loaded, locate
 from src.config.composition import laid_over
 from src.config.flags import config_files, flags
 from src.config.nearest import nearest
+from src.config.right_command import check_command
 from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
 
@@ -44,6 +45,7 @@ def misspelt(arguments: Sequence[str], keys: Iterable[str]) -> str | None:
     for path in config_files(arguments):
         try:
             content = read(Path(path))
+            check_command(Path(path), content, "fit")
         except UserError as error:
             return f"--config {error}" if isinstance(error, MissingFile) else str(error)
         config = laid_over(config, content)

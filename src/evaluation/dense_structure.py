@@ -125,7 +125,7 @@ def dense_structure(patches: Tensor, image_clusters: int = 3, clusters: int = 24
     """
     if patches.ndim != 3 or min(patches.shape) < 1 or len(patches) < 2 or patches.shape[1] < 2:
         raise UserError(
-            f"dense structure: expected patches [N, P, D] of at least 2 images and 2 patches, found shape "
+            "dense structure: expected patches [N, P, D] of at least 2 images and 2 patches, found shape "
             f"{list(patches.shape)}"
         )
     if not bool(patches.isfinite().all()):

@@ -110,7 +110,7 @@ def _judged(evidence: FairEvidence) -> tuple[str, str]:
         if linear < 0:
             return "mixed", (
                 f"the probe's mIoU fell while its {names} improved, as happens when classes too thin to win a patch "
-                f"are ranked better"
+                "are ranked better"
             )
         return "mixed", f"the probe's mIoU rose while its {names} got worse"
     if linear > 0 and neighbours > 0:

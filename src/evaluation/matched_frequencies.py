@@ -47,7 +47,7 @@ def match_frequencies(logits: Tensor, shares: Tensor) -> MatchedBiases:
     """
     if not len(logits) or logits.shape != shares.shape:
         raise UserError(
-            f"matched frequencies: expected logits and shares [n, C] of at least one patch, found "
+            "matched frequencies: expected logits and shares [n, C] of at least one patch, found "
             f"{list(logits.shape)} and {list(shares.shape)}"
         )
     device = logits.device

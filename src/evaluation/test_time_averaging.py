@@ -41,7 +41,7 @@ class TestTimeAveraging:
     ) -> None:
         if not scales or min(scales) <= 0 or patch < 1:
             raise UserError(
-                f"TestTimeAveraging: expected scales above 0, at least one, and a patch size of at least 1, found "
+                "TestTimeAveraging: expected scales above 0, at least one, and a patch size of at least 1, found "
                 f"scales {list(scales)} and patch {patch}"
             )
         self.maps = maps

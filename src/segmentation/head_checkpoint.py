@@ -35,10 +35,9 @@ def check_recorded(checkpoint: Mapping[str, Any]) -> None:
     missing = [key for key in ("backbone", "adapter", "classes") if key not in checkpoint]
     if missing or not isinstance(checkpoint["backbone"], Mapping):
         raise UserError(
-            f"the checkpoint does not say which features its head was made for (expected entries backbone, adapter "
+            "the checkpoint does not say which features its head was made for (expected entries backbone, adapter "
             f"and classes, found none of the name {', '.join(missing) or 'backbone'}): it is not a head's checkpoint, "
-            f"or "
-            "an earlier version wrote it; fit the head again"
+            "or an earlier version wrote it; fit the head again"
         )
 
 
@@ -125,8 +124,8 @@ def warn_of_setting(checkpoint: Mapping[str, Any], input_size: list[int] | None)
     trained_at = checkpoint.get("input_size")
     if trained_at is not None and input_size is not None and trained_at != input_size:
         rank_zero_warn(
-            f"the head was trained on images of {trained_at[0]}×{trained_at[1]} px and sees {input_size[0]}×"
-            f"{input_size[1]} px now"
+            f"the head was trained on images of {trained_at[0]}×{trained_at[1]} px and sees "
+            f"{input_size[0]}×{input_size[1]} px now"
         )
     recorded = checkpoint.get("versions") or {}
     if changed := {name: now for name, now in versions().items() if recorded.get(name, now) != now}:

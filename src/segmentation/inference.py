@@ -145,8 +145,8 @@ class SlidingWindow(Inference):
         self.batch = batch
         if min(self.stride) < 1 or batch < 1 or any(s > c for s, c in zip(self.stride, self.crop, strict=True)):
             raise UserError(
-                f"SlidingWindow: expected 1 ≤ stride ≤ crop and batch ≥ 1, found crop {crop}, stride {stride}, "
-                f"batch {batch}"
+                f"SlidingWindow: expected 1 ≤ stride ≤ crop and batch ≥ 1, found crop {crop}, stride {stride}, batch "
+                f"{batch}"
             )
 
     def tiles(

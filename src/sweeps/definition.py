@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from src.config.hashing import digest
 from src.config.nearest import nearest
+from src.config.right_command import check_command
 from src.config.sweep_arguments import flags
 from src.config.yaml_reader import read
 from src.core.errors import UserError
@@ -56,6 +57,7 @@ class Sweep:
             FileNotFoundError, ValueError: if there is none, or something in it is wrong; the message names the file.
         """
         content = read(file)
+        check_command(file, content, "sweep")
         try:
             return _checked(file, content)
         except ValueError as error:

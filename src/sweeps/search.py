@@ -71,8 +71,7 @@ class Search:
             elif known != sweep.fingerprint:
                 raise UserError(
                     f"{folder} holds trials of an earlier version of {sweep.file}: its search, metric or command has "
-                    f"changed;"
-                    " give another --out, or delete that folder"
+                    "changed; give another --out, or delete that folder"
                 )
 
     def _begin(self) -> None:

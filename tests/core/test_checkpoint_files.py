@@ -111,7 +111,7 @@ def test_if_both_are_damaged_one_line_names_both_and_says_what_to_do(newest: str
     with pytest.raises(ValueError, match="expected a whole checkpoint, found a file that") as caught:
         load_checkpoint(path)
     message = str(caught.value)
-    assert str(path) in message and str(previous) in message and "start anew" in message and "\n" not in message
+    assert str(path) in message and str(previous) in message and "start again" in message and "\n" not in message
 
 
 def test_a_file_that_is_nowhere_is_not_found(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_cheaper_way_is_named(linear: float, averaged: float, over: float, e
     rows = replace(evidence(linear, 3, 1, -3), averaged=change(averaged), over_averaged=change(over))
     found = fair_verdict(rows)
     assert found.averaging == expected
-    assert ("better buy" in found.sentence()) == (expected == "better")
+    assert ("better choice" in found.sentence()) == (expected == "better")
     assert ("helps without training" in found.sentence()) == (expected == "helps")
 
 

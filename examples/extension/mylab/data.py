@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.base import Colour, DomainDataModule, Split
+from datamodules.base import DomainDataModule, Split
 from datamodules.reading.masks import IGNORE
 from datamodules.reading.sources import Source
 
@@ -46,14 +46,6 @@ class StripesDataModule(DomainDataModule):
     def __init__(self, images: int = 32, side: int = 64, **shared: Any) -> None:
         super().__init__(**shared)
         self.images, self.side = images, side
-
-    @property
-    def class_names(self) -> list[str]:
-        return []
-
-    @property
-    def palette(self) -> list[Colour]:
-        return []
 
     def read(self, split: Split) -> Source:
         return Stripes(self.images, self.side)

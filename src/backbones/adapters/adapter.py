@@ -44,7 +44,7 @@ class Adapter(ABC):
     """Interface of the parameter-efficient ways to adapt a frozen trunk, a timm ViT.
 
     A kind is a frozen dataclass: its fields are its settings, which adapter files store as JSON. It holds no tensors;
-        everything that it adds is part of the trunk. `Backbone` calls these methods and keeps track of its adapter.
+    everything that it adds is part of the trunk. `Backbone` calls these methods and keeps track of its adapter.
 
     Attributes:
         first_block: Index of the first block that is adapted. The blocks below are unchanged: training builds no graph

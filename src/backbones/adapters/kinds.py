@@ -98,7 +98,7 @@ def _foreign(path: str, trust: Sequence[str]) -> type[Adapter]:
         if not named and package not in sys.modules:
             raise UserError(
                 f"adapter kind {path} is not part of this project, and {package} is not imported: import {package} "
-                f"first, "
+                "first, "
                 f'or name it if you trust its code: load_backbone(…, trust=("{package}",)), --trust {package}, or '
                 f"trust: [{package}] of the backbone in a yaml"
             )

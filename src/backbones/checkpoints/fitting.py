@@ -69,8 +69,7 @@ def _refuse_other_families(name: str, model: nn.Module | None) -> None:
     if not isinstance(model, VisionTransformer | Eva):
         raise CommandLineError(
             f"{name} is a {type(model).__name__}, not a vision transformer of timm's VisionTransformer or Eva class; "
-            f"use "
-            "a vit_… model, such as vit_small_patch14_dinov2, vit_small_patch16_dinov3 or vit_base_patch16_224"
+            "use a vit_… model, such as vit_small_patch14_dinov2, vit_small_patch16_dinov3 or vit_base_patch16_224"
         )
 
 

@@ -36,13 +36,13 @@ def foreign_archive(path: Path, entries: Sequence[str]) -> str | None:
     if "constants.pkl" in tops and any(name.startswith("code/") for name in tops):
         return (
             f"{path} is a TorchScript file, whose tensors come with code; if you trust its source, convert it: python "
-            f"-c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], map_location='cpu')"
-            f".state_dict(), 'converted.pth')\" {file}"
+            "-c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], map_location='cpu').state_dict(), "
+            f"'converted.pth')\" {file}"
         )
     if any(name.endswith((".data/extern_modules", "archive_format")) or "exported_program" in name for name in entries):
         return (
             f"{path} is a program of torch.export or torch.package, not plain weights; if it is torch.export's, "
-            f"convert "
+            "convert "
             'it: python -c "import sys, torch; torch.save(dict(torch.export.load(sys.argv[1]).state_dict), '
             f"'converted.pth')\" {file}"
         )
@@ -76,13 +76,13 @@ def foreign_names(path: str, names: Iterable[str]) -> str | None:
     if flat is not None:
         return (
             f"{path} holds flat FSDP shards ({flat}), of which one rank's file is only a part; use the complete "
-            f"weights that the training wrote (DINOv2: eval/*/teacher_checkpoint.pth), or save them again with "
+            "weights that the training wrote (DINOv2: eval/*/teacher_checkpoint.pth), or save them again with "
             "FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT)"
         )
     lora = next((name for name in names if _LORA.search(name)), None)
     if lora is not None:
         return (
             f"{path} holds an unmerged LoRA of PEFT ({lora}); merge it in the program that loads the model: "
-            f"torch.save(model.merge_and_unload().state_dict(), 'converted.pth')"
+            "torch.save(model.merge_and_unload().state_dict(), 'converted.pth')"
         )
     return None

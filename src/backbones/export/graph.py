@@ -158,7 +158,7 @@ def _compare(
                 raise UserError(
                     f"the exported graph gives other features: {output} of images {list(images.shape)} differ by "
                     f"{difference:.1e} in {name}, expected at most {TOLERANCE:.0e}; please report it with your "
-                    f"versions of torch and timm"
+                    "versions of torch and timm"
                 )
 
 

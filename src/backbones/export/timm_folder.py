@@ -80,5 +80,5 @@ def _compare(own: Backbone, path: Path) -> None:
     if not difference <= _TOLERANCE:
         raise UserError(
             f"timm's {own.name} differs from this backbone by {difference:.1e} with the same weights, because these "
-            f"weights use another epsilon or other rotary periods; use --to onnx or --to torch-export"
+            "weights use another epsilon or other rotary periods; use --to onnx or --to torch-export"
         )

@@ -77,7 +77,7 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     if options.images.is_dir() and options.out.resolve().is_relative_to(options.images.resolve()):
         raise UserError(
             f"--out {options.out}: expected a folder outside {options.images}, or the run's pictures would be used as "
-            f"images when it is resumed; give another folder"
+            "images when it is resumed; give another folder"
         )
     check_files(override(read(base(options.method)), chosen_by_user(options, None, None)))
     Backbone.patch_size_of(options.backbone)  # refuses anything but a ViT before images are decoded

@@ -53,7 +53,7 @@ def write_images(images: Iterable[Any], folder: Path) -> Path:
     if left := sorted(there - given):
         raise UserError(
             f"{folder} holds {len(left)} images that were not given this time, such as {left[0]}: they come from "
-            f"another call, or the images are augmented at random; give another out, or images without augmentation"
+            "another call, or the images are augmented at random; give another out, or images without augmentation"
         )
     return folder
 

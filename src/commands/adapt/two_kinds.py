@@ -39,7 +39,7 @@ def two_kinds(backbone: Backbone, images: Tensor) -> str | None:
     larger = round(100 * max(share, 1 - share))
     return (
         f"The folder seems to hold two kinds of images, about {larger} % and {100 - larger} % of it: adapting to each "
-        f"kind separately may work better."
+        "kind separately may work better."
     )
 
 

@@ -45,6 +45,6 @@ def table(signs: Mapping[str, MetricPair], step: int) -> Iterator[str]:
             yield f"  {words:46}{signs[name].frozen:8.3g}{signs[name].adapted:9.3g}"
     if "knn" not in signs:
         yield (
-            "  without masks these show whether the features degraded, not whether adaptation helped: run a study with "
-            "masks"
+            "  without masks these show whether the features degraded, not whether adaptation helped: run a study "
+            "with masks"
         )

@@ -47,7 +47,7 @@ def draw(images: Sequence[Path], adapter: Path, weights: str, out: Path, trust: 
     if context is None:
         print(
             f"no cross-attention found with {adapter} (checkpoints/last.ckpt keeps it, an adapter file does not): "
-            f"regions use the identity, as at the start of training"
+            "regions use the identity, as at the start of training"
         )
     make_folder(out)
     for found in Explainer(backbone, context).explain(pixels):

@@ -87,7 +87,7 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
     for column in columns.values():
         for row in column.paper:
             if row not in rows:
-                raise UserError(f"{where}, column {column.name}, paper: {row!r} is no row{nearest(row, rows)}")
+                raise UserError(f"{where}, column {column.name}, paper: {row!r} is not a row{nearest(row, rows)}")
     return columns
 
 

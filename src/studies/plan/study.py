@@ -53,6 +53,7 @@ from src.config.composition import Config, laid_over, lookup
 from src.config.hashing import digest
 from src.config.nearest import nearest
 from src.config.prerequisites import lacking
+from src.config.right_command import check_command
 from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
 from src.core.names import path_part
@@ -95,8 +96,7 @@ class Study:
             UserError: with the file, the key and its nearest valid spelling.
         """
         content = read(path)
-        if isinstance(content, dict) and "model" in content:
-            raise UserError(f"{path} configures a fit, not a study: python -m src fit --config {path}")
+        check_command(path, content, "study")
         content = scaled(path, content, scale)
         where = str(path) if scale is None else f"{path}, scale {scale}"
         allow(where, content, KEYS)
@@ -112,7 +112,7 @@ class Study:
         columns = columns or stated  # without any data, a plan names what all of them lack
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
-            raise UserError(f"{where}: baseline {baseline!r} is no row{nearest(baseline, rows)}")
+            raise UserError(f"{where}: baseline {baseline!r} is not a row{nearest(baseline, rows)}")
         pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
         allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
         allow(f"{where}, evaluate", evaluate, CHANGES)

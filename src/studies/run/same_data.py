@@ -36,7 +36,7 @@ def check_same_data(store: Store, cells: Iterable[Cell]) -> None:
         elif noted["contents"] != found:
             raise UserError(
                 f"{folder}: the files have the same names and sizes as when the cells in {store.root} were computed, "
-                f"but other contents; restore the files, or give another --runs, so that no table mixes both"
+                "but other contents; restore the files, or give another --runs, so that no table mixes both"
             )
 
 

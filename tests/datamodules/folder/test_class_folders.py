@@ -43,7 +43,7 @@ def test_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
         _ = ClassFolders(tmp_path).class_names
     write(tmp_path / "train" / "dog", "a.png", 10)
     write(tmp_path / "val" / "cow", "a.png", 10)
-    with pytest.raises(ImageError, match="cow is no class of"):
+    with pytest.raises(ImageError, match="cow is not a class of"):
         ClassFolders(tmp_path).read("val")
 
 

@@ -51,5 +51,5 @@ def test_the_labelled_images_are_those_with_a_mask(tmp_path: Path, layout: str, 
 def test_masks_of_other_names_are_an_error(tmp_path: Path) -> None:
     painted(tmp_path / "root", ["a", "b"], masks=False)
     painted(tmp_path / "marked", ["c"], masks=True)
-    with pytest.raises(ImageError, match=r"expected masks named as the images.*such as a\.png.*mask_ending"):
+    with pytest.raises(ImageError, match=r"expected masks named like the images.*such as a\.png.*mask_ending"):
         FolderDataModule(tmp_path / "root", masks=tmp_path / "marked", task="segment").labelled_source()

@@ -40,7 +40,9 @@ def test_an_interrupted_download_goes_on_where_it_was(server: LocalServer, tmp_p
 
 def test_another_process_goes_on_with_what_the_first_left(server: LocalServer, tmp_path: Path) -> None:
     server.break_after = [1000] + [0] * 9
-    with pytest.raises(DownloadError, match=r"the connection closed before the end of the file; run the command again"):
+    with pytest.raises(
+        DownloadError, match=r"the connection closed before the end of the file\); run the command again"
+    ):
         fetch(of(server), tmp_path)
     assert not (tmp_path / "a.zip").exists() and (tmp_path / "a.zip.part").stat().st_size == 1000
     server.break_after, server.asked = [], []

@@ -51,10 +51,10 @@ def test_the_same_images_are_no_news() -> None:
 @pytest.mark.parametrize(
     ("now", "found"),
     [
-        (BEFORE[:3], "4 images, and 3 are here"),
-        ([*BEFORE, "e.png"], "4 images, and 5 are here"),
-        ([*BEFORE[:3], "e.png"], "4 images, and as many with other names are here"),
-        (["a.pngä b", ".png", "c.png", "d.png"], "as many with other names are here"),
+        (BEFORE[:3], "4 images, found 3"),
+        ([*BEFORE, "e.png"], "4 images, found 5"),
+        ([*BEFORE[:3], "e.png"], "4 images, found as many with other names"),
+        (["a.pngä b", ".png", "c.png", "d.png"], "as many with other names"),
     ],
 )
 def test_other_images_are_refused_with_both_numbers(now: list[str], found: str) -> None:

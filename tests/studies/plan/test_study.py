@@ -88,12 +88,11 @@ def test_only_keeps_the_named_rows_and_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {}}, "configures a fit, not a study: python -m src fit --config"),
         ({"sedes": [1]}, "no key `sedes`, did you mean 'seeds'"),
         ({"seeds": []}, "needs `seeds`"),
         ({"seeds": [1, 1]}, "different whole numbers"),
         ({"seeds": ["a"]}, "different whole numbers"),
-        ({"baseline": "frosen"}, "baseline 'frosen' is no row, did you mean 'frozen'"),
+        ({"baseline": "frosen"}, "baseline 'frosen' is not a row, did you mean 'frozen'"),
         ({"rows": {"a": {"pretrian": None}}}, "row a: no key `pretrian`, did you mean 'pretrain'"),
         ({"rows": {"a": {"pretrain": {"sets": 1}}}}, "row a, pretrain: no key `sets`, did you mean 'set'"),
         ({"columns": {"c": {"data": "scenes"}}}, "column c: needs `config`"),
@@ -182,7 +181,7 @@ def test_only_seeds(tmp_path: Path) -> None:
 
 def test_published_values_belong_to_rows(tmp_path: Path) -> None:
     column = {"data": "scenes", "config": str(tmp_path / "segment.yaml"), "paper": {"glarre": 41.6}}
-    with pytest.raises(ValueError, match="column c, paper: 'glarre' is no row, did you mean 'glare'"):
+    with pytest.raises(ValueError, match="column c, paper: 'glarre' is not a row, did you mean 'glare'"):
         Study.read(study_file(tmp_path, columns={"c": column}))
 
 
