@@ -166,7 +166,7 @@ def _once(url: str, part: Path, resumable: bool) -> bool:
         if total is not None and total - start > (free := shutil.disk_usage(part.parent).free):
             needed = (total - start) / 1e9
             raise Unwritable(
-                f"{part}: expected {needed:.3g} GB of space for the download, found {free / 1e9:.3g} GB; free space, or "
+                f"{part}: expected {needed:.3g} GB of space for the download, found {free / 1e9:.3g} GB; free space or "
                 "name another folder with --root"
             )
         bar = tqdm(total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, unit_divisor=1024, delay=1)
