@@ -257,8 +257,11 @@ class CLI(LightningCLI):
             if not any(isinstance(callback, drawing) for callback in [*callbacks, *(config["callbacks"] or ())]):
                 callbacks = [*callbacks, drawing()]
         config["plugins"] = with_atomic_files(config.get("plugins"))
-        if (interval := config.get("log_every_n_steps")) is not None and interval < 0:
-            raise CommandLineError(f"trainer.log_every_n_steps: expected 0 or more, found {interval}")
+        if (interval := config.get("log_every_n_steps")) is not None and interval < 1:
+            raise CommandLineError(f"trainer.log_every_n_steps: expected 1 or more, found {interval}")
+        for name in ("max_steps", "max_epochs") if self.subcommand == "fit" else ():
+            if config.get(name) == 0:
+                raise CommandLineError(f"trainer.{name}: expected 1 or more, or -1 for no limit, found 0")
         with values_refused("trainer"):
             trainer = super()._instantiate_trainer(
                 config, [*callbacks, DivergenceGuard(), Recipe(), SharedFiles(), Throughput()]

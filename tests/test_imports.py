@@ -33,8 +33,10 @@ ORDER = (
 )
 # The containers that data modules hand over; everything else of theirs is reached by class path.
 CONTAINERS = ("datamodules.views", "datamodules.batches")
-# Commands that call data code themselves, since no configuration of theirs could name a class.
+# Commands that call data code themselves, since no configuration of theirs could name a class; and the backbone, for
+# which a file has the pixels that it had in training.
 DATA_OF = {
+    "src.backbones.images": "datamodules.reading",
     "src.commands.prepare": "datamodules.preparing",
     "src.commands.inspect.drawing": "datamodules.reading",
     "src.commands.embed": "datamodules.reading",

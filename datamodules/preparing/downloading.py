@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.core.errors import UserError
+from src.core.atomic_files import writing
+from src.core.errors import Unwritable, UserError
 
 _TRIES = 5  # in a row without a single new byte
 _PAUSE = 1.0  # seconds before the second try; doubled for each one after it
@@ -52,6 +54,7 @@ def fetch(download: Download, folder: Path) -> Path:
 
     Raises:
         DownloadError: If no address has the right file, or a different file exists already.
+        Unwritable: If the disk is full, or has too little space for the file.
     """
     path = folder / download.name
     if path.is_file():  # of an earlier call, or placed there by hand
@@ -63,6 +66,8 @@ def fetch(download: Download, folder: Path) -> Path:
     for url in download.urls:
         try:
             _transfer(url, part, resumable=download.digest is not None)
+        except UserError:
+            raise
         except _NETWORK as error:
             failures.append(f"{url}: {error}")
             continue
@@ -113,6 +118,8 @@ def _transfer(url: str, part: Path, resumable: bool) -> None:
             if _once(url, part, resumable):
                 return
             error: Exception = ConnectionError("the connection closed before the end of the file")
+        except UserError:  # of this machine, such as a full disk: neither a retry nor another address helps
+            raise
         except urllib.error.HTTPError as answer:
             if 400 <= answer.code < 500:
                 raise  # another request gives the same answer
@@ -147,7 +154,7 @@ def _once(url: str, part: Path, resumable: bool) -> bool:
             return True  # nothing is missing
         part.unlink()
         return False
-    with answer:
+    with answer, writing(part):
         if answer.status != 206:
             start = 0  # the server sends the whole file again
         if (tag := answer.headers.get("ETag")) and not tag.startswith("W/"):
@@ -156,6 +163,12 @@ def _once(url: str, part: Path, resumable: bool) -> bool:
             validator.unlink(missing_ok=True)
         length = answer.headers.get("Content-Length")
         total = None if length is None else start + int(length)
+        if total is not None and total - start > (free := shutil.disk_usage(part.parent).free):
+            needed = (total - start) / 1e9
+            raise Unwritable(
+                f"{part}: expected {needed:.3g} GB of space for the download, found {free / 1e9:.3g} GB; free space or "
+                "name another folder with --root"
+            )
         bar = tqdm(total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, unit_divisor=1024, delay=1)
         with bar, part.open("ab" if start else "wb") as file:
             while block := answer.read(_BLOCK):

@@ -6,7 +6,6 @@ Shapes: B images · H×W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,12 +15,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from datamodules.reading.images import read_image
 from src.core.errors import MissingFile, UserError
 
 ImageLike: TypeAlias = "str | Path | Image.Image | np.ndarray[Any, Any] | Tensor"
 # Resampling overshoots the range of its pixels a little; ImageNet's normalisation maps black to −2 and white to 2.
 _OVERSHOOT = 0.3
-_ORIENTATION = 0x0112  # tag of EXIF and of TIFF
 
 
 def check_batch(images: object, patch: int, name: str) -> None:
@@ -42,6 +41,8 @@ def check_batch(images: object, patch: int, name: str) -> None:
     if images.ndim != 4:
         raise UserError(f"{expected}, found {shape}")
     channels, height, width = shape[1:]
+    if not shape[0]:
+        raise UserError(f"{expected}, found {shape}, a batch without images; leave empty batches out")
     if channels != 3:
         advice = {1: "repeat the grey channel, images.expand(-1, 3, -1, -1)", 4: "drop alpha, images[:, :3]"}
         last = "move the channels to the front, images.permute(0, 3, 1, 2)" if width in (1, 3, 4) else "choose three"
@@ -102,7 +103,8 @@ def image_transform(patch: int, size: int | tuple[int, int] | None) -> Callable[
 
     Returns:
         A function of a path, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]`, or a tensor `[1 | 3 | 4, H, W]`,
-        uint8 or float in [0, 1]. Grey is repeated, alpha dropped, and the orientation of photographs applied.
+        uint8 or float in [0, 1]. Grey is repeated, alpha dropped, and the orientation of photographs applied. Files are
+        read as in training: of more than 8 bits a channel they are stretched from the image's own range.
 
     Raises:
         UserError: If the size is not positive; the function raises it for any other image.
@@ -136,7 +138,9 @@ def nearest_multiple(side: int, patch: int) -> int:
 def _to_tensor(image: ImageLike) -> Tensor:
     """`[3, H, W]`, float in [0, 1]."""
     if isinstance(image, str | Path):
-        image = _opened(Path(image))
+        if not Path(image).is_file():
+            raise MissingFile(f"image {image} not found")
+        image = read_image(Path(image))
     if isinstance(image, Image.Image):
         if image.mode in ("I", "F") or image.mode.startswith("I;"):
             raise UserError(f"expected an image of 8 bits a channel, found mode {image.mode}; scale it to 8 bits first")
@@ -159,23 +163,6 @@ def _to_tensor(image: ImageLike) -> Tensor:
     check_range(pixels)
     pixels = pixels[:3].expand(3, -1, -1)
     return pixels.float().clamp(0, 1) if pixels.is_floating_point() else pixels.float() / 255
-
-
-def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise MissingFile(f"image {path} not found")
-    try:
-        with Image.open(path) as image:
-            # Pillow does not turn uncompressed grey TIFFs, since it maps such a file into memory
-            turned = image.format == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
-            if not turned:
-                image.load()
-                return image
-        with Image.open(BytesIO(path.read_bytes())) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not a readable image: {error}") from None
 
 
 def _described(found: object) -> str:

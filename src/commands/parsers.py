@@ -11,6 +11,7 @@ from pathlib import Path
 
 from src.commands.adapt.settings import METHODS
 from src.commands.options import OptionParser, whole_number
+from src.core.file_contents import SAMPLES
 
 EXPORT_KINDS = ("onnx", "timm", "hf", "torch-export")
 
@@ -93,7 +94,8 @@ def embed() -> OptionParser:
     """Options of `embed`."""
     result = OptionParser(
         prog="python -m src embed",
-        description="Writes the class token and the mean of the patches of each image. Started again, it resumes.",
+        description="Writes the class token and the mean of the patches of each image. Started again, it resumes, "
+        f"unless images or settings changed; of more than {SAMPLES:,} images, the contents of so many are compared.",
     )
     result.add_argument("images", type=Path, metavar="FOLDER", help="a folder of images, searched with its subfolders")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the result")

@@ -125,8 +125,9 @@ def settings(options: argparse.Namespace, location: MaskLocation, labelled: int,
 def scored(folder: Path) -> float | None:
     """mIoU of a tested head; None if it is not tested yet."""
     try:
-        return float(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["miou"])
-    except (FileNotFoundError, ValueError, KeyError):
+        found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return float(found["miou"]) if found["stage"] == "test" else None  # a fit writes its validations there, too
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from src.commands.options import OptionParser, whole_number
+from src.config.defaults import completed
 from src.config.keys import check_keys
-from src.config.prerequisites import check_writable
-from src.core.errors import CommandLineError, wrong_command_line
+from src.config.prerequisites import check_sizes, check_writable
+from src.core.errors import CommandLineError, UserError, wrong_command_line
 from src.studies.plan.cells import Cell, Store
 from src.studies.plan.stated_cost import stated_text
 from src.studies.plan.study import Study
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     check_complete(store, cells)
     check_writable(options.runs, "--runs")
     check_same_data(store, cells)
+    check_cells(options.file, {cell.made: cell for cell in cells if not store.done(cell)}.values())
     if options.launcher == "submitit":
         from src.studies.run.submission import submit, summary  # from an optional extra
 
@@ -114,3 +116,16 @@ def main(arguments: Sequence[str]) -> None:
     if failed:
         print(f"{len(failed)} of {len(cells)} stages failed or need one that did; run the command again to retry")
         raise SystemExit(1)
+
+
+def check_cells(file: Path, cells: Iterable[Cell]) -> None:
+    """Refuse a study of which a cell would fail by the sides of its images, before any of them runs.
+
+    Raises:
+        CommandLineError: Naming the file, the cell and the key.
+    """
+    for cell in cells:
+        try:
+            check_sizes(completed(cell.config))
+        except UserError as error:
+            raise CommandLineError(f"{file}, {cell.title}: {error}") from error

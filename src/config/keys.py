@@ -10,6 +10,7 @@ from src.config.flags import config_first, underscored
 from src.config.part_files import inlined
 from src.config.renamed import current_arguments
 from src.config.suggestions import accepted_arguments, misspelt_keys
+from src.config.sweep_arguments import with_nulls
 from src.core.errors import CommandLineError
 
 _CLASSES = {**GROUPS, "checkpoint": "src.callbacks.checkpoint.RunCheckpoint"}
@@ -17,12 +18,12 @@ _PLAIN = ("config", "seed_everything", "model", "data", "ckpt_path", "weights_on
 
 
 def as_parsed(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with current names, located files and underscores, and its configuration files first.
+    """Return a command line with current names, located files, underscores and nulls, configuration files first.
 
     Args:
         arguments: The command's name and its options.
     """
-    return inlined(config_first(underscored(located_arguments(current_arguments(arguments)))))
+    return inlined(config_first(with_nulls(underscored(located_arguments(current_arguments(arguments))))))
 
 
 @cache

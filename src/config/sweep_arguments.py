@@ -9,7 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from src.core.errors import UserError
+from src.core.errors import UserError, wrong_command_line
+
+_NULLS = ("null", "Null", "NULL", "~")  # as YAML spells it
 
 
 def flags(key: str, value: Any) -> list[str]:
@@ -25,6 +27,28 @@ def flags(key: str, value: Any) -> list[str]:
     if value is None and "init_args" in key.split(".")[:-1]:
         return [_null_below_a_class(key)]
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"]
+
+
+def with_nulls(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose nulls are nulls, also among the arguments of a class within a class.
+
+    Raises:
+        CommandLineError: For a null of one of several objects, which would cost the others.
+    """
+    result: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key.startswith("--") and key.count(".init_args.") > 1):
+            result.append(word)
+            continue
+        text = value if equals else next(words, None)
+        if text in _NULLS:
+            with wrong_command_line():
+                result.append(_null_below_a_class(key.removeprefix("--")))
+        else:
+            result += [word] if equals or text is None else [word, text]
+    return result
 
 
 def _null_below_a_class(key: str) -> str:

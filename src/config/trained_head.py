@@ -28,7 +28,8 @@ def recorded(path: str | Path) -> dict[str, Any]:
 def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str, Any] | None) -> None:
     """Remove a missing adapter file from a configuration, since the checkpoint holds its tensors.
 
-    A file given on the command line is kept, and reported as missing when it is read.
+    A file given on the command line is kept, and reported as missing when it is read. A configuration without an
+    adapter gets that of the checkpoint, too.
 
     Args:
         config: Configuration of one command; changed in place.
@@ -37,12 +38,14 @@ def drop_lost_adapter(config: Any, arguments: Sequence[str], record: Mapping[str
     """
     path = config.get(ADAPTER)
     named = any(argument.partition("=")[0] == f"--{ADAPTER}" for argument in arguments)
-    if record is None or not isinstance(path, str) or named or Path(path).exists():
+    if record is None or not isinstance(path, str | None) or (path is not None and (named or Path(path).exists())):
         return
     config[ADAPTER] = None
     config[f"{ADAPTER}_scale"] = 1.0  # the checkpoint records the adapter's strength
-    if config.get("model.init_args.train") == "head+adapters":  # expects an adapter when it is built
+    trains = config.get("model.init_args.train") == "head+adapters"  # expects an adapter when it is built
+    if trains and config.get("model.init_args.adapter") is None:
         config["model.init_args.adapter"] = Namespace(
             class_path=record["kind"], init_args=Namespace(json.loads(record["sizes"]))
         )
-    rank_zero_warn(f"{path} not found; using the adapter in the checkpoint")
+    if path is not None:
+        rank_zero_warn(f"{path} not found; using the adapter in the checkpoint")

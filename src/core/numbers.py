@@ -6,22 +6,25 @@ import math
 
 from src.core.errors import UserError
 
+LARGEST = 1e15  # no setting makes sense beyond, and products of two stay far below float32's largest
 
-def check_number(name: str, value: float, least: float = 0.0, most: float = math.inf, open_left: bool = False) -> None:
+
+def check_number(name: str, value: float, least: float = 0.0, most: float = LARGEST, open_left: bool = False) -> None:
     """Check that a setting is a finite number within [least, most].
 
     Args:
         name: Name of the setting, for the message.
         value: Its value.
         least: Smallest value.
-        most: Largest value; infinity for no bound (the value itself must be finite).
+        most: Largest value.
         open_left: Exclude `least` itself.
 
     Raises:
         UserError: Otherwise.
     """
-    if math.isfinite(value) and (least < value if open_left else least <= value) and value <= most:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    if number and (least < value if open_left else least <= value) and value <= most:
         return
-    bound = "" if math.isinf(most) else f" and at most {most:g}"
+    bound = f" and at most {most:g}" if most < LARGEST or (number and value > most) else ""
     least_text = f"above {least:g}" if open_left else f"of at least {least:g}"
     raise UserError(f"{name}: expected a finite number {least_text}{bound}, found {value}")

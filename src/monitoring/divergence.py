@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +14,16 @@ from torch import Tensor
 from src.core.errors import Diverged
 from src.monitoring.monitor import pretrains
 
+_SCORES = ("evaluation.json", "confusion.npz")
+_STATISTICS = ("running_mean", "running_var")
+
 
 class DivergenceGuard(Callback):
-    """Stops a fit whose loss or weights are no longer finite: exit code 1, neither score nor checkpoint.
+    """Stops a fit whose loss, weights or statistics are no longer finite: exit code 1, neither score nor checkpoint.
 
     The loss is checked every `log_every_n_steps` steps, the weights before each evaluation, at the end of each epoch
-    and of the fit. Continual pre-training is left to `src.monitoring.guards`, which restores the last good adapter.
+    and of the fit. Scores of earlier epochs of the same fit are removed; metrics.csv keeps their curve. Continual
+    pre-training is left to `src.monitoring.guards`, which restores the last good adapter.
     """
 
     def __init__(self) -> None:
@@ -48,15 +54,24 @@ class DivergenceGuard(Callback):
         if self._loss is None or pretrains(module):
             return
         loss = float(trainer.strategy.reduce(self._loss, reduce_op="mean"))  # the same on all ranks
-        broken = [name for name, value in module.named_parameters() if weights and value.requires_grad and _bad(value)]
+        broken = [name for name, value in _learnt(module) if _bad(value)] if weights else []
         # a loss scaler skips overflowing steps, so only the weights show whether the fit is lost
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if broken or (not math.isfinite(loss) and not scaled):
             found = f"{broken[0]} holds NaN or infinite values" if broken else f"the loss is {loss}"
+            if trainer.is_global_zero:  # of an earlier epoch: believable, and of a head that nobody should use
+                for name in _SCORES:
+                    (Path(trainer.default_root_dir) / name).unlink(missing_ok=True)
             raise Diverged(
                 f"stopped at step {trainer.global_step}, divergence: {found}; nothing is scored or saved. Lower "
                 "model.init_args.lr, or set trainer.precision to bf16-mixed or 32-true"
             )
+
+
+def _learnt(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
+    """Parameters that train, and the running statistics of batch normalisation."""
+    yield from ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+    yield from ((name, value) for name, value in module.named_buffers() if name.endswith(_STATISTICS))
 
 
 def _bad(value: Tensor) -> bool:

@@ -5,7 +5,6 @@ Shapes: B images · D width · C classes · h×w patches · H×W pixels · h'×w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from src.backbones.images import check_range
 from src.core.bfloat16 import warn_of_emulation
 from src.core.distributed import logs_this_step, mean_of_ranks, ranks, sum_over_ranks
 from src.core.errors import UserError
-from src.core.numbers import check_number
+from src.core.numbers import LARGEST, check_number
 from src.core.resizing import resize_scores
 from src.core.schedules import linear, warmup_cosine
 from src.evaluation.patch_labels import label_counts
@@ -92,10 +91,10 @@ class SemanticSegmentation(ScoredSegmentation):
     ) -> None:
         super().__init__(backbone, num_classes, ignore_index, class_names, boundary, inference)
         for name, value, most in (
-            ("lr", lr, math.inf),
-            ("backbone_lr", backbone_lr, math.inf),
+            ("lr", lr, LARGEST),
+            ("backbone_lr", backbone_lr, LARGEST),
             ("layer_decay", layer_decay, 1.0),
-            ("weight_decay", weight_decay, math.inf),
+            ("weight_decay", weight_decay, LARGEST),
             ("warmup", warmup, 1.0),
         ):
             check_number(name, value, most=most)

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from src.core.printable import printable
+from src.studies.report.table import escaped
 from src.sweeps.definition import Sweep
 from src.sweeps.search import Search
 
@@ -18,7 +20,7 @@ _ORDER: tuple[State, ...] = ("done", "stopped early", "running", "interrupted", 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial: its number, how it ended, the metric's last value if it has one, its parameters and a remark."""
+    """A trial: its number, how it ended, the metric's last value unless it failed, its parameters and a remark."""
 
     number: int
     state: State
@@ -34,9 +36,10 @@ def rows(sweep: Sweep, search: Search) -> list[Row]:
     for number, trial in search.trials().items():
         reported = trial.intermediate_values
         last = reported[max(reported)] if reported else None
-        value = trial.value if trial.state.name == "COMPLETE" else last
         told = trial.user_attrs
         state = "interrupted" if "interrupted" in told else _STATES[trial.state.name]
+        # a failed run's last value, such as one from before it diverged, is no result
+        value = trial.value if state == "done" else None if state == "failed" else last
         found.append(Row(number, state, value, told["values"], told.get("seconds", 0.0), told.get("note", "")))
     sign = 1 if sweep.goal == "minimize" else -1
     unknown = float("inf")
@@ -79,7 +82,7 @@ def markdown(sweep: Sweep, found: list[Row]) -> str:
             "| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), f"{row.seconds:.0f}", state]) + " |"
         )
     if failed := [row for row in found if row.state == "failed"]:
-        lines += ["", "Failed:", *(f"- trial {row.number}: {row.note}" for row in failed)]
+        lines += ["", "Failed:", *(f"- trial {row.number}: {escaped(printable(row.note))}" for row in failed)]
     return "\n".join(lines) + "\n"
 
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 from src.core.errors import UserError
 from src.core.process_lock import Held, Lock, locked
 from src.sweeps.definition import Sweep
+from src.sweeps.inputs import check_inputs, inputs
 
 try:
     import optuna
@@ -46,7 +47,7 @@ class Search:
         limit: Runs in all, of all processes; None for a grid, which ends by itself.
 
     Raises:
-        UserError: If the folder holds trials of another sweep.
+        UserError: If the folder holds trials of another sweep, or of other configurations or data.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, limit: int | None) -> None:
@@ -57,6 +58,7 @@ class Search:
         self.turn = FileLock(folder / ".turns")  # one process at a time asks Optuna for its next trial
         self._held = ExitStack()  # the lock of this process's run, until Optuna knows how its trial has ended
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported in the table
+        found = inputs(sweep)
         with self.turn:
             self.study = optuna.create_study(
                 storage=f"sqlite:///{folder / 'trials.db'}",
@@ -73,6 +75,10 @@ class Search:
                     f"{folder} holds trials of an earlier version of {sweep.file}: its search, metric or command has "
                     "changed; give another --out, or delete that folder"
                 )
+            if "inputs" in self.study.user_attrs:
+                check_inputs(found, self.study.user_attrs["inputs"], sweep, folder)
+            else:
+                self.study.set_user_attr("inputs", found)
 
     def _begin(self) -> None:
         if self.sweep.method == "grid":

@@ -50,6 +50,7 @@ def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
         ([UNIT[0]], "found a list"),
         (UNIT[..., :47], "32×47 px.*32×48"),
         (UNIT[..., :0], "multiples"),
+        (UNIT[:0], r"found \[0, 3, 32, 48\], a batch without images"),
     ],
 )
 def test_images_that_would_be_misread_are_refused(images: object, message: str, backbone: Backbone) -> None:
@@ -195,7 +196,7 @@ def test_images_that_are_none_are_refused_by_name(backbone: Backbone, tmp_path: 
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(MissingFile, match=r"none\.png not found"):
         transform(tmp_path / "none.png")
-    with pytest.raises(UserError, match=r"text\.png is not a readable image"):
+    with pytest.raises(UserError, match=r"text\.png: expected an image, found a file that"):
         transform(tmp_path / "text.png")
     for image, message in (
         (Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "8 bits a channel"),
@@ -208,6 +209,15 @@ def test_images_that_are_none_are_refused_by_name(backbone: Backbone, tmp_path: 
     ):
         with pytest.raises(UserError, match=message):
             transform(image)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_files_of_16_bits_are_stretched_as_in_training(tmp_path: Path, backbone: Backbone, suffix: str) -> None:
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(PIXELS[:32, :48, 0].astype(np.uint16) * 13 + 500).save(path)
+    expected = torch.from_numpy(read_image(path)).permute(2, 0, 1) / 255
+    assert torch.equal(backbone.transform()(path), expected)
+    assert expected.min() == 0 and expected.max() == 1
 
 
 def test_dense_is_the_feature_map_of_one_image(backbone: Backbone) -> None:

@@ -234,6 +234,19 @@ def test_a_misspelt_key_is_found_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
+def test_sides_that_are_no_multiple_of_the_patch_are_found_before_anything_runs(
+    stage: str, tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(tiny_study.read_text())
+    content[stage]["set"]["data.init_args.size"] = 33
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["study", str(tmp_path / "x.yaml"), "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "data.init_args.size: expected multiples of 16" in error and "use 32" in error and error.count("\n") == 1
+    assert not list((tmp_path / "runs").glob("cells/*/metrics.json"))
+
+
 def test_the_pictures_material_is_that_of_the_evaluation(tmp_path: Path) -> None:
     """`write_samples` predicts as the test did: the same confusion on the images that both have."""
     from src.cli import main as run

@@ -32,12 +32,12 @@ SOUND = {
     ("trainer.max_steps", "huge"),
     ("trainer.log_every_n_steps", "huge"),  # never
     ("monitor.every_n_steps", "zero"),  # not watched
+    ("monitor.every_n_steps", "huge"),  # before and after training alone
     ("data.init_args.num_workers", "zero"),  # loads in the main process
     ("optimisation.lr", "zero"),
     ("guards.patience", "huge"),
     ("trainer.default_root_dir", "empty"),  # the current folder
     ("data.init_args.batch_size", "huge"),  # no more than the images, which a line says
-    ("optimisation.lr", "huge"),  # the divergence guard ends it
     ("guards.patience", "zero"),  # warns and never stops
     ("model.init_args.objectives", "null"),  # GLARE's three
     *(("trainer.default_root_dir", value) for value in ("text", "negative", "zero", "huge", "nan", "infinite")),

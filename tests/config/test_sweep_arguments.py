@@ -12,7 +12,8 @@ from jsonargparse import get_loader
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from src.cli import main as run
-from src.config.sweep_arguments import flags, from_agent
+from src.config.sweep_arguments import flags, from_agent, with_nulls
+from src.core.errors import CommandLineError
 from tests.command_line import pretraining, with_arguments, written
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(-1e3, 1e3).map(lambda x: round(x, 6)) | st.just("poly")
@@ -51,6 +52,18 @@ def test_each_kind_of_value(value: Any, words: list[str]) -> None:
 def test_a_null_that_would_cost_other_objects_is_refused() -> None:
     with pytest.raises(ValueError, match=r"objectives\.local\.init_args\.targets: null cannot be passed"):
         flags("model.init_args.objectives.local.init_args.targets", None)
+
+
+@pytest.mark.parametrize("words", [["null"], ["~"], None])
+def test_a_null_on_the_command_line_is_null_in_a_class_within_a_class(words: list[str] | None) -> None:
+    key = "--model.init_args.backbone.init_args.adapter"
+    given = [f"{key}=null"] if words is None else [key, *words]
+    assert with_nulls(["test", "--x", "1", *given, "--y=null"]) == [
+        "test", "--x", "1", '--model.init_args={"backbone": {"init_args": {"adapter": null}}}', "--y=null"
+    ]  # fmt: skip
+    assert with_nulls(["fit", key, "a.safetensors"]) == ["fit", key, "a.safetensors"]
+    with pytest.raises(CommandLineError, match="null cannot be passed"):
+        with_nulls(["fit", "--model.init_args.objectives.local.init_args.targets", "null"])
 
 
 @given(st.lists(LEAVES | st.lists(LEAVES, max_size=3), max_size=4))

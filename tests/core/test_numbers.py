@@ -28,6 +28,12 @@ def test_bounds_belong_to_the_range_unless_left_out() -> None:
         check_number("clip", 0.0, open_left=True)
 
 
+@pytest.mark.parametrize("value", [1e38, 10**400, "0.1", None, True])
+def test_what_no_optimiser_can_take_is_refused(value: Any) -> None:
+    with pytest.raises(UserError, match=r"lr: expected a finite number of at least 0.*, found "):
+        check_number("lr", value)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -65,6 +65,25 @@ def test_nan_weights_are_found_where_the_loss_is_finite(tmp_path: Path) -> None:
         )
 
 
+def test_scores_of_an_earlier_epoch_do_not_outlive_the_fit(tmp_path: Path) -> None:
+    with pytest.raises(Diverged):
+        trainer(tmp_path, max_epochs=4, callbacks=[DivergenceGuard()]).fit(
+            broken_from(4), datamodule=BlocksDataModule()
+        )
+    assert not (tmp_path / "evaluation.json").exists() and not (tmp_path / "confusion.npz").exists()
+
+
+def test_infinite_statistics_are_found_where_loss_and_weights_are_finite(tmp_path: Path) -> None:
+    """A loss scaler skips a step that overflows, but batch normalisation has seen it."""
+    model = tiny(lr=0.0)
+    statistics = model.decoder.norm.running_var
+    model.on_train_epoch_end = lambda: statistics.fill_(math.inf)  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"decoder\..*running_var holds NaN or infinite"):
+        trainer(tmp_path, max_epochs=1, limit_val_batches=0, callbacks=[DivergenceGuard()]).fit(
+            model, datamodule=BlocksDataModule()
+        )
+
+
 @pytest.mark.parametrize("entry", ["validate", "test", "predict"])
 def test_nan_scores_are_no_scores(tmp_path: Path, entry: str) -> None:
     model = tiny()

@@ -68,6 +68,7 @@ def test_failed_trials_are_reported_and_the_others_run(tmp_path: Path) -> None:
         ("crash", "failed", "exit code 1: RuntimeError: out of memory"),
         ("nan", "failed", "loss is nan at the end"),
     ]
+    assert [row["loss"] for row in table(tmp_path / "out")[1:]] == ["", ""]  # a last value is no result of a failed run
     assert "- trial 0: exit code 1: RuntimeError: out of memory" in (tmp_path / "out" / "table.md").read_text()
 
 

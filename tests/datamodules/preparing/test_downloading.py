@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from datamodules.preparing import downloading
 from datamodules.preparing.downloading import Download, DownloadError, fetch
+from src.core.errors import Unwritable
 from tests.datamodules.preparing.local_server import LocalServer, serving
 
 CONTENT = bytes(range(256)) * 400
@@ -102,3 +106,31 @@ def test_a_file_that_was_put_there_by_hand_is_checked(server: LocalServer, tmp_p
         fetch(of(server), tmp_path)
     path.write_bytes(CONTENT)
     assert fetch(of(server), tmp_path) == path and server.asked == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let no file grow past 1,000 bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_fills_up_is_no_fault_of_the_network(
+    server: LocalServer, tmp_path: Path, small_files: None
+) -> None:
+    with pytest.raises(Unwritable, match=r"a\.zip\.part: expected a writable path.*free space"):
+        fetch(of(server), tmp_path)
+    assert server.asked == [""]  # once
+
+
+def test_too_little_space_is_said_before_the_first_byte(
+    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(Unwritable, match=r"expected 0\.000102 GB of space for the download, found 1e-06 GB"):
+        fetch(of(server), tmp_path)
+    assert server.asked == [""] and not (tmp_path / "a.zip.part").exists()
