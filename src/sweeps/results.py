@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from src.sweeps.definition import Sweep
-from src.sweeps.search import Search
+from src.sweeps.search import Search, cut_off
 
 State = Literal["done", "stopped early", "failed", "running", "interrupted"]
 _STATES: dict[str, State] = {
@@ -36,7 +36,7 @@ def rows(sweep: Sweep, search: Search) -> list[Row]:
         last = reported[max(reported)] if reported else None
         value = trial.value if trial.state.name == "COMPLETE" else last
         told = trial.user_attrs
-        state = "interrupted" if "interrupted" in told else _STATES[trial.state.name]
+        state = "interrupted" if cut_off(trial) else _STATES[trial.state.name]
         found.append(Row(number, state, value, told["values"], told.get("seconds", 0.0), told.get("note", "")))
     sign = 1 if sweep.goal == "minimize" else -1
     unknown = float("inf")
