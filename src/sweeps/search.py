@@ -137,6 +137,11 @@ class Search:
                     self._enqueue(now)
                 elif cut_off(now):
                     self._enqueue(now)
+        for number, trial in self.trials().items():
+            lock_file = self.folder / f"{number:04d}" / "lock"
+            if trial.state.is_finished() and lock_file.exists():  # killed between the end of a trial and its release
+                with suppress(Held), locked(lock_file):
+                    pass
 
     def _enqueue(self, trial: FrozenTrial) -> None:
         """Let another trial resume the run of one that was cut off; one without a run is drawn anew."""
