@@ -17,7 +17,6 @@ from src.studies.plan.cells import finished
 
 TABLES = ("table.md", "table.tex", "table.csv", "table.json", "table.svg", "table.png")
 OF_CELLS = ("metrics.json", "provenance.json", "cell.json", "guards.json")
-PAINTED = {"scenes"}  # data whose pictures may be published; other reports stay in runs/
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,16 +56,14 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{source / 'table.json'}: expected a study's table, found a damaged file; run the study again")
     cells = cells_of(table, store)
     refuse_overlap(target, (source, store))
-    report = ("report.html",) if {column["data"] for column in table["columns"]} <= PAINTED else ()
     with exchanging(target) as new:  # remove files that only an earlier version published
         for cell in cells:
             copy(store / cell, new / "cells" / cell, OF_CELLS)
-        copy(source, new, (*TABLES, *report))
+        copy(source, new, TABLES)
     print(
         f"{target}: {len(cells)} cells, {', '.join(path.name for path in sorted(target.iterdir()) if path.is_file())}"
     )
-    if not report:
-        print("report.html stays in runs/: it shows images of the data set, which may not be published")
+    print("report.html stays in runs/: it shows images of the data; python -m src study makes it again")
     if dirty := [commit for commit in table["commits"] if commit.endswith("-dirty")]:
         print(f"warning: computed from uncommitted changes ({', '.join(dirty)})")
 

@@ -43,7 +43,7 @@ class RecordedHead(LightningModule):
         checkpoint["state_dict"] = trainable_state(self, checkpoint["state_dict"])
         checkpoint["backbone"] = identity(self.backbone)
         checkpoint["adapter"] = self.adapter_record
-        checkpoint["classes"] = {"ids": self._class_ids, "names": list(self.class_names)}
+        checkpoint["classes"] = {"ids": self._class_ids, "names": self._class_names}
         checkpoint["input_size"] = self._input_size
         checkpoint["versions"] = versions()
 
@@ -81,15 +81,18 @@ class RecordedHead(LightningModule):
         return list(range(self.num_classes)) if ids is None else list(ids)
 
     @property
+    def _class_names(self) -> list[str]:
+        """The names of the data's classes, by which a resumed fit knows them again; the model's without data."""
+        names = getattr(self._data, "class_names", None)
+        return list(self.class_names if names is None else names)
+
+    @property
     def _input_size(self) -> list[int] | None:
         """(height, width) that images are resized to; None if the data does not define it."""
         size = getattr(self._data, "size", None)
         return None if size is None else [size, size] if isinstance(size, int) else list(size)
 
     def _check_classes(self, made_for: Mapping[str, Any]) -> None:
-        names = self.class_names
         if hasattr(self._data, "expect_classes"):
             self._data.expect_classes(list(made_for["ids"]), list(made_for["names"]))
-        elif hasattr(self._data, "class_names"):
-            names = self._data.class_names
-        check_classes(made_for, self._class_ids, names)
+        check_classes(made_for, self._class_ids, self._class_names)

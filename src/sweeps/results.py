@@ -9,7 +9,7 @@ from typing import Any, Literal
 from src.core.printable import printable
 from src.studies.report.table import escaped
 from src.sweeps.definition import Sweep
-from src.sweeps.search import Search
+from src.sweeps.search import Search, cut_off
 
 State = Literal["done", "stopped early", "failed", "running", "interrupted"]
 _STATES: dict[str, State] = {
@@ -37,7 +37,7 @@ def rows(sweep: Sweep, search: Search) -> list[Row]:
         reported = trial.intermediate_values
         last = reported[max(reported)] if reported else None
         told = trial.user_attrs
-        state = "interrupted" if "interrupted" in told else _STATES[trial.state.name]
+        state = "interrupted" if cut_off(trial) else _STATES[trial.state.name]
         # a failed run's last value, such as one from before it diverged, is no result
         value = trial.value if state == "done" else None if state == "failed" else last
         found.append(Row(number, state, value, told["values"], told.get("seconds", 0.0), told.get("note", "")))

@@ -1,13 +1,13 @@
 """A sweep's trials in Optuna's storage, an SQLite file that several processes share.
 
 Optuna never resumes a trial: one that was cut off fails, and another with the same parameters continues its *run*, the
-folder with its checkpoint. Runs are numbered from 0 in the order in which they are begun.
+folder with its checkpoint. Runs are numbered from 0: those of a grid by its points, others as they are begun.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Search:
             )
             known = self.study.user_attrs.get("fingerprint")
             if known is None:
-                self._begin()
+                self.study.set_user_attr("fingerprint", sweep.fingerprint)
             elif known != sweep.fingerprint:
                 raise UserError(
                     f"{folder} holds trials of an earlier version of {sweep.file}: its search, metric or command has "
@@ -79,13 +79,15 @@ class Search:
                 check_inputs(found, self.study.user_attrs["inputs"], sweep, folder)
             else:
                 self.study.set_user_attr("inputs", found)
+            if sweep.method == "grid" and "filled" not in self.study.user_attrs:
+                self._fill_grid()
 
-    def _begin(self) -> None:
-        if self.sweep.method == "grid":
-            axes = {name: grid for name, found in self.sweep.parameters.items() if (grid := found.grid())}
-            for point in product(*axes.values()):
-                self.study.enqueue_trial(dict(zip(axes, point, strict=True)))
-        self.study.set_user_attr("fingerprint", self.sweep.fingerprint)
+    def _fill_grid(self) -> None:
+        """Enqueue the points of a grid: all of them, or those that are missing where a process was killed here."""
+        axes = {name: grid for name, found in self.sweep.parameters.items() if (grid := found.grid())}
+        for number, point in islice(enumerate(product(*axes.values())), len(self.study.trials), None):
+            self.study.enqueue_trial(dict(zip(axes, point, strict=True)), user_attrs={"run": number})
+        self.study.set_user_attr("filled", True)
 
     def take_turn(self) -> bool:
         """Make sure that Optuna's next trial is a run of this sweep; `claimed` ends the turn.
@@ -117,38 +119,47 @@ class Search:
             trial.set_user_attr("values", values)
         finally:
             self.turn.release()
-        try:
-            yield Run(number, values, folder, lock)
-        except KeyboardInterrupt:
-            trial.set_user_attr("interrupted", True)
-            raise
+        yield Run(number, values, folder, lock)
 
     def release(self) -> None:
         """Give up the run of this process, whose trial has ended."""
         self._held.close()
 
     def _take_over(self) -> None:
-        """Enqueue the runs that were interrupted, and those whose process is gone, with what they have reported."""
-        unclaimed = [trial for trial in self.study.trials if not _claimed(trial)]  # killed before they had a run
+        """Enqueue again, with what they have reported, trials that were cut off and those whose process is gone."""
+        resumed = {trial.user_attrs.get("resumes") for trial in self.study.trials}
+        unclaimed = [trial for trial in self.study.trials if not _claimed(trial)]  # cut off before they had a run
         for trial in (*unclaimed, *self.trials().values()):
-            if trial.state == TrialState.FAIL and "interrupted" in trial.user_attrs:
-                self._enqueue(trial)
-            elif trial.state == TrialState.RUNNING:
-                lock: AbstractContextManager[Any] = nullcontext()
-                if _claimed(trial):
-                    lock = locked(self.folder / f"{_run(trial):04d}" / "lock")
-                with suppress(Held), lock:
-                    if self.study.trials[trial.number].state == TrialState.RUNNING:  # not ended in the meantime
-                        self.study.tell(trial.number, state=TrialState.FAIL)
-                        self._enqueue(trial)
+            if trial.number in resumed or not (trial.state == TrialState.RUNNING or cut_off(trial)):
+                continue
+            lock: AbstractContextManager[Any] = nullcontext()
+            if _claimed(trial):
+                lock = locked(self.folder / f"{_run(trial):04d}" / "lock")
+            with suppress(Held), lock:
+                now = self.study.trials[trial.number]  # it may have ended in the meantime
+                if now.state == TrialState.RUNNING:
+                    self.study.tell(now.number, state=TrialState.FAIL)
+                    self._enqueue(now)
+                elif cut_off(now):
+                    self._enqueue(now)
+        for number, trial in self.trials().items():
+            lock_file = self.folder / f"{number:04d}" / "lock"
+            if trial.state.is_finished() and lock_file.exists():  # killed between the end of a trial and its release
+                with suppress(Held), locked(lock_file):
+                    pass
 
     def _enqueue(self, trial: FrozenTrial) -> None:
-        """Let another trial resume the run of one that was cut off."""
+        """Let another trial resume the run of one that was cut off; one without a run is drawn anew."""
+        if _claimed(trial):
+            parameters, distributions, told = trial.params, trial.distributions, trial.user_attrs
+        else:
+            parameters, distributions = {}, {}
+            told = {"run": trial.user_attrs["run"]} if self.sweep.method == "grid" else {}
         again = optuna.trial.create_trial(
             state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={key: told for key, told in trial.user_attrs.items() if key != "interrupted"},
+            params=parameters,
+            distributions=distributions,
+            user_attrs={**told, "resumes": trial.number},
             system_attrs=trial.system_attrs,
             intermediate_values=trial.intermediate_values,
         )
@@ -160,7 +171,7 @@ class Search:
         points = prod(len(grid) for grid in grids if grid is not None)
         total = min(number for number in (self.limit, points if grids else None) if number is not None)
         runs = self.trials().values()
-        return max(0, total - sum(run.state.is_finished() and "interrupted" not in run.user_attrs for run in runs))
+        return max(0, total - sum(run.state.is_finished() and not cut_off(run) for run in runs))
 
     def elsewhere(self) -> bool:
         """Return whether other processes run trials."""
@@ -169,6 +180,11 @@ class Search:
     def trials(self) -> dict[int, FrozenTrial]:
         """The latest trial of each run that has begun, by the run's number."""
         return dict(sorted({_run(trial): trial for trial in self.study.trials if _claimed(trial)}.items()))
+
+
+def cut_off(trial: FrozenTrial) -> bool:
+    """Return whether a trial ended before its run did, by Ctrl-C or an error of the sweep: failed runs have a note."""
+    return bool(trial.state == TrialState.FAIL) and "note" not in trial.user_attrs
 
 
 def _claimed(trial: FrozenTrial) -> bool:

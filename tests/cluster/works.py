@@ -30,6 +30,7 @@ from tests.studies.cells_on_disk import study_file
 from tests.studies.run.quick_job import QUICK
 from tests.sweeps.sweep_files import COMMAND, written
 
+TRAINED = ("train/loss", "train/lr")
 STEPS = [str(step) for step in range(1, 21)]
 
 
@@ -66,8 +67,10 @@ def adaptation(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Work]:
 
     def after(out: Path) -> dict[str, Any]:
         with (out / "metrics.csv").open(newline="") as file:
-            rows = [{k: v for k, v in row.items() if v and "second" not in k} for row in csv.DictReader(file)]
-        logged = {(row["step"], key): value for row in rows for key, value in row.items()}
+            rows = list(csv.DictReader(file))
+        # when the monitor looks depends on the machine (docs/monitoring.md), what is trained does not
+        logged = {(row["step"], key): row[key] for row in rows for key in row if key in TRAINED and row[key]}
+        assert len(logged) >= len(TRAINED)
         found = {"metrics": logged, "verdict": (out / "verdict.json").read_bytes()}
         return found | {file.name: tensors_hash(file) for file in out.glob("*.safetensors")}
 

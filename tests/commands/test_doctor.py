@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from src.backbones.adapters import LoRA
 from src.backbones.backbone import Backbone
 from src.backbones.checkpoints import build_trunk, load_weights, weight_hash
 from src.commands.doctor import main
@@ -37,6 +38,21 @@ def test_report_of_a_full_udi_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
     assert report["weight_hash"] == weight_hash(load_weights(str(path), "tiny_vit").state)
     assert report["features"]["finite"] and 1 < report["features"]["effective_rank"] <= report["features"]["of"]
     assert report["holds"]["ViT at teacher.backbone.backbone."]["tensors"] == len(official(10))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_adapter_file_is_named_with_its_settings(
+    damaged: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = Backbone("test_vit", "none")
+    backbone.install(LoRA(rank=3, first_block=5))
+    backbone.save_adapter(tmp_path / "adapter.safetensors", 1, "teacher")
+    path, settings = tmp_path / "adapter.safetensors", "LoRA(alpha=16.0, first_block=5, rank=3, targets="
+    if damaged:
+        path.write_bytes(path.read_bytes().replace(b'"sizes":"{', b'"sizes":"['))
+    code, report = examine(capsys, str(path))
+    assert code == 1 and "give it as adapter:" in report["error"]
+    assert (settings in report["error"]) != damaged and "(a LoRA" in report["error"]
 
 
 def test_yaml_lines_build_the_same_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,6 +160,18 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
             scores(tmp_path, head(backbone()), checkpoint, data)
 
 
+def test_a_head_that_was_given_no_names_is_known_by_those_of_its_data(tmp_path: Path) -> None:
+    def nameless() -> SemanticSegmentation:
+        return SemanticSegmentation(backbone(), 3)
+
+    checkpoint = fitted(tmp_path, nameless())
+    assert torch.load(checkpoint, weights_only=True)["classes"]["names"] == ["red", "green", "blue"]
+    for again in (nameless(), head(backbone())):
+        fit = trainer(tmp_path / "resumed", max_steps=3, limit_val_batches=0)
+        fit.fit(again, datamodule=BlocksDataModule(), ckpt_path=checkpoint, weights_only=True)
+        assert fit.global_step == 3
+
+
 def test_a_broken_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     content = torch.load(fitted(tmp_path, head(backbone())), weights_only=True)
     content["state_dict"]["decoder.linear.bias"][0] = float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 
+from src.core.process_lock import locked
 from src.sweeps.process import report
 from src.sweeps.results import rows
 from src.sweeps.search import Run, Search
@@ -133,6 +135,20 @@ def test_a_run_that_has_just_ended_is_not_taken_over(tmp_path: Path) -> None:
     mine.study.tell(trial, 1.0)
     mine.release()
     assert [one.state.name for one in other.trials().values()] == ["COMPLETE"]
+
+
+def test_the_lock_of_a_process_that_died_as_its_run_ended_is_removed(tmp_path: Path) -> None:
+    searched, lock = sweep(tmp_path, {"a": {"values": [1, 2]}}), tmp_path / "out" / "0000" / "lock"
+    assert values(Search(searched, tmp_path / "out", 1)) == [{"a": 1}]
+    child = os.fork()
+    if child == 0:
+        held = locked(lock)
+        held.__enter__()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert lock.exists()
+    assert values(Search(searched, tmp_path / "out", None)) == [{"a": 2}]
+    assert not list((tmp_path / "out").glob("*/lock"))
 
 
 def test_trials_of_another_sweep_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from src.backbones.checkpoints.foreign import foreign_names
@@ -87,10 +89,22 @@ def _under(source: Source, places: list[Place], prefix: str) -> list[Place]:
     return found
 
 
+def _adapter(metadata: Mapping[str, str]) -> str:
+    """The kind of an adapter file with its settings, as far as they can be read: `LoRA(alpha=16.0, rank=16)`."""
+    kind = metadata["adapter"].rpartition(".")[2]
+    try:
+        settings = json.loads(metadata.get("sizes", ""))
+    except (ValueError, RecursionError):
+        return kind
+    if not isinstance(settings, dict):
+        return kind
+    return f"{kind}({', '.join(f'{name}={value!r}' for name, value in sorted(settings.items()))})"
+
+
 def _no_vit(source: Source) -> str:
     if {"weight_hash", "adapter"} <= source.metadata.keys():
         return (
-            f"{source.path} is an adapter file of this project (a {source.metadata['adapter'].rpartition('.')[2]} for "
+            f"{source.path} is an adapter file of this project (a {_adapter(source.metadata)} for "
             f"{source.metadata.get('backbone')}): give it as adapter:, and its backbone's weights as weights:"
         )
     if HASH in source.metadata or any(map(_OWN.search, source.tensors)):
