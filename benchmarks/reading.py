@@ -29,9 +29,9 @@ from torchvision.transforms.v2 import functional as F
 
 from datamodules.batches import LabelledPairs, UnlabelledViews
 from datamodules.reading.masks import IGNORE
-from datamodules.reading.reduction import MARGIN, Reduction
+from datamodules.reading.reduction import Reduction, sufficient_side
 from datamodules.reading.sources import Files
-from datamodules.transforms.multi_crop import MultiViewCrop
+from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 from datamodules.transforms.segmentation import PAD, TrainingTransforms
 
 CROP = 512
@@ -88,6 +88,7 @@ def large_images(count: int) -> dict[str, dict[str, float]]:
     Photographs of 12 megapixels as JPEG, and PNGs of Cityscapes' size. Copies are made before the clock starts.
     """
     side, report = 224, {}
+    enough = sufficient_side(side, GLOBAL_AREA[0])
     crop = MultiViewCrop(side)
     plain = MultiViewCrop(side, photometric=False)
     for kind, (height, width), suffix in (("photographs", (3000, 4000), "jpg"), ("Cityscapes", (1024, 2048), "png")):
@@ -100,10 +101,10 @@ def large_images(count: int) -> dict[str, dict[str, float]]:
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=90)
             ways = {
                 "whole": (None, crop),
-                "scaled": (Reduction(round(side * MARGIN), scaled=True), crop),
-                "copies": (Reduction(round(side * MARGIN), copies=Path(folder) / "copies"), crop),
+                "scaled": (Reduction(enough, scaled=True), crop),
+                "copies": (Reduction(enough, copies=Path(folder) / "copies"), crop),
                 "copies, colours on the device": (
-                    Reduction(round(side * MARGIN), copies=Path(folder) / "copies"),
+                    Reduction(enough, copies=Path(folder) / "copies"),
                     plain,
                 ),
             }

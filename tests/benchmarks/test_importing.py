@@ -1,0 +1,17 @@
+"""Every benchmark finds the names that it imports: most of them are run by hand, and rarely."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+OTHERS = {"contestant_lightly"}  # of another environment
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in OTHERS))
+def test_a_benchmark_imports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name=name)
