@@ -179,13 +179,20 @@ def test_no_module_of_ours_imports_wandb_before_its_logger_needs_it() -> None:
 def test_a_real_offline_run_has_configuration_adapters_and_table(tmp_path: Path) -> None:
     used = adapter_file(tmp_path / "used")
     path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run"))
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(EVALUATION))
-    code = (
-        "import sys; from src.callbacks.weights_and_biases import Wandb; from src.cli import main; "
-        "logger = main(sys.argv[2:]).trainer.loggers[1]; "
-        "logger.log_hyperparams({'b': {'class_path': 'src.Backbone', 'init_args': {'adapter': sys.argv[1]}}})"
-    )
+    code = f"""
+import sys
+from pathlib import Path
+from src.callbacks.weights_and_biases import Wandb
+from src.cli import main
+from src.pretraining import ContinualPretraining
+
+def evaluated(self):  # during the run: a file of an earlier run is moved away at its start
+    Path(self.trainer.default_root_dir, "evaluation.json").write_text({json.dumps(EVALUATION)!r})
+
+ContinualPretraining.on_train_end = evaluated
+logger = main(sys.argv[2:]).trainer.loggers[1]
+logger.log_hyperparams({{"b": {{"class_path": "src.Backbone", "init_args": {{"adapter": sys.argv[1]}}}}}})
+"""
     done = subprocess.run(
         [sys.executable, "-c", code, str(used), "fit", "--config", path, "--trainer.logger", "Wandb"],
         cwd=ROOT,
