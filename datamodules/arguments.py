@@ -29,7 +29,7 @@ class DataArguments:
         size: Side of the global views; for `segment` the side, or (height, width), that images are resized to.
         global_crops_scale: Least and largest share of an image's area that a global view covers (`pretrain`). Objects
             should have about the size in pixels that they have when the backbone is used: at half the share, the same
-                ground covers twice as many patches.
+            ground covers twice as many patches.
         local_views: Number of local views (`pretrain`).
         local_size: Side of the local views (`pretrain`).
         transforms: Transforms of training images and masks (`segment`); None only resizes them to `size`.
@@ -49,9 +49,9 @@ class DataArguments:
         scaled_decoding: Decode large JPEGs at a half, a quarter or an eighth of their size where that is large enough
             for the views (`pretrain`): several times faster, with slightly different pixels.
         copies: Folder for downscaled copies of the images, made at the first use and shared by processes and runs
-        (`pretrain`); for sets that do not fit in memory.
+            (`pretrain`); for sets that do not fit in memory.
         colours: Where colour augmentation runs: in the `loader`, or on the `device` in whole batches, with other draws
-        from the same distribution (`pretrain`).
+            from the same distribution (`pretrain`).
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
         max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never

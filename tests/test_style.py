@@ -1,4 +1,4 @@
-"""Docstrings begin with a verb or a noun, and cite documents that exist."""
+"""Docstrings parse, begin with a verb or a noun, and cite documents that exist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docstring_parser import ParseError, google
 
 from tests.command_line import ROOT
 
@@ -36,6 +37,16 @@ def test_docstrings_begin_with_a_verb_or_a_noun(file: Path) -> None:
         if re.match(r"\W*(\w*)", text)[1].lower() in QUESTIONS  # type: ignore[index]
     ]
     assert not found, "begin with a verb or a noun:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_docstrings_parse(file: Path) -> None:
+    """A continuation line with a wrong indent would leave the command line's help without any description."""
+    for line, text in docstrings(file):
+        try:
+            google.parse(text)
+        except ParseError as error:
+            pytest.fail(f"{file.relative_to(ROOT)}:{line}: {error}")
 
 
 def test_documents_that_the_code_cites_exist() -> None:

@@ -78,7 +78,7 @@ class Classification(FittedModule):
 
     Scores are those of one confusion matrix over all images of all ranks, logged and written to `evaluation.json` as
     for a segmentation, with images in place of pixels: `accuracy` is the share of correct images, `mean_accuracy` the
-        mean recall of the classes, `dice` their F1.
+    mean recall of the classes, `dice` their F1.
 
     Args:
         backbone: Gives the class tokens; not trained.

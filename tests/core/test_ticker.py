@@ -46,8 +46,8 @@ class TestTicker:
             counted.to(3, lambda: "[4/9] GLARE 40%")
         counted.say("[4/9] GLARE: done")
         assert capsys.readouterr().out.splitlines() == [
-            "study 3/9, 01:00 gone; [4/9] GLARE 40%",
-            "study 3/9, 02:00 gone; [4/9] GLARE 40%",
+            "study 3/9, 01:00 elapsed; [4/9] GLARE 40%",
+            "study 3/9, 02:00 elapsed; [4/9] GLARE 40%",
             "[4/9] GLARE: done",
         ]
 

@@ -34,7 +34,8 @@ def test_masks_of_0_and_255_ask_whether_255_is_a_class(tmp_path: Path) -> None:
         save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
         save(tmp_path / "masks" / f"{i}.png", np.repeat(np.array([[0], [255]], np.uint8), 4, 0).repeat(8, 1))
     with pytest.raises(
-        ImageError, match=r"two classes or more, found the ids 0, 255, of which 255 .*`ignored_ids: \[\]`"
+        ImageError,
+        match=r"two classes or more, found the ids 0, 255, of which ignored_ids leaves out 255; .*`ignored_ids: \[\]`",
     ):
         FolderDataModule(tmp_path, task="segment", size=8).setup("fit")
     given = ArgumentParser(exit_on_error=False)

@@ -161,7 +161,7 @@ def test_a_cell_that_another_process_runs_is_waited_for(
         runner._look_after(runner.slots[0])
         assert runner.waiting == [first]
         assert runner.slots[0].work is None
-        assert "another process runs it" in capsys.readouterr().out
+        assert "another process is running it, waiting" in capsys.readouterr().out
     assert runner.run() == []
     assert store.done(first)
 
