@@ -79,12 +79,12 @@ def choose(
 
 
 def _calibrated(images: int, gpu: bool, patch: int, precision: str, used: float | None) -> Settings:
-    """The preset of docs/method.md, section 12: 150 steps up to 60 images, 300 from 240 images on.
+    """The preset of docs/calibrated.md: 150 steps, after which the fixed targets of a small folder are learnt.
 
-    Longer runs did harm. On a GPU views are larger, and a step has more images.
+    On a GPU views are larger, a step has more images, and every image is seen once, up to 1,000 steps.
     """
-    steps = round(150 + 150 * (min(max(images, 60), 240) - 60) / 180)
     batch, side = min(16 if gpu else 8, images), multiple(224 if gpu else 168, patch)
+    steps = max(150, min(images // batch, 1000)) if gpu else 150
     prototypes = min(256, 64 * images)  # at most half as many centroids as tokens
     scale = None if used is None else crops_scale(side, used)
     return Settings("glare-calibrated", steps, batch, side, prototypes, 1e-3, precision, scale)
