@@ -29,6 +29,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.profiler import ProfilerActivity, profile
 
+from src.callbacks.explanations import Explanations
 from src.cli import CLI
 from src.config.keys import as_parsed
 from src.monitoring.feature_metrics import FeatureMetrics
@@ -231,6 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     monitored.counts, monitored.seconds = True, costs
     FeatureMetrics.__init__ = monitored.around("start", FeatureMetrics.__init__)  # type: ignore[method-assign]
     Monitor._check = monitored.around("check", Monitor._check)  # type: ignore[method-assign]
+    Explanations.on_fit_end = lambda *_: None  # type: ignore[method-assign]  # not a part of a step
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "trainer.max_steps": WARM + options.steps + 1,
