@@ -5,7 +5,7 @@ import torch
 
 from datamodules.views import Crops, Views
 from src.core.keyed_random import KeyedRandom
-from src.pretraining.patch_augmentation import Blur, Grey, Mask, Noise, PatchAugmentation, Shuffle
+from src.pretraining.patch_augmentation import Blur, Grey, Mask, Noise, PatchAugmentation, Shuffle, gaussian_rows
 
 STRATEGIES = [Blur, Noise, Grey, Mask, Shuffle]
 
@@ -64,6 +64,17 @@ def test_blur_equals_a_gaussian_written_as_a_loop():
         for j in range(32):
             naive[i, j] = (weights[i][:, None] * weights[j][None] * image[1, 0, 2]).sum()
     assert torch.allclose(blurred[1, 0, 2], naive, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [96, 168, 224])
+def test_blur_multiplies_no_subnormal_numbers_which_are_slow_and_change_nothing(side):
+    sigma = torch.linspace(3, 6, 7)
+    found = gaussian_rows(side, sigma)
+    assert not ((found > 0) & (found < torch.finfo(found.dtype).tiny)).any()
+    place = torch.arange(side, dtype=torch.float64)
+    exact = (-((place[:, None] - place) ** 2) / (2 * sigma.double()[:, None, None] ** 2)).exp()
+    assert ((exact > 0) & (exact < torch.finfo(found.dtype).tiny)).any()  # there are some to leave out
+    assert torch.allclose(found.double(), exact / exact.sum(dim=-1, keepdim=True), rtol=1e-5, atol=1e-29)
 
 
 def test_shuffle_keeps_each_patch_its_pixels_in_another_order():
