@@ -1,5 +1,7 @@
 """Build sdist and wheel of the committed files into a folder: python .ci/release.py DIST [https://HOST/OWNER/NAME]
 
+Without a folder, only check that the changelog is cut for the version.
+
 A package index shows README.md without the checkout around it, so its links become absolute ones to the repository at
 the tag of the version. Where no address is given and `origin` has none, links become text, and the picture is left out.
 """
@@ -44,6 +46,20 @@ def metadata(configuration: str, address: str | None) -> str:
     return configuration.replace("[metadata]\n", f"[metadata]\nproject_urls =\n    Source = {address}\n", 1)
 
 
+def uncut(changelog: str, version: str) -> str | None:
+    """Reason why a changelog is not ready for the release of a version; None if it is."""
+    sections = dict(re.findall(r"^## (\S+).*\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE))
+    if sections.get("Unreleased", "").strip():
+        return (
+            "expected every change in the section of a version, found some under '## Unreleased'; "
+            "rename it to '## VERSION (DATE)' and set that version in src/__init__.py and CITATION.cff, "
+            f"or move them to '## {version}'"
+        )
+    if not sections.get(version, "").strip():
+        return f"expected a section '## {version} (DATE)', the version in src/__init__.py, found none; write it first"
+    return None
+
+
 def origin() -> str | None:
     """The address of the remote `origin` as a browser takes it; None if it is no address or there is none."""
     done = subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True)
@@ -59,11 +75,15 @@ def copied(folder: Path) -> None:
         (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
-def main(dist: str, given: str = "") -> None:
-    """Build."""
+def main(dist: str = "", given: str = "") -> None:
+    """Check the changelog, and build."""
     address = given.rstrip("/") or origin()
     version = re.search(r'__version__ = "(.+)"', (ROOT / "src/__init__.py").read_text(encoding="utf-8"))
     assert version is not None
+    if reason := uncut((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version[1]):
+        sys.exit(f"error: CHANGELOG.md: {reason}")
+    if not dist:
+        return
     print(
         f"links of the package page: {address or 'left out, for want of an address: make release REPOSITORY=https://…'}"
     )

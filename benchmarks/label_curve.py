@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.errors import MissingFile
-from src.core.json_files import read_json
-from src.studies.results.verdicts import counted_images, paired_folders
+from src.studies.results.verdicts import comparisons, counted_images, read_table
 
 SIZES = (3, 5, 10, 20, 40, 80)
 
@@ -62,20 +59,11 @@ def rows(folder: Path) -> list[tuple[str, NDArray[np.float64], NDArray[np.float6
     Raises:
         MissingFile: If the study has no table.
     """
-    table: dict[str, Any] | None = read_json(folder / "table.json")
-    if table is None:
-        raise MissingFile(f"{folder / 'table.json'}: expected the folder of a finished study, found no table")
-    cells = next(place for place in (folder / "cells", folder.parent / "cells") if place.is_dir())
-    by_name = {row["name"]: row for row in table["rows"]}
     found = []
-    for name, row in by_name.items():
-        for column in table["columns"]:
-            if name == table["baseline"] or column["metric"] != "miou":
-                continue
-            entries = [by_name[each]["entries"][column["name"]]["cells"] for each in (table["baseline"], name)]
-            if pairs := paired_folders(cells, *entries):
-                sides = [np.stack([counted_images(pair[side]).overlaps for pair in pairs]) for side in (0, 1)]
-                found.append((f"{row['label']}, {column['label']}", *sides))
+    for item in comparisons(folder, read_table(folder)):
+        if item.pairs:
+            sides = [np.stack([counted_images(pair[side]).overlaps for pair in item.pairs]) for side in (0, 1)]
+            found.append((f"{item.row['label']}, {item.column['label']}", sides[0], sides[1]))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from datamodules.reading.checking import OnError
 from datamodules.reading.reduction import Reduction, sufficient_side
 from datamodules.reading.stretching import Stretch
+from datamodules.sampling.splits import check_max_images
 from datamodules.transforms.multi_crop import GLOBAL_AREA, checked_scale
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.core.errors import UserError
@@ -111,8 +112,7 @@ class DataArguments:
             raise UserError(f"num_workers: expected at most {MOST_WORKERS} processes, found {self.num_workers}")
         if not 0 < self.label_fraction <= 1:
             raise UserError(f"label_fraction: expected a share in (0, 1], found {self.label_fraction}")
-        if self.max_images is not None and self.max_images < 1:
-            raise UserError(f"max_images: expected at least 1, or null for all, found {self.max_images}")
+        check_max_images(self.max_images)
         self.stretch = Stretch(self.percentiles, self.range)
         self.reduction: Reduction | None = None
         if self.task == "pretrain" and (self.scaled_decoding or self.copies is not None):

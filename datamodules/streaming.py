@@ -34,6 +34,7 @@ from datamodules.batches import ViewSample, collate_views
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
+from datamodules.sampling.splits import check_max_images, fixed_order
 from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 from datamodules.views import Crops
@@ -80,9 +81,11 @@ class StreamingDataModule(LightningDataModule):
         seed: Seed of order and views.
         cache_folder: Folder that caches chunks from an address; None for litdata's default.
         cache_bytes: Size limit of that cache; the oldest chunks are removed first.
+        max_images: Images to use at most: a fixed draw that never depends on a run's seed, in which 10 images are a
+            subset of 30, and the same as from the folder that was packed; all if None.
 
     Raises:
-        UserError: If the address holds credentials.
+        UserError: If the address holds credentials, or `max_images` is below 1.
     """
 
     def __init__(
@@ -97,9 +100,11 @@ class StreamingDataModule(LightningDataModule):
         cache_folder: str | None = None,
         cache_bytes: str = "25GB",
         global_crops_scale: tuple[float, float] = GLOBAL_AREA,
+        max_images: int | None = None,
     ) -> None:
         super().__init__()
         check_address(chunks)
+        check_max_images(max_images)
         allow_plain_http()
         self.chunks = chunks
         self.batch_size = batch_size
@@ -109,6 +114,7 @@ class StreamingDataModule(LightningDataModule):
         self.seed = seed
         self.cache_folder = cache_folder
         self.cache_bytes = cache_bytes
+        self.max_images = max_images
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of `Crops`.
@@ -129,14 +135,7 @@ class StreamingDataModule(LightningDataModule):
                 f"{self.chunks}: expected chunks with an index.json, found none; "
                 "python -m datamodules.streaming FOLDER TARGET writes them"
             )
-        views = StreamedViews(
-            input_dir=self.chunks,
-            cache_dir=self.cache_folder,
-            shuffle=True,
-            drop_last=True,
-            seed=self.seed,
-            max_cache_size=self.cache_bytes,
-        )
+        views = self._views()
         views.crop = crop
         batch = share_of_batch(self.batch_size)
         if len(views) < batch:  # those of this process
@@ -152,6 +151,25 @@ class StreamingDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
         return loader
+
+    def _views(self) -> StreamedViews:
+        """The images of all chunks, or the first `max_images`, which `write_chunks` put there in a fixed order."""
+        make = partial(
+            StreamedViews,
+            input_dir=self.chunks,
+            cache_dir=self.cache_folder,
+            drop_last=True,
+            seed=self.seed,
+            max_cache_size=self.cache_bytes,
+        )
+        views = make(shuffle=True)
+        packed = sum(end - start for start, end in views.region_of_interest)
+        if self.max_images is None or self.max_images >= packed:
+            return views
+        # litdata shuffles before it takes a share, which is rounded down
+        views = make(shuffle=False, subsample=(self.max_images + 0.5) / packed)
+        views.shuffle = True
+        return views
 
 
 class StreamedViews(litdata.StreamingDataset):
@@ -193,13 +211,13 @@ def check_address(chunks: str) -> None:
 
 
 def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_workers: int = 1) -> int:
-    """Pack the images of a folder, found recursively, into chunks.
+    """Pack the images of a folder, found recursively, into chunks, in the order in which `max_images` draws them.
 
     Args:
         folder: Folder of images.
         target: Folder or address of the chunks.
         chunk_bytes: Size of a chunk; a reader holds a few of them.
-        workers: Processes.
+        num_workers: Processes.
 
     Returns:
         The number of images.
@@ -216,7 +234,7 @@ def write_chunks(folder: Path, target: str, chunk_bytes: str = "64MB", num_worke
         raise UserError(
             f"{target}: expected a folder without chunks, found an index.json; remove it or give another folder"
         )
-    inputs = [(i, str(file)) for i, file in enumerate(files)]
+    inputs = [(i, str(files[i])) for i in fixed_order(len(files))]
     method = multiprocessing.get_start_method()
     try:
         litdata.optimize(partial(_packed, folder), inputs, target, chunk_bytes=chunk_bytes, num_workers=num_workers)

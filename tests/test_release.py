@@ -79,6 +79,27 @@ def test_the_address_is_that_of_origin(
     assert release.origin() == address
 
 
+@pytest.mark.parametrize(
+    ("changelog", "message"),
+    [
+        (
+            "# Changelog\n\n## Unreleased\n\n### Fixed\n- One.\n\n## 0.1.0 (2026-11-26)\n\nFirst.\n",
+            "under '## Unreleased'",
+        ),
+        (
+            "# Changelog\n\n## 0.2.0 (2026-12-01)\n\nOther.\n",
+            r"expected a section '## 0\.1\.0 \(DATE\)', .* found none",
+        ),
+        ("# Changelog\n\n## 0.1.0\n\n## 0.0.1\n\nFirst.\n", r"expected a section '## 0\.1\.0"),
+        ("# Changelog\n\n## Unreleased\n\n## 0.1.0 (2026-11-26)\n\nFirst.\n", None),
+        ("# Changelog\n\n## 0.1.0 (2026-11-26)\n\n### Fixed\n- One.", None),
+    ],
+)
+def test_a_release_needs_a_changelog_that_is_cut(changelog: str, message: str | None, release: ModuleType) -> None:
+    found = release.uncut(changelog, "0.1.0")
+    assert found is None if message is None else re.search(message, found)
+
+
 @pytest.mark.slow
 def test_sdist_and_wheel_are_built_and_pass_the_index_check(tmp_path: Path) -> None:
     source, dist = tmp_path / "source", tmp_path / "dist"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from src.core.cores import usable_cores
 
 # each thread holds a whole image, up to 20 bytes per pixel for 16 bits: this bounds memory whatever the number of cores
-DECODERS = min(4, os.cpu_count() or 1)
+DECODERS = min(4, usable_cores())

@@ -15,9 +15,11 @@ from torch import Tensor
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
+from datamodules.sampling.splits import subsample
 from datamodules.streaming import StreamingDataModule, _decoded, write_chunks
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
+from src.core.errors import UserError
 from tests.datamodules.pictures import gradient, save
 
 
@@ -98,6 +100,22 @@ def test_chunks_from_elsewhere_pass_through_the_cache(
     )
     assert sorted(i for batch in data.train_dataloader() for i in batch.indices.tolist()) == list(range(12))
     assert list((tmp_path / "kept").rglob("index.json"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_max_images_draws_the_same_images_as_from_the_folder(packed: tuple[Path, Path], seed: int) -> None:
+    drawn = {}
+    for count in (3, 7, 12, 20):
+        data = StreamingDataModule(
+            str(packed[1]), batch_size=1, size=16, num_workers=0, seed=seed, max_images=count
+        )  # fmt: skip
+        drawn[count] = [i for batch in data.train_dataloader() for i in batch.indices.tolist()]
+    assert {count: sorted(found) for count, found in drawn.items()} == {
+        count: subsample(12, count) for count in (3, 7, 12, 20)
+    }
+    assert drawn[7] != sorted(drawn[7])  # shuffled all the same
+    with pytest.raises(UserError, match="max_images: expected at least 1, or null for all, found 0"):
+        StreamingDataModule(str(packed[1]), max_images=0)
 
 
 def test_a_bad_file_is_named_as_it_was_called() -> None:

@@ -26,7 +26,7 @@ from src.commands.adapt.images import (
 )
 from src.commands.adapt.outcome import Outcome, by_masks, by_structure
 from src.commands.adapt.report import Page, write_report
-from src.commands.adapt.request import Request, base, chosen_by_user, prepared, resumption
+from src.commands.adapt.request import Request, base, chosen_by_user, loading, prepared, resumption
 from src.commands.adapt.settings import choose, multiple, patch_of
 from src.commands.adapt.two_kinds import two_kinds
 from src.commands.adapt.verdict import verdict
@@ -149,7 +149,7 @@ def config_of(options: Request, source: Any, training: int | None, masks: Path |
 def trained(options: Request, config: Config, log: Log) -> Any:
     """Train, or resume; return the finished command line."""
     try:
-        return run(["fit", "--config", str(prepared(options.out, config)), *resumption(options.out)])
+        return run(["fit", "--config", str(prepared(options.out, config)), *loading(), *resumption(options.out)])
     except KeyboardInterrupt:
         log("interrupted; run the same command again to resume")
         raise

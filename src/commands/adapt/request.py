@@ -10,8 +10,11 @@ from src.config.composition import Config, differences
 from src.config.yaml_reader import read, write
 from src.core.atomic_files import make_folder
 from src.core.checkpoint_paths import checkpoint_exists
+from src.core.cores import usable_cores
 from src.core.errors import UserError
 from src.core.import_path import HOME
+
+LOADERS = 2  # processes (our choice)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ def prepared(folder: Path, config: Config, name: str = "adapt.yaml") -> Path:
     make_folder(folder)
     write(path, config)
     return path
+
+
+def loading() -> list[str]:
+    """The option for loader processes, no more than there are cores, of which torch warns.
+
+    It is no part of `adapt.yaml`: a run may be resumed on another machine.
+    """
+    return ["--data.init_args.num_workers", str(min(LOADERS, usable_cores()))]
 
 
 def resumption(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Verdicts from a results folder: `table.json` and the confusion matrices of its cells."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,40 +32,69 @@ def judged(folder: Path) -> list[Judged]:
         MissingFile: if there is no `table.json`, or no row that both it and the baseline have been evaluated in.
         UserError: if two rows were not evaluated on the same images.
     """
+    table = read_table(folder)
+    recorded = {(item["row"], item["column"]): from_json(item) for item in table["verdicts"]}
+    found = []
+    for item in comparisons(folder, table):
+        whole = item.pairs and all(per_image(path) is not None for pair in item.pairs for path in pair)
+        verdict = judge_folders(item.pairs) if whole else recorded.get((item.row["name"], item.column["name"]))
+        if verdict is not None:
+            paid = cost(pretrainings(item.evaluations), item.evaluations, len(item.evaluations))
+            found.append(Judged(f"{item.row['label']} ({item.column['label']})", verdict, not whole, paid))
+    if not found:
+        baseline = next(row["label"] for row in table["rows"] if row["name"] == table["baseline"])
+        raise MissingFile(
+            f"{folder}: only {baseline} has results so far; run `python -m src study` again to compute the missing ones"
+        )
+    return found
+
+
+def read_table(folder: Path) -> dict[str, Any]:
+    """The `table.json` of a study.
+
+    Raises:
+        MissingFile: if there is none.
+    """
     table = read_json(folder / "table.json", {"rows": list, "columns": list, "verdicts": list, "baseline": str})
     if table is None:
         raise MissingFile(
             f"{folder / 'table.json'}: no such file, or a damaged one. Expected the folder of a study, such as "
             "runs/camvid or results/camvid; `python -m src study FILE` makes one"
         )
+    return table
+
+
+class Comparison(NamedTuple):
+    """A row against the baseline in a mIoU column of a study."""
+
+    row: dict[str, Any]  # its entry in table.json
+    column: dict[str, Any]
+    evaluations: list[Path]  # cells of the row
+    pairs: list[tuple[Path, Path]]  # finished cells (baseline, row), one pair a seed
+
+
+def comparisons(folder: Path, table: dict[str, Any]) -> Iterator[Comparison]:
+    """Each row of a study but the baseline, in each of its mIoU columns.
+
+    Args:
+        folder: The cells are in `cells/` within it (published) or next to it (a study's run folder).
+        table: Its `table.json`.
+    """
     cells = next((place for place in (folder / "cells", folder.parent / "cells") if place.is_dir()), folder / "cells")
-    rows = {row["name"]: row for row in table["rows"]}
-    recorded = {(item["row"], item["column"]): from_json(item) for item in table["verdicts"]}
-    found = []
-    for name, row in rows.items():
+    baseline = next(row for row in table["rows"] if row["name"] == table["baseline"])
+    for row in table["rows"]:
         for column in table["columns"]:
-            if name == table["baseline"] or column["metric"] != "miou":
-                continue
-            entries = [rows[each]["entries"][column["name"]]["cells"] for each in (table["baseline"], name)]
-            pairs = paired_folders(cells, *entries)
-            whole = pairs and all(per_image(path) is not None for pair in pairs for path in pair)
-            verdict = judge_folders(pairs) if whole else recorded.get((name, column["name"]))
-            if verdict is not None:
-                paid = cost(pretrainings(cells, entries[1]), [cells / cell for cell in entries[1]], len(entries[1]))
-                found.append(Judged(f"{row['label']} ({column['label']})", verdict, not whole, paid))
-    if not found:
-        raise MissingFile(
-            f"{folder}: only {rows[table['baseline']]['label']} has results so far; "
-            "run `python -m src study` again to compute the missing ones"
-        )
-    return found
+            if row is not baseline and column["metric"] == "miou":
+                before, after = (
+                    [cells / cell for cell in each["entries"][column["name"]]["cells"]] for each in (baseline, row)
+                )
+                yield Comparison(row, column, after, paired_folders(before, after))
 
 
-def paired_folders(cells: Path, baseline: list[str], adapted: list[str]) -> list[tuple[Path, Path]]:
+def paired_folders(baseline: list[Path], adapted: list[Path]) -> list[tuple[Path, Path]]:
     """Finished cells of both rows, seed by seed; a baseline without randomness has one, which is paired with each."""
     before = baseline * len(adapted) if len(baseline) == 1 else baseline
-    pairs = [(cells / ours, cells / theirs) for ours, theirs in zip(before, adapted, strict=True)]
-    return [pair for pair in pairs if all(map(finished, pair))]
+    return [pair for pair in zip(before, adapted, strict=True) if all(map(finished, pair))]
 
 
 def judge_folders(pairs: list[tuple[Path, Path]]) -> Verdict:
@@ -124,10 +154,10 @@ def _per_image(path: Path, written: int) -> PerImage | None:
     return PerImage(overlaps(matrices), tuple(names.tolist()))
 
 
-def pretrainings(cells: Path, evaluations: list[str]) -> list[Path]:
+def pretrainings(evaluations: list[Path]) -> list[Path]:
     """The pre-trainings that evaluations rest on, each once, where the cells say it."""
-    needed = [(read_json(cells / cell / "cell.json") or {}).get("needs") for cell in evaluations]
-    return [cells / cell for cell in dict.fromkeys(needed) if cell is not None]
+    needed = {cell: (read_json(cell / "cell.json") or {}).get("needs") for cell in evaluations}
+    return list(dict.fromkeys(cell.parent / name for cell, name in needed.items() if name is not None))
 
 
 def from_json(content: dict[str, Any]) -> Verdict:

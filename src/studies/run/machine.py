@@ -1,6 +1,5 @@
 """Hardware, versions and commit, for a cell's provenance."""
 
-import os
 import platform
 import subprocess
 from functools import cache
@@ -8,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from src.config.composition import Config
+from src.core.cores import usable_cores
 from src.core.import_path import HOME
 
 
@@ -48,9 +48,8 @@ def hardware() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = models[0] if models else platform.processor() or platform.machine()
-    return " + ".join([f"{processor}, {cores} cores", *accelerators()])
+    return " + ".join([f"{processor}, {usable_cores()} cores", *accelerators()])
 
 
 def accelerators() -> list[str]:

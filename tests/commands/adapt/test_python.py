@@ -77,19 +77,24 @@ def test_a_batch_is_taken_apart_and_an_image_is_not() -> None:
 
 
 def test_three_lines_adapt_quietly_and_again_give_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     torch.manual_seed(0)
     weights = tmp_path / "test_vit.pth"
     torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), weights)
     monkeypatch.setattr(command, "choose", lambda *_: Settings("glare-calibrated", 2, 4, 32, 16, 1e-2, "32-true"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)  # torch warns of processes beyond cores
     loader = DataLoader(TENSORS, batch_size=3)  # type: ignore[arg-type]
     made = {"out": tmp_path / "out", "backbone": "test_vit", "weights": str(weights)}
     capfd.readouterr()
     backbone = src.adapt(loader, **made)
     said = capfd.readouterr()
     assert said.out == ""
+    assert [str(each.message) for each in recwarn if each.category is UserWarning] == []
     assert "step" not in said.err and "GPU" not in said.err and "Trainable params" not in said.err
     assert "4 images used" in (tmp_path / "out" / "adapt.log").read_text()
     assert "4 unlabelled images" in (tmp_path / "out" / "README.md").read_text()
