@@ -35,6 +35,7 @@ from src.evaluation.confusion import ImageConfusions
 from src.evaluation.probe_scores import ProbeScores
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fair_comparison import FairProbes, LabelledImage, Row, compare
+from src.studies.run.machine import commit
 
 IMAGES = 400  # most images of a split (our choice)
 FORMAT = 1  # version of the JSON's format
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = {
         method: [kept(out / "rows" / f"{method}-{seed}", partial(adapted, method, seed, options, data, out, probes))
                  for seed in options.seeds]
-        for method in METHODS
+        for method in options.methods
     }  # fmt: skip
     content = evidence(frozen, averaged, rows)
     content |= {
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         "training_images": len(probes.training), "evaluation_images": len(probes.evaluation),
         "classes": probes.num_classes, "torch": torch.__version__, "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "max_steps": options.max_steps,
+        "commit": commit(),
     }  # fmt: skip
     write_text(out / "evidence.json", json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
     for method, judged in content["methods"].items():

@@ -41,6 +41,8 @@ def command(folder: Path, *more: str) -> int:
 def test_every_row_is_in_one_file_and_is_measured_once(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert command(folder, "--methods", "glare") == 0
+    assert set(json.loads((folder / "out" / "evidence.json").read_text())["methods"]) == {"glare"}
     assert command(folder) == 0
     said = capsys.readouterr().out
     text = (folder / "out" / "evidence.json").read_text()
