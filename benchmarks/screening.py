@@ -5,7 +5,7 @@
 DATA holds a folder of JPEG images and PNG masks per domain, as benchmarks/screening_data.py writes it. Screening: each
 setting adapts on four fifths of a domain's training images, and probes are fitted to those and scored on the held-back
 fifth. The setting with the best rank is then run on all training images with three seeds and scored on the evaluation
-images, next to pure GLARE. Protocol and results: docs/calibrated.md.
+images, next to pure GLARE. The same command resumes. Protocol and results: docs/calibrated.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from screening_domains import DOMAINS
 from screening_jobs import pool
 from screening_settings import SETTINGS
 
+from src.core.atomic_files import write_text
+
+KEY = ("stage", "domain", "setting", "seed")
+
 
 def score(results: list[dict[str, Any]], label: str) -> tuple[float, float, float] | None:
     """Mean and worst change of a setting over the domains, and what settings are ranked by."""
@@ -29,9 +33,14 @@ def score(results: list[dict[str, Any]], label: str) -> tuple[float, float, floa
         for one in results
         if one.get("setting") == label and one["stage"] == "screening"
     ]
-    if not changes or len(changes) < len({one["domain"] for one in results if "domain" in one}):
+    if not changes or len(changes) < len({one["domain"] for one in results if "setting" in one}):
         return None
     return float(np.mean(changes)), float(np.min(changes)), float(np.mean(changes) + 0.5 * np.min(changes))
+
+
+def save(path: Path, report: dict[str, Any]) -> None:
+    """Write what is known so far; the same command resumes."""
+    write_text(path, json.dumps(report, indent=1) + "\n")
 
 
 def main() -> None:
@@ -52,15 +61,24 @@ def main() -> None:
     arguments = (options.data, options.weights, device, options.quick)
     counts = options.processes * (len(options.domains) if len(options.processes) == 1 else 1)
     processes = dict(zip(options.domains, counts, strict=True))
-    results: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = json.loads(options.out.read_text())["results"] if options.out.exists() else []
     hardware = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     report: dict[str, Any] = {"hardware": hardware, "torch": torch.__version__, "results": results}
+
+    def run(jobs: list[tuple[Any, ...]], seconds: float) -> None:
+        done = {
+            tuple(one[key] for key in ("stage", "domain", "setting", "seed")) for one in results if "setting" in one
+        }
+        missing = [job for job in jobs if job not in done]
+        if missing and seconds:
+            pool(missing, arguments, processes, seconds, results, lambda: save(options.out, report))
+
     if not options.choose:
         jobs = [("screening", name, label, 0) for label in options.only for name in options.domains]
-        pool(jobs, arguments, processes, options.seconds, results)
+        run(jobs, options.seconds)
     ranked = {label: score(results, label) for label in options.only}
     report["scores"] = ranked
-    options.out.write_text(json.dumps(report, indent=1))
+    save(options.out, report)
     candidates = {label: found[2] for label, found in ranked.items() if found and SETTINGS[label].get("method") is None}
     chosen = options.choose or max(candidates, key=lambda label: candidates[label], default="calibrated")
     report["chosen"] = chosen
@@ -68,8 +86,8 @@ def main() -> None:
     finals = [
         ("final", name, label, seed) for seed in (0, 1, 2) for label in (chosen, "glare") for name in options.domains
     ]
-    pool(finals, arguments, processes, options.final_seconds, results)
-    options.out.write_text(json.dumps(report, indent=1))
+    run(finals, options.final_seconds)
+    save(options.out, report)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ DOMAINS = {
     "scenes-grey": (7, (252, 252)),
     "shapes": (4, (224, 224)),
 }
+SCREENED = 48  # images at most that probes of the screening are fitted to, and scored on
 
 
 class Arrays:
@@ -88,5 +89,5 @@ def probes_of(folder: Path, name: str, stage: str) -> tuple[Arrays, FairProbes]:
         evaluation = train.part(sorted(held))
     else:
         adapt, evaluation = train, domain(folder / name, "val")
-    most = 10**6 if stage == "final" else 100
+    most = 10**6 if stage == "final" else SCREENED
     return adapt, FairProbes(labelled(adapt, size, most), labelled(evaluation, size, most), classes)

@@ -8,6 +8,7 @@ import queue
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,18 @@ from torch import multiprocessing
 
 from datamodules.transforms.multi_crop import GLOBAL_AREA
 from src.backbones import Backbone
-from src.backbones.adapters.low_rank_layer import LowRankUpdate
+from src.commands.adapt.images import HELD_OUT
 from src.commands.adapt.settings import crops_scale
+from src.core.bfloat16 import computes_bfloat16, processor_flags
+from src.evaluation.dense_structure import DenseStructure, dense_structure
+from src.evaluation.paired_interval import paired_interval
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.fair_comparison import FairProbes, Row, compare
+
+
+def bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 matrices."""
+    return device == "cuda" or computes_bfloat16(processor_flags())
 
 
 @torch.no_grad()
@@ -31,10 +40,17 @@ def row(probes: FairProbes, backbone: Backbone, device: str, averaged: bool = Fa
     """Probe the backbone as it is, plainly or averaged over six views."""
 
     def maps(images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16(device)):
             return backbone.feature_maps(images)[-1].float()
 
     return probes.measure(TestTimeAveraging(maps, backbone.patch_size) if averaged else maps, device)
+
+
+@torch.no_grad()
+def structure_of(probes: FairProbes, backbone: Backbone, device: str) -> DenseStructure:
+    """Dense structure of the held-back images, at most as many as `adapt` holds back."""
+    images = [one.image[None].to(device) for one in probes.evaluation[:HELD_OUT]]
+    return dense_structure(torch.cat([backbone(image).patches.float().cpu() for image in images]))
 
 
 class Worker:
@@ -62,7 +78,7 @@ class Worker:
             self._frozen[key] = (row(probes, backbone, self.device), averaged)
         frozen, averaged = self._frozen[key]
         seed_everything(seed)
-        steps = 2 if self.quick else steps_of(len(source), setting.get("length", 1.0))
+        steps = 2 if self.quick else steps_of(setting.get("length", 1.0), stage)
         module = model(setting, self.backbone(), seed)
         size = setting.get("size", 168) if not self.quick else 112
         own_views = setting["method"] != "calibrated" or setting.get("views") == "udi"
@@ -79,7 +95,7 @@ class Worker:
         trainer = Trainer(
             accelerator="gpu" if self.device == "cuda" else "cpu",
             devices=1,
-            precision="bf16-mixed" if self.device == "cuda" else "32-true",
+            precision="bf16-mixed" if bfloat16(self.device) else "32-true",
             max_steps=steps,
             logger=False,
             enable_checkpointing=False,
@@ -91,18 +107,16 @@ class Worker:
         adapted = module.teacher.network.backbone.to(self.device).eval()
         measured = row(probes, adapted, self.device)
         changes, verdict = compare(frozen, [measured], averaged)
+        structure = [structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted)]
         result: dict[str, Any] = {
             "stage": stage, "domain": name, "setting": label, "seed": seed,
             "steps": steps, "seconds": round(seconds, 1),
             "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
             "averaged": averaged.values() if averaged else None,
             "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
+            "structure": [round(one.value, 4) for one in structure],
+            "structure change": round(paired_interval(*([one.statistic()] for one in structure)).difference, 4),
         }  # fmt: skip
-        updates = [part for part in adapted.modules() if isinstance(part, LowRankUpdate)]
-        if updates:
-            for update in updates:
-                update.scale *= 0.5
-            result["half strength"] = row(probes, adapted, self.device).values()
         return result
 
 
@@ -127,9 +141,23 @@ def work(jobs: Any, results: Any, arguments: tuple[Any, ...]) -> None:
 
 
 def pool(
-    jobs: list[tuple[Any, ...]], arguments: tuple[Any, ...], processes: dict[str, int], seconds: float, into: list[Any]
+    jobs: list[tuple[Any, ...]],
+    arguments: tuple[Any, ...],
+    processes: dict[str, int],
+    seconds: float,
+    into: list[Any],
+    save: Callable[[], None],
 ) -> None:
-    """Run jobs in several processes a domain, which share its frozen rows, until they are done or time is up."""
+    """Run jobs in several processes a domain, which share its frozen rows, until they are done or time is up.
+
+    Args:
+        jobs: Arguments of `Worker.run`.
+        arguments: Arguments of `Worker`.
+        processes: Number of them, by domain.
+        seconds: Time for all jobs.
+        into: Results are added here.
+        save: Called after each result.
+    """
     context = multiprocessing.get_context("spawn")
     done, workers, queues = context.Queue(), [], []
     for name, count in processes.items():
@@ -150,6 +178,7 @@ def pool(
             running -= 1
             continue
         into.append(result)
+        save()
         if "error" in result:
             print("FAILED", result["failed"], result["error"], flush=True)
             continue

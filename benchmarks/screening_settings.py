@@ -53,11 +53,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "epsilon 0.3": {"epsilon": 0.3},
     "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
 }
+STEPS = 150  # of the preset
 
 
-def steps_of(images: int, length: float) -> int:
-    """Optimiser steps by the number of images: 150 up to 60 images, 300 from 240 on."""
-    return round(length * min(300, max(150, 150 + (images - 60) * 150 / 180)))
+def steps_of(length: float, stage: str) -> int:
+    """Optimiser steps: the preset's times `length`, half of that while screening."""
+    return round(length * STEPS / (2 if stage == "screening" else 1))
 
 
 def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPretraining:
@@ -79,7 +80,9 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
         )
         objectives: dict[str, Any] = {
             "distillation": MultiScaleDistillation(
-                setting.get("distillation", 1.0), setting.get("scales", SCALES), loss=setting.get("loss", "cosine")
+                setting.get("distillation", 1.0),
+                setting.get("scales", SCALES),
+                loss=setting.get("loss", "cosine"),
             ),
             "local": LocalConsistency(weight=setting.get("local", 0.0), targets=Uncentred()),
             "regional": RegionalConsistency(weight=setting.get("regional", 0.0), targets=Uncentred()),
