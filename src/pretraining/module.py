@@ -274,9 +274,7 @@ class ContinualPretraining(LightningModule):
             if term.target_entropy is not None:
                 values[f"train/target_entropy/{name}"] = term.target_entropy
                 values[f"train/divergence/{name}"] = term.loss - term.target_entropy
-        if logs_this_step(
-            self.trainer
-        ):  # over the global batch, in one communication; before it they are this rank's share
+        if logs_this_step(self.trainer):  # this rank's shares to values of the global batch, in one communication
             means = mean_of_ranks(torch.stack([value.detach().to(loss.dtype) for value in values.values()]))
             values = dict(zip(values, means.unbind(), strict=True))
         for name, value in values.items():

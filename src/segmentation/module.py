@@ -262,10 +262,9 @@ class SemanticSegmentation(ScoredSegmentation):
         if not training or self.loss_grid == "pixels":
             return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)
         was_training = self.decoder.training
-        counts = self.label_counts(
-            batch, self.decoder.eval().classify(maps)
-        )  # in evaluation mode: running statistics are kept
+        scores = self.decoder.eval().classify(maps)  # in evaluation mode: running statistics are kept
         self.decoder.train(was_training)
+        counts = self.label_counts(batch, scores)
         return FeatureBatch(maps, [], counts, batch.indices, batch.names)
 
 
