@@ -105,6 +105,8 @@ class DataArguments:
             raise UserError(
                 f"num_workers and local_views: expected 0 or more, found {self.num_workers} and {self.local_views}"
             )
+        if self.seed < 0:
+            raise UserError(f"seed: expected 0 or more, found {self.seed}")
         if self.prefetch_factor < 1:
             raise UserError(f"prefetch_factor: expected at least 1 batch, found {self.prefetch_factor}")
         self.global_crops_scale = checked_scale(self.global_crops_scale)

@@ -36,7 +36,7 @@ from datamodules.sampling.clean_views import clean_views
 from datamodules.sampling.monitor_sample import MonitorSample, bank_and_queries, fixed_views
 from datamodules.sampling.resume_state import ResumeState
 from datamodules.sampling.samplers import EpochSampler, EverySampleOnce
-from datamodules.sampling.splits import holdout, nested_fraction, subsample
+from datamodules.sampling.splits import nested_fraction, split_holdout, subsample
 from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.device_colours import DeviceColours
 from datamodules.transforms.multi_crop import MultiViewCrop
@@ -250,8 +250,8 @@ class DomainDataModule(DataArguments, KnownClasses, LightningDataModule, ABC):
     def _labelled(self, split: Split) -> Source:
         if self.evaluate_on == "holdout":
             train = self.read("train")
-            kept = holdout(len(train))
-            source: Source = Subset(train, kept if split == "val" else sorted(set(range(len(train))) - set(kept)))
+            rest, kept = split_holdout(len(train))
+            source: Source = Subset(train, kept if split == "val" else rest)
         else:
             source = self.read(split)
         if split == "val" or self.label_fraction == 1:

@@ -17,8 +17,9 @@ import itertools
 import math
 import multiprocessing
 import os
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from datamodules.shared_memory import fitting_workers
 from datamodules.transforms.multi_crop import GLOBAL_AREA, MultiViewCrop
 from datamodules.views import Crops
 from src.core.distributed import share_of_batch
-from src.core.errors import MissingFile, UserError
+from src.core.errors import MissingFile, UserError, one_message
 
 try:
     import litdata
@@ -127,7 +128,7 @@ class StreamingDataModule(LightningDataModule):
 
     def clean_views(self, images: int) -> Iterable[Crops]:
         """Two views of each of the first `images` images of this process, without colour augmentation."""
-        return itertools.islice(self._loader(self.clean_crop), math.ceil(images / self.batch_size))
+        return itertools.islice(self._loader(self.clean_crop), math.ceil(images / share_of_batch(self.batch_size)))
 
     def _loader(self, crop: MultiViewCrop) -> DataLoader[Any]:
         if ":" not in self.chunks.split("/")[0] and not Path(self.chunks, "index.json").is_file():
@@ -259,17 +260,19 @@ def _decoded(name: str, content: bytes) -> NDArray[np.uint8]:
             raise ImageError(str(error).replace(file.name, name)) from error
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Pack the folder named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, found recursively")
     parser.add_argument("target", metavar="TARGET", help="folder or address of the chunks")
     parser.add_argument("--chunk-bytes", default="64MB", help="size of a chunk (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    options = parser.parse_args()
-    count = write_chunks(options.folder, options.target, options.chunk_bytes, options.num_workers)
+    options = parser.parse_args(arguments)
+    count = write_chunks(options.folder, options.target, options.chunk_bytes, options.workers)
     print(f"{count:,} images of {options.folder} packed into {options.target}")
 
 
 if __name__ == "__main__":
-    main()
+    with one_message() as outcome:
+        main()
+    sys.exit(outcome.code)

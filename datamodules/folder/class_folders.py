@@ -44,6 +44,9 @@ class Classified:
     def image(self, index: int) -> NDArray[np.uint8]:
         return self.source.image(index)
 
+    def paths(self, index: int) -> tuple[Path, ...]:
+        return paths_of(self.source, index)
+
     def pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image and its class, a single number `[]`."""
         if self.classes is not None:
@@ -131,10 +134,13 @@ class ClassFolders(WholeImages):
 
     def read(self, split: Split) -> Source:
         folder = self.root / split
-        if split == "val" and (unknown := {path.name for path in folder.iterdir() if path.is_dir()} - {*self._classes}):
-            raise ImageError(f"{folder}: {', '.join(sorted(unknown))} is not a class of {self.root / 'train'}")
         files = list_images(folder)
         names = [path.relative_to(folder).parts[0] for path in files]
+        if unknown := sorted({*names} - {*self._classes}):
+            raise ImageError(
+                f"{folder}: expected images in folders of the classes in {self.root / 'train'}, found "
+                f"{len(unknown)} other, such as {unknown[0]}"
+            )
         return Classified(self.files(self.root, files), [self._classes.index(name) for name in names])
 
 

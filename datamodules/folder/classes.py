@@ -47,14 +47,10 @@ class FolderClasses(NamedTuple):
         return [entry for entry in self.entries if not entry.ignore]
 
     @property
-    def by_id(self) -> dict[int, int]:
-        """Id in a mask → class, or `IGNORE`; empty where masks are coloured."""
-        return {entry.id: self._class(entry) for entry in self.entries if entry.id is not None}
-
-    @property
     def by_colour(self) -> dict[Colour, int]:
         """Colour in a mask → class, or `IGNORE`; empty where masks hold ids."""
-        return {e.colour: self._class(e) for e in self.entries if e.id is None and e.colour is not None}
+        coloured = [entry for entry in self.entries if entry.id is None]
+        return {e.colour: IGNORE if e.ignore else self.classes.index(e) for e in coloured if e.colour is not None}
 
     @property
     def ids(self) -> list[int]:
@@ -65,9 +61,6 @@ class FolderClasses(NamedTuple):
     def ignored_ids(self) -> list[int]:
         """Ids in a mask that are ignored."""
         return [entry.id for entry in self.entries if entry.ignore and entry.id is not None]
-
-    def _class(self, entry: FolderClass) -> int:
-        return IGNORE if entry.ignore else self.classes.index(entry)
 
 
 def read_classes(path: Path) -> FolderClasses:

@@ -28,9 +28,8 @@ from datamodules.views import Crops
 
 logger = logging.getLogger(__name__)
 
-SEED = (
-    0  # seed of the views' crops and colours, independent of the run's so that runs with different seeds are comparable
-)
+# seed of the views' crops and colours, independent of the run's so that runs with different seeds are comparable
+SEED = 0
 
 
 class MonitorSample(NamedTuple):

@@ -12,6 +12,20 @@ def holdout(size: int) -> list[int]:
     return sorted(int(i) for i in np.random.default_rng(2509_17816).permutation(size)[: size // 5])
 
 
+def split_holdout(size: int) -> tuple[list[int], list[int]]:
+    """The training images without the held-out fifth, and the fifth.
+
+    Raises:
+        UserError: If they are too few to hold any out.
+    """
+    kept = holdout(size)
+    if not kept:
+        raise UserError(
+            f"evaluate_on: holdout holds out a fifth of the training images: expected 5 or more, found {size}"
+        )
+    return sorted(set(range(size)) - set(kept)), kept
+
+
 def nested_fraction(size: int, fraction: float, seed: int) -> list[int]:
     """Sorted indices of a share of `size` samples, at least one. For one seed a smaller share is part of a larger."""
     order = np.random.default_rng([2509_17816, seed]).permutation(size)

@@ -14,7 +14,7 @@ from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
 
 ADAPTER, CONFIG = "adapter.safetensors", "config.yaml"
-_ARGUMENTS = ("name", "weights", "network", "second_class_token", "positions")
+_ARGUMENTS = ("name", "weights", "network", "second_class_token", "positions", "prefix", "position_grid")
 
 
 def adapter_file(place: str | Path) -> Path:

@@ -86,9 +86,8 @@ class Backbone(Adaptable):
         self.depth = len(self.trunk.blocks)
         self.heads = int(self.trunk.blocks[-1].attn.num_heads)
         self.prefix = int(self.trunk.num_prefix_tokens)
-        self.second_class_token = bool(
-            getattr(self.trunk, "second_class_token", False)
-        )  # UDI's second class token is the first of `extra`
+        # UDI's second class token is the first of `extra`
+        self.second_class_token = bool(getattr(self.trunk, "second_class_token", False))
         self.checks_range = True
         for key in ("mean", "std"):
             statistic = torch.tensor(self.trunk.pretrained_cfg[key])[:, None, None]

@@ -35,8 +35,9 @@ class RunCheckpoint(Checkpoint):
 
     Written every `every_n_steps` steps, at the end of each epoch and of the fit, and when the fit is interrupted or
     fails; the previous one is kept as ``last.previous.ckpt`` (`src.core.checkpoint_files`). The first Ctrl-C ends the
-    fit after the current step, a second one at once; both leave a checkpoint. SIGTERM and SIGUSR1, by which schedulers
-    announce the end of a job, act as the first Ctrl-C, however often they come, unless they are ignored.
+    fit after the current step (of all its accumulated batches, whose gradients no checkpoint holds), a second one at
+    once; both leave a checkpoint. SIGTERM and SIGUSR1, by which schedulers announce the end of a job, act as the first
+    Ctrl-C, however often they come, unless they are ignored.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints (our choice).
@@ -53,6 +54,8 @@ class RunCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.min_seconds = min_seconds
         self.interrupted = False
+        self._begun_step = -1  # optimiser steps done when the batch began
+        self._stepped = True  # the last batch ended a step; False: its gradients wait for the other accumulated batches
         self._saved_step = -1
         self._saved_time = 0.0
         self._previous: dict[int, Any] = {}  # handlers, by signal
@@ -68,6 +71,7 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.interrupted = self._pressed = False
+        self._stepped = True
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         self._card = ModelCard(first_step=trainer.global_step)
         self._folder = _identity(Path(trainer.default_root_dir))
@@ -90,13 +94,14 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._stop_if_asked()
+        self._begun_step = trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
         # one hook after the step's checkpoint, when its metrics have been logged too
-        if self.interrupted:
+        if self.interrupted and self._stepped:
             raise KeyboardInterrupt
 
     def on_train_batch_end(
@@ -104,6 +109,9 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         if trainer.world_size > 1:  # all ranks stop at the same step, or the others would wait forever
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        self._stepped = trainer.global_step > self._begun_step
+        if not self._stepped:
+            return
         if self.interrupted:
             self.save(trainer)
         elif trainer.global_step % self.every_n_steps == 0:

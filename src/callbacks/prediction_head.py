@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from src.callbacks.run_folder import RunFolder
-from src.config.hashing import digest
+from src.config.hashing import by_content, digest
 from src.core.checkpoint_paths import previous_of
 from src.core.file_contents import hash_of_files
 from src.core.json_files import read_json
@@ -22,8 +22,9 @@ def head_record(trainer: Trainer, module: LightningModule, data: Any, ids: str |
 
     Args:
         trainer: Its `RunFolder` knows the checkpoint before it is read, unlike the trainer.
-        module: Its inference settings are included.
-        data: Its arguments `DATA` are included.
+        module: Its inference settings are included; without a checkpoint all its arguments, as those of a probe, which
+            fits itself to the training images.
+        data: Its arguments `DATA` are included, and the short side to which images are resized.
         ids: As in `PredictionWriter`.
     """
     inference = getattr(module, "inference", None)
@@ -33,8 +34,14 @@ def head_record(trainer: Trainer, module: LightningModule, data: Any, ids: str |
         "data": [repr(getattr(data, name, None)) for name in DATA],
         "ids": ids,
     }
-    given = [callback.config.get("ckpt_path") for callback in trainer.callbacks if isinstance(callback, RunFolder)]  # type: ignore[attr-defined]
-    files = [file for path in given if path for file in (Path(path), previous_of(path)) if file.is_file()]
+    short_side = getattr(getattr(data, "transforms", None), "short_side", None)
+    if short_side is not None:
+        settings["short_side"] = short_side
+    configs = [callback.config for callback in trainer.callbacks if isinstance(callback, RunFolder)]  # type: ignore[attr-defined]
+    given = [path for config in configs if (path := config.get("ckpt_path"))]
+    files = [file for path in given for file in (Path(path), previous_of(path)) if file.is_file()]
+    if not files:
+        settings["arguments"] = [by_content(config.model.as_dict()) for config in configs]
     return {"checkpoint": hash_of_files(files[:1]), "settings": digest(settings)}
 
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from src.core.schedules import planned_steps
+
 
 @runtime_checkable
 class HasPeakRate(Protocol):
@@ -30,7 +32,7 @@ class Recipe(Callback):
                 batch,
                 trainer.accumulate_grad_batches,
                 pl_module.peak_rate(trainer.world_size * batch * trainer.accumulate_grad_batches),
-                int(trainer.estimated_stepping_batches),
+                planned_steps(trainer.estimated_stepping_batches),
             )
         )
 

@@ -20,7 +20,7 @@ from src.core.errors import UserError
 _OF_A_FIT = (
     "config.yaml", "metrics.csv", "checkpoints", "pictures", "explanations",
     "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
-    "evaluation.json", "confusion.npz",
+    "evaluation.json", "confusion.npz", "probe.npz",
 )  # fmt: skip
 _TOLD = 5  # changed settings that are listed in full
 

@@ -60,7 +60,6 @@ def main(arguments: Sequence[str]) -> None:
             raise CommandLineError(f"a {sweep.method} search is endless: give --trials N, or run_cap in {options.file}")
         with wrong_command_line():
             folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
-        folder = options.out or Path("runs/sweeps") / path_part(sweep.name, f"{options.file}, name")
         check_writable(folder, "--out")
         if options.launcher == "submitit":
             from src.sweeps.submission import submit  # Optuna and submitit are optional extras
@@ -103,9 +102,8 @@ def check_command(sweep: Sweep) -> None:
 
 def on_server(file: Path, limit: int | None) -> None:
     """Create the sweep and run its trials here until it ends; `wandb agent ID` joins from other machines."""
-    from src.callbacks.weights_and_biases import (
-        reachable,
-    )  # Lightning takes seconds to import, and --local does not need it
+    # here, since Lightning takes seconds to import, and --local does not need it
+    from src.callbacks.weights_and_biases import reachable
 
     if not reachable():
         raise CommandLineError(

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 
 from src.core.errors import CommandLineError, user_message
 
-_FIRST = re.compile(
-    r"Errors:\n\s*- (.*?)(?:\n\s*- |\nGiven value|\Z)", re.DOTALL
-)  # first entry of jsonargparse's list of errors
+# the first entry of jsonargparse's list of errors
+_FIRST = re.compile(r"Errors:\n\s*- (.*?)(?:\n\s*- |\nGiven value|\Z)", re.DOTALL)
 
 
 @contextmanager

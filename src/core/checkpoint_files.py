@@ -173,7 +173,7 @@ def damage(path: Path) -> str | None:
             broken = archive.testzip()
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    except Exception as error:  # readers of damaged archives raise many kinds of errors of errors
+    except Exception as error:  # readers of damaged archives raise many kinds of errors
         return f"is cut off, damaged or not a checkpoint ({' '.join(str(error).split())})"
     return None if broken is None else f"is damaged (wrong checksum of {broken})"
 
@@ -183,5 +183,5 @@ def _is_complete(path: Path) -> bool:
     try:
         with ZipFile(path) as archive:
             return bool(archive.namelist())
-    except Exception:  # readers of damaged archives raise many kinds of errors of errors
+    except Exception:  # readers of damaged archives raise many kinds of errors
         return False

@@ -7,6 +7,25 @@ from __future__ import annotations
 
 import math
 
+from src.core.errors import UserError
+
+
+def planned_steps(estimate: float) -> int:
+    """Optimiser steps of a whole fit, over which its schedules run.
+
+    Args:
+        estimate: The trainer's `estimated_stepping_batches`.
+
+    Raises:
+        UserError: If the fit has no planned end.
+    """
+    if not 0 <= estimate < math.inf:
+        raise UserError(
+            "trainer: the schedules need the number of steps, but this fit has no planned end; set max_steps or "
+            "max_epochs to 1 or more"
+        )
+    return int(estimate)
+
 
 def linear(step: int, steps: int, start: float, end: float) -> float:
     """Linear from `start` at step 0 to `end` at step `steps`."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.core.distributed import merge_by_index
 from src.core.float64 import where_float64_is
+from src.core.numbers import check_number
 
 
 def boundary(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -47,11 +48,15 @@ class BoundaryPerImage:
         ignore_index: Ignore index of the truth. Ignored pixels are excluded from the prediction too, so that a class
             ends there in both; our choice, since the paper has none.
         share: Width of a boundary as a share of the image's diagonal; the paper uses 0.02.
+
+    Raises:
+        UserError: If the share is not in (0, 1].
     """
 
     def __init__(self, num_classes: int, ignore_index: int, share: float) -> None:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        check_number("boundary", share, most=1.0, open_left=True)
         self.share = share
         self._images: dict[int, Tensor] = {}
 

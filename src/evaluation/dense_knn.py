@@ -26,7 +26,7 @@ class DenseKNN:
         features: Bank, `[M, D]`, L2-normalised.
         fractions: Soft labels of the bank, `[M, C]`.
         neighbours: k; the whole bank if it is smaller.
-        temperature: Temperature of the votes; 0.07 (our choice) (published evaluations use 0.02 to 0.1).
+        temperature: Temperature of the votes; 0.07 is our choice; published evaluations use 0.02 to 0.1.
         chunk: Similarities held at a time, which bounds the memory: 2^24 are 64 MB in float32, a few times that while
             the nearest are picked.
 
@@ -51,9 +51,8 @@ class DenseKNN:
 
     def votes(self, queries: Tensor) -> Tensor:
         """Class shares `[Q, C]` of patches `[Q, D]`, which need not be normalised; each row sums to 1."""
-        with torch.autocast(
-            queries.device.type, enabled=False
-        ):  # bfloat16 would give most neighbours the same similarity
+        # bfloat16 would give most neighbours the same similarity
+        with torch.autocast(queries.device.type, enabled=False):
             block = min(len(self.features), _BLOCK, self.chunk)
             normalised = F.normalize(queries.to(self.features.dtype), dim=-1)
             parts = normalised.split(max(1, self.chunk // block))

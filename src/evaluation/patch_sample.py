@@ -22,16 +22,18 @@ class PatchSample:
     Args:
         max_patches: Bound on M; 2^18, our choice, covers CamVid's 367 training images at 294×392 with 14-px patches.
         seed: Random seed of the subset.
+        purpose: Name of the sample in messages; samples of different purposes keep different patches.
 
     Raises:
         UserError: If `max_patches` is not positive.
     """
 
-    def __init__(self, max_patches: int = 2**18, seed: int = 0) -> None:
+    def __init__(self, max_patches: int = 2**18, seed: int = 0, purpose: str = "patch sample") -> None:
         if max_patches < 1:
-            raise UserError(f"PatchSample: max_patches {max_patches}; expected at least 1")
+            raise UserError(f"{purpose}: max_patches {max_patches}; expected at least 1")
         self.max_patches = max_patches
         self.seed = seed
+        self.purpose = purpose
         self._images: dict[int, tuple[Tensor, ...]] = {}  # per image: keys [n], then one tensor [n, ...] per column
         self._total = 0
         self._threshold = float("inf")
@@ -45,7 +47,7 @@ class PatchSample:
             columns: Tensors `[n, ...]`, one row per patch; kept on the CPU, half precision as float32.
         """
         random = KeyedRandom(self.seed, torch.zeros(1, dtype=torch.int64), torch.tensor([index]))
-        keys = random.uniform("patch sample", len(kept)).squeeze(0)
+        keys = random.uniform(self.purpose, len(kept)).squeeze(0)
         chosen = (kept.cpu() & (keys <= self._threshold)).nonzero().flatten()
         held = (keys, *(column.float() if column.dtype.itemsize < 4 else column for column in columns))
         before = self._images.get(index)
@@ -65,7 +67,7 @@ class PatchSample:
         """
         images = self._smallest(merge_by_index(self._images))
         if not any(len(image[0]) for image in images.values()):
-            raise UserError(f"patch sample: none of the patches of {len(images)} images has a label")
+            raise UserError(f"{self.purpose}: none of the patches of {len(images)} images has a label")
         owners = [torch.full((len(image[0]),), index) for index, image in images.items()]
         columns = zip(*(image[1:] for image in images.values()), strict=True)
         return (*(torch.cat(parts) for parts in columns), torch.cat(owners))

@@ -122,9 +122,7 @@ class ProbeEvaluation:
         scores = resize_scores(logits, (mask.shape[-2], mask.shape[-1]))[0]  # [C, H, W]
         self._confusion.update(index, name, scores.argmax(dim=0), mask)
         self._names[index] = name
-        biased = (
-            scores + self.biases[:, None, None]
-        )  # bilinear weights sum to 1, so this equals adding before upsampling
+        biased = scores + self.biases[:, None, None]  # as before upsampling, since bilinear weights sum to 1
         self._matched.update(index, name, biased.argmax(dim=0), mask)
         grid = (logits.shape[-2], logits.shape[-1])
         counts = label_counts(mask[None].long(), grid, self.num_classes, self.ignore_index)

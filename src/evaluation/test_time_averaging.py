@@ -39,7 +39,7 @@ class TestTimeAveraging:
         scales: Sequence[float] = SCALES,
         flip: bool = True,
     ) -> None:
-        if not scales or min(scales) <= 0 or patch < 1:
+        if not scales or not all(scale > 0 for scale in scales) or patch < 1:
             raise UserError(
                 "TestTimeAveraging: expected scales above 0, at least one, and a patch size of at least 1, found "
                 f"scales {list(scales)} and patch {patch}"

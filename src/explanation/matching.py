@@ -23,10 +23,8 @@ from src.pretraining.correspondence import locate, patch_centres
 SHOWN = 12  # number of matches to draw (our choice)
 TOLERANCE = 1.5  # distance in patches to the true position up to which a match counts as correct (our choice)
 VIEW = 16  # patches along a side of a view (our choice)
-BOXES = (
-    (0.0, 0.0, 0.8, 0.8),
-    (0.2, 0.2, 1.0, 1.0),
-)  # boxes (y0, x0, y1, x1) of the two views, the second mirrored (our choice)
+# boxes (y0, x0, y1, x1) of the two views, the second mirrored (our choice)
+BOXES = ((0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))
 
 
 def overlapping_views(image: NDArray[np.uint8], patch: int) -> Views:
@@ -64,9 +62,8 @@ def match_lines(
     places = torch.stack((found // grid[1], found % grid[1]), dim=-1)  # [N, 2]
     right = (places - true).square().sum(-1).sqrt() <= TOLERANCE
     shared = inside.nonzero().flatten()
-    order = torch.randperm(
-        len(shared), generator=torch.Generator().manual_seed(0)
-    )  # evenly spaced ones would form a line
+    # not evenly spaced, which would form a line
+    order = torch.randperm(len(shared), generator=torch.Generator().manual_seed(0))
     chosen = shared[order[:SHOWN]]
     own = torch.stack((torch.arange(len(first)) // grid[1], torch.arange(len(first)) % grid[1]), dim=-1)
     patch = views.images.shape[-1] / grid[1]

@@ -34,9 +34,8 @@ from src.pretraining.network import FrozenFeatures, Network, NetworkOutput
 
 CHUNK = 32  # images at a time through the backbone: bounds the memory
 RANKED_PATCHES = 1024  # evenly spaced rows of the sample: singular values of more are not worth their cost (our choice)
-LEVEL_IMAGES = (
-    8  # images whose targets are computed, about a small run's batch: heads cost as much as backbones (our choice)
-)
+# images whose targets are computed, about a small run's batch: heads cost as much as backbones (our choice)
+LEVEL_IMAGES = 8
 
 
 class LabelledSample(Protocol):

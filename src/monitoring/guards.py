@@ -116,7 +116,7 @@ class Guards(Callback):
         self._losses: list[float] = []
         self._window: Tensor | None = None  # sum of the losses since the last judgement
         self._windowed = 0
-        self._judged = -1
+        self._judged = -1  # step of the last check of the monitor that was judged
 
     @staticmethod
     def good_file(run_folder: str | Path) -> Path:
@@ -142,7 +142,7 @@ class Guards(Callback):
         loss = outputs["loss"].detach()  # stays on the device until the window ends: reading it waits for the step
         self._window = loss if self._window is None else self._window.to(loss.device) + loss
         self._windowed += 1
-        if self._windowed == trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        if self._windowed >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             mean = trainer.strategy.reduce(self._window / self._windowed, reduce_op="mean")  # the same on all ranks
             self._window, self._windowed = None, 0
             self._judge_loss(trainer, float(mean))
@@ -182,6 +182,7 @@ class Guards(Callback):
             "losses": list(self._losses),
             "window": None if self._window is None else float(self._window),
             "windowed": self._windowed,
+            "judged": self._judged,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -191,6 +192,7 @@ class Guards(Callback):
         self._losses = list(state_dict["losses"])
         window, self._windowed = state_dict["window"], state_dict["windowed"]
         self._window = None if window is None else torch.tensor(window)
+        self._judged = state_dict.get("judged", -1)  # missing in earlier checkpoints
 
     def _judge_loss(self, trainer: Trainer, loss: float) -> None:
         found = not_finite(loss, {})
@@ -216,9 +218,7 @@ class Guards(Callback):
         }
         if self._judge(trainer, found):
             monitor.hasten(trainer.global_step)
-        elif not any(found.values()) and not any(
-            self._in_a_row.values()
-        ):  # a check with a finding is not good, even within the warm-up
+        elif not any((*found.values(), *self._in_a_row.values())):  # no finding, not even within the warm-up
             value = signs[by].adapted
             self.good = _keep(trainer, self.good_file(trainer.default_root_dir), value)
             if self.best.value is None or value > self.best.value:

@@ -85,7 +85,8 @@ class Monitor(Callback):
             )
             return
         self.active = True
-        self._last, self._began, self._total = trainer.global_step, time.monotonic(), pl_module.total_steps
+        self._began, self._total = time.monotonic(), pl_module.total_steps
+        self._last = min(max(self.step, 0), trainer.global_step)  # a resumed run keeps its schedule
         self._every = self.every_n_steps or max(1, self._total // 20)
         self._next = self._last + self._every
         if trainer.is_global_zero:

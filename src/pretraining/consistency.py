@@ -6,6 +6,7 @@ K prototypes.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from datamodules.views import Batch
 from src.core.distributed import mean_weights
+from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.pretraining.correspondence import locate, patch_centres, scatter_bilinear
 from src.pretraining.cross_entropy import weighted_cross_entropy
@@ -239,6 +241,10 @@ class LocalConsistency(WithTargets):
         targets_from: Literal["all", "met"] = "all",
     ) -> None:
         super().__init__(weight, targets)
+        if min(same_view, between_views) < 0 or not 0 < same_view + between_views < math.inf:
+            raise UserError(f"same_view {same_view}, between_views {between_views}: expected 0 or more, one above 0")
+        if patches is not None and patches < 1:
+            raise UserError(f"patches: expected at least 1, or null for all, found {patches}")
         self.targets_from = targets_from
         self.same_view = same_view
         self.between_views = between_views

@@ -54,7 +54,7 @@ class MultiScaleDistillation(Objective):
     ) -> None:
         super().__init__(weight)
         self.loss = loss
-        if not scales or not min(scales) > 0:
+        if not scales or not all(scale > 0 for scale in scales):
             raise UserError(f"scales: expected at least one, all above 0, found {list(scales)}")
         self.augmentations = [
             (scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))

@@ -28,6 +28,7 @@ from src.core.distributed import logs_this_step, mean_of_ranks
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.core.numbers import check_number
+from src.core.schedules import planned_steps
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.calibrated_head import CalibratedHead
 from src.pretraining.calibration import IMAGES, Calibration, GivesCleanViews, calibration
@@ -216,7 +217,7 @@ class ContinualPretraining(LightningModule):
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole fit."""
-        return int(self.trainer.estimated_stepping_batches)
+        return planned_steps(self.trainer.estimated_stepping_batches)
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the teacher's adapter (docs/method.md, section 10) to `path`, at `strength`."""
@@ -273,9 +274,7 @@ class ContinualPretraining(LightningModule):
             if term.target_entropy is not None:
                 values[f"train/target_entropy/{name}"] = term.target_entropy
                 values[f"train/divergence/{name}"] = term.loss - term.target_entropy
-        if logs_this_step(
-            self.trainer
-        ):  # over the global batch, in one communication; before it they are this rank's share
+        if logs_this_step(self.trainer):  # this rank's shares to values of the global batch, in one communication
             means = mean_of_ranks(torch.stack([value.detach().to(loss.dtype) for value in values.values()]))
             values = dict(zip(values, means.unbind(), strict=True))
         for name, value in values.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.views import Batch, Crops
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
+from src.core.numbers import check_number
 
 
 class PatchAugmentation(ABC):
@@ -101,6 +102,7 @@ class Noise(PatchAugmentation):
 
     def __init__(self, ratio: float = 0.3, std: float = 0.3) -> None:
         super().__init__(ratio)
+        check_number("std", std)
         self.std = std
 
     def distort(self, images: Tensor, patch_size: int, random: KeyedRandom) -> Tensor:

@@ -42,8 +42,8 @@ class ProjectionHead(Head):
         super().__init__()
         if layers < 1:
             raise UserError(f"a projection head needs at least 1 layer, got {layers}")
-        for name, value in (("prototypes", prototypes), ("hidden", hidden), ("bottleneck", bottleneck)):
-            check_number(f"head.{name}", value, least=1)
+        for name, value, least in (("prototypes", prototypes, 2), ("hidden", hidden, 1), ("bottleneck", bottleneck, 1)):
+            check_number(f"head.{name}", value, least=least)
         sizes = [width] + [hidden] * (layers - 1) + [bottleneck]
         steps: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):

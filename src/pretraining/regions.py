@@ -38,7 +38,7 @@ class RegionSampler(ABC):
         Args:
             attention: `[V, B, H, N]`, the teacher's class-token attention in the last block.
             grid: (h, w) with h·w = N.
-            draws: Keyed random numbers of the batch.
+            random: Keyed random numbers of the batch.
         """
         height, width = grid
         views = attention.shape[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from src.core.distributed import max_over_ranks, mean_over_ranks, sum_over_ranks
+from src.core.numbers import check_number
 from src.pretraining.cross_entropy import row_blocks
 
 
@@ -30,6 +31,8 @@ class Targets(nn.Module, ABC):
 
     def __init__(self, temperature: float | None = None) -> None:
         super().__init__()
+        if temperature is not None:
+            check_number("targets.temperature", temperature, open_left=True)
         self.temperature = temperature
 
     def build(self, prototypes: int) -> None:
@@ -103,6 +106,7 @@ class Centring(Targets):
 
     def __init__(self, momentum: float = 0.9, temperature: float | None = None) -> None:
         super().__init__(temperature)
+        check_number("targets.momentum", momentum, most=1.0)
         self.momentum = momentum
 
     def build(self, prototypes: int) -> None:
@@ -136,6 +140,7 @@ class SinkhornKnopp(Targets):
 
     def __init__(self, iterations: int = 3, temperature: float | None = None) -> None:
         super().__init__(temperature)
+        check_number("targets.iterations", iterations, least=1)  # fewer leave rows that do not sum to one
         self.iterations = iterations
 
     def distributions(self, scores: Tensor, temperature: float) -> Tensor:

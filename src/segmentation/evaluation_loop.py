@@ -135,9 +135,11 @@ class ScoredSegmentation(RecordedHead, ABC):
         Raises:
             Diverged: If scores are NaN or infinite.
         """
+        of_evaluation = self._finite  # pictures are predicted at the end of a validation, before its own check
         self._finite = torch.tensor(True, device=self.device)
         predictions = list(self._predictions(batch, self.predicts_probabilities))
         self._check_finite()
+        self._finite = of_evaluation
         return predictions
 
     def on_validation_epoch_start(self) -> None:

@@ -55,7 +55,7 @@ class Inference(ABC):
     """
 
     def __init__(self, scales: Sequence[float] = (1.0,), flip: bool = False) -> None:
-        if not scales or min(scales) <= 0:
+        if not scales or not all(scale > 0 for scale in scales):
             raise UserError(f"inference: expected scales above 0, at least one, found {list(scales)}")
         self.passes = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
 

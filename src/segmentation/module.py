@@ -24,7 +24,7 @@ from src.core.distributed import logs_this_step, mean_of_ranks, ranks, sum_over_
 from src.core.errors import UserError
 from src.core.numbers import LARGEST, check_number
 from src.core.resizing import resize_scores
-from src.core.schedules import linear, warmup_cosine
+from src.core.schedules import linear, planned_steps, warmup_cosine
 from src.evaluation.patch_labels import label_counts
 from src.segmentation.decoders.decoder import Decoder
 from src.segmentation.decoders.linear import LinearDecoder
@@ -214,17 +214,14 @@ class SemanticSegmentation(ScoredSegmentation):
         """Set this step's learning rate.
 
         Raises:
-            UserError: If the values of the first batch's images are not RGB.
+            UserError: If the values of the first batch's images are not RGB, or the fit has no planned end.
         """
-        if not self._range_seen and not isinstance(
-            batch, FeatureBatch
-        ):  # only once, since it synchronises with the device
+        if not self._range_seen and not isinstance(batch, FeatureBatch):  # once: it synchronises with the device
             for images in batch.images if isinstance(batch.images, list) else [batch.images]:
                 check_range(images)
         self._range_seen = True
-        rate = self.lr * rate_factor(
-            self.global_step, int(self.trainer.estimated_stepping_batches), self.warmup, self.schedule
-        )
+        steps = planned_steps(self.trainer.estimated_stepping_batches)
+        rate = self.lr * rate_factor(self.global_step, steps, self.warmup, self.schedule)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate * group["lr_factor"]
         self.log("train/lr", rate)
@@ -265,10 +262,9 @@ class SemanticSegmentation(ScoredSegmentation):
         if not training or self.loss_grid == "pixels":
             return FeatureBatch(maps, batch.masks, None, batch.indices, batch.names)
         was_training = self.decoder.training
-        counts = self.label_counts(
-            batch, self.decoder.eval().classify(maps)
-        )  # in evaluation mode: running statistics are kept
+        scores = self.decoder.eval().classify(maps)  # in evaluation mode: running statistics are kept
         self.decoder.train(was_training)
+        counts = self.label_counts(batch, scores)
         return FeatureBatch(maps, [], counts, batch.indices, batch.names)
 
 

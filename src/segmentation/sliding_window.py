@@ -70,9 +70,8 @@ def matrices(windows: Axis, chosen: range, places: Tensor, cells: int) -> Tensor
     starts = torch.tensor([windows.starts[i] for i in chosen], dtype=torch.float64)
     offset = places - starts[:, None]  # [I, n]
     border = torch.minimum(offset, windows.length - offset)
-    weight = torch.where(
-        border < -1e-9, 0, border.clamp_min(1e-6)
-    )  # a position on the border of all its windows has two
+    # above 0 on a border: a position on the border of all its windows has two
+    weight = torch.where(border < -1e-9, 0, border.clamp_min(1e-6))
     weight = weight / weight.sum(dim=0)
     cell = offset * (windows.resized / windows.length * cells / windows.padded) - 0.5
     distance = (cell.clamp(0, cells - 1)[..., None] - torch.arange(cells)).abs()

@@ -15,7 +15,7 @@ POLL = 0.2  # seconds between two checks
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command; the exit code is its own."""
+    """Run the command; the exit code is its own."""
     parent, words = int(arguments[0]), list(arguments[1:])
     # Ctrl-C goes to the whole group: the command ends by it, and this process with the command
     process = subprocess.Popen(words)

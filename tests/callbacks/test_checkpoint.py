@@ -42,6 +42,13 @@ def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path / "parts").items())
 
 
+def test_an_interrupted_fit_ends_the_step_whose_batches_it_accumulates(tmp_path: Path) -> None:
+    callback = with_callback("InterruptAt", step=0)  # after the first of two batches
+    config = pretraining(tmp_path / "run", max_steps=6, accumulate_grad_batches=2, **callback)
+    assert main(["fit", "--config", written(tmp_path / "x.yaml", config)]) == 130
+    assert step_of(tmp_path / "run") == 1
+
+
 def test_an_interrupted_validation_is_resumed(tmp_path: Path) -> None:
     callback = with_callback("InterruptAt", step=2, during="validation")
     path = written(tmp_path / "x.yaml", segmentation(tmp_path / "run", max_steps=6, **callback))

@@ -11,7 +11,7 @@ import yaml
 
 from src import load_backbone
 from src.__main__ import main
-from src.backbones.adapted import adapted_backbone
+from src.backbones.adapted import adapted_backbone, recorded_arguments
 from src.backbones.adapters import LoRA
 from src.backbones.checkpoints import hub
 from tests.command_line import pretraining, written
@@ -43,6 +43,13 @@ def test_a_run_folder_knows_its_weights(run: Path, weights: Path) -> None:
     images = torch.rand(1, 3, 48, 32)
     assert backbone.adapter == LoRA(rank=2)
     assert torch.equal(backbone(images).patches, loaded(images).patches)
+
+
+def test_a_run_folder_knows_what_was_taken_from_its_weights(tmp_path: Path) -> None:
+    given = {"name": "test_vit", "weights": "ssl.pth", "prefix": "student.vit", "position_grid": [9, 16]}
+    config = {"model": {"init_args": {"backbone": {"init_args": {**given, "adapter": None, "trust": []}}}}}
+    written(tmp_path / "config.yaml", config)
+    assert recorded_arguments(tmp_path / "adapter.safetensors") == given
 
 
 def test_an_adapter_alone_asks_for_the_weights(run: Path, weights: Path, tmp_path: Path, capsys) -> None:

@@ -1,8 +1,18 @@
 """Schedules at their start, their turning points, their end and beyond."""
 
+import math
+
 import pytest
 
-from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
+from src.core.schedules import auto_momentum, cosine, linear, planned_steps, warmup_cosine
+
+
+@pytest.mark.parametrize("estimate", [math.inf, -1])
+def test_a_fit_without_a_planned_end_is_refused(estimate: float) -> None:
+    """Lightning says infinity for `max_epochs: -1`, and -1 for data without a length."""
+    with pytest.raises(ValueError, match="set max_steps or max_epochs to 1 or more"):
+        planned_steps(estimate)
+    assert planned_steps(440.0) == 440
 
 
 @pytest.mark.parametrize(("step", "value"), [(0, 0.04), (15, 0.055), (30, 0.07), (31, 0.07), (1000, 0.07)])

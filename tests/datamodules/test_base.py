@@ -136,6 +136,8 @@ def test_a_share_of_the_labels_is_nested_and_leaves_validation_and_views_as_they
     assert len(names(0.5, evaluate_on="holdout")) == 8
     assert len(Thirds(root, task="segment", label_fraction=0.1).source("val")) == 3
     assert len(Thirds(root, label_fraction=0.1).source("train")) == 20
+    with pytest.raises(ValueError, match="seed: expected 0 or more, found -1"):
+        Thirds(root, seed=-1)
     with pytest.raises(ValueError, match=r"label_fraction: expected a share in \(0, 1\], found 0"):
         Thirds(root, label_fraction=0)
 

@@ -16,7 +16,7 @@ from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.listing import list_images
 from datamodules.sampling.splits import subsample
-from datamodules.streaming import StreamingDataModule, _decoded, write_chunks
+from datamodules.streaming import StreamingDataModule, _decoded, main, write_chunks
 from datamodules.transforms.multi_crop import MultiViewCrop
 from datamodules.views import Crops
 from src.core.errors import UserError
@@ -48,7 +48,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         pixels[..., 2] = i * 20
         save(folder / f"sub {i % 2}" / f"{i}.{('png', 'bmp', 'tif')[i % 3]}", pixels)
     method = multiprocessing.get_start_method()
-    assert write_chunks(folder, str(chunks), chunk_bytes="8KB") == 12
+    main([str(folder), str(chunks), "--chunk-bytes", "8KB", "--workers", "1"])
     assert multiprocessing.get_start_method() == method
     return folder, chunks
 

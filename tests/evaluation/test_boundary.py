@@ -86,3 +86,9 @@ def test_a_repeated_sample_counts_once_and_a_reset_forgets() -> None:
 @pytest.mark.parametrize(("size", "width"), [((360, 480), 12), ((1, 1), 1), ((1024, 2048), 46)])
 def test_the_width_is_two_percent_of_the_diagonal(size: tuple[int, int], width: int) -> None:
     assert boundary_width(size, 0.02) == width
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="boundary: expected a finite number above 0 and at most 1"):
+        BoundaryPerImage(2, 255, share)

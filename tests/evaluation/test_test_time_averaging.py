@@ -57,6 +57,6 @@ def test_half_precision_and_bytes_give_single_precision() -> None:
 def test_what_cannot_be_averaged_is_refused() -> None:
     with pytest.raises(ValueError, match="30×48 px; expected multiples of the patch size 4"):
         TestTimeAveraging(patch_means, 4)(ramp(30))
-    for scales in ((), (1.0, 0.0)):
+    for scales in ((), (1.0, 0.0), (1.0, float("nan"))):
         with pytest.raises(ValueError, match="scales above 0"):
             TestTimeAveraging(patch_means, 4, scales)

@@ -138,9 +138,24 @@ def test_patience_of_zero_only_warns_and_margins_and_patience_are_used(tmp_path:
 def test_what_was_found_survives_a_resume() -> None:
     guard, other = Guards(), Guards()
     guard.good, guard.best, guard.warnings = guard.good._replace(step=3), guard.best._replace(value=0.5), ["step 4"]
-    guard._in_a_row["collapse"], guard._losses = 1, [2.0]
+    guard._in_a_row["collapse"], guard._losses, guard._judged = 1, [2.0], 3
     other.load_state_dict(json.loads(json.dumps(guard.state_dict())))
     assert other.state_dict() == guard.state_dict() and other.good.step == 3
+
+
+def test_a_check_is_judged_once_also_across_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step after a resume is not taken for the one that was measured before."""
+    monkeypatch.setattr("src.monitoring.guards.collapsed", lambda *arguments: None)  # every check of this run is good
+    config = pretraining(tmp_path / "run", max_steps=6)
+    config["monitor"] = {"every_n_steps": 2, "max_share": 1.0}
+    config["guards"] = {"informs": 0, "usage_share": 0, "structure_margin": 9, "harm_margin": 9}
+    resume: list[str] = []
+    for stop in (2, 3):
+        interrupt = {"class_path": "tests.command_line.InterruptAt", "init_args": {"step": stop}}
+        config["trainer"]["callbacks"] = [interrupt]
+        assert main(["fit", "--config", written(tmp_path / "x.yaml", config), *resume]) == 130
+        assert step_of(Guards.good_file(tmp_path / "run")) == 2
+        resume = ["--ckpt_path", "last"]
 
 
 @pytest.mark.parametrize("wrong", [{"spike": 1.0}, {"rank_share": 1.5}, {"uniform": 0.0}, {"patience": -1}])

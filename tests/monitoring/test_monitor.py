@@ -127,6 +127,17 @@ def test_a_resumed_run_knows_what_was_measured_before(tmp_path: Path) -> None:
     assert rows(tmp_path / "run", "monitor/agreement") == [0, 1, 2, 3]
 
 
+def test_a_resumed_run_measures_at_the_steps_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Monitor, "hasten", lambda self, step: None)  # findings of so short a run do not matter here
+    interrupt = {"class_path": "tests.command_line.InterruptAt", "init_args": {"step": 3}}
+    path = written(tmp_path / "x.yaml", watched(tmp_path / "run", every=2, max_steps=6, callbacks=[interrupt]))
+    assert main(["fit", "--config", path]) == 130
+    assert main(["fit", "--config", path, "--ckpt_path", "last", "--trainer.callbacks", "null"]) == 0
+    assert rows(tmp_path / "run", "monitor/agreement") == [1, 3, 5]
+
+
 def test_other_fits_are_left_alone(tmp_path: Path) -> None:
     command = run(["fit", "--config", written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))])
     assert not monitor_of(command.trainer).active

@@ -108,3 +108,5 @@ def test_wrong_settings_are_refused():
         Blur(1.5)
     with pytest.raises(ValueError, match="sigma"):
         Blur(0.3, (0.0, 2.0))
+    with pytest.raises(ValueError, match="std: expected a finite number"):
+        Noise(0.3, float("nan"))

@@ -122,3 +122,12 @@ def test_rows_that_are_met_are_all_given() -> None:
     assert found is not None and len(found) == len(set(found.tolist())) == V * B * 2
     assert {0, 15, (1 * B + 2) * N + 5} <= set(found.tolist())
     assert met_rows(pulls, N) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"patches": 0}, "patches: expected at least 1"), ({"same_view": 0, "between_views": 0}, "one above 0")],
+)
+def test_a_loss_of_nothing_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LocalConsistency(**options)

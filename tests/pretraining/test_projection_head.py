@@ -39,3 +39,5 @@ def test_the_mlp_starts_as_it_is_told(initialisation, orthogonal):
 def test_no_layers_are_refused():
     with pytest.raises(ValueError, match="at least 1 layer"):
         ProjectionHead(6, layers=0)
+    with pytest.raises(ValueError, match=r"head\.prototypes: expected a finite number of at least 2, found 1"):
+        ProjectionHead(6, prototypes=1)

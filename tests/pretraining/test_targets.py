@@ -54,6 +54,15 @@ def test_sinkhorn_uses_all_prototypes_equally_when_it_iterates_enough():
     assert (usage[1] - 1 / 8).abs().max() < 0.005 < (usage[0] - 1 / 8).abs().max()
 
 
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [(Uncentred, {"temperature": 0.0}), (Centring, {"momentum": 1.1}), (SinkhornKnopp, {"iterations": 0})],
+)
+def test_settings_that_give_no_distribution_are_refused(kind, wrong):
+    with pytest.raises(ValueError, match=f"targets.{next(iter(wrong))}: expected"):
+        kind(**wrong)
+
+
 def test_targets_carry_no_gradient():
     scores = torch.randn(3, 4, requires_grad=True)
     centring = Centring()

@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from datamodules.batches import SegmentationBatch
 from src.backbones.backbone import Backbone
+from src.callbacks.pictures import SegmentationPictures
+from src.core.errors import Diverged
 from src.evaluation.boundary import BoundaryPerImage, boundary_iou
 from src.segmentation.evaluation_loop import ScoredSegmentation
 from tests.coloured_blocks import BlocksDataModule, trainer
@@ -71,6 +74,27 @@ def test_files_and_log_hold_the_scores_of_the_predictions_at_native_size(tmp_pat
     assert logged[f"{prefix}/mean_dice"] == pytest.approx(dice.mean())
     assert logged[f"{prefix}/mean_accuracy"] == pytest.approx((np.diag(total) / total.sum(1)).mean())
     assert not [name for name in (*written, *logged) if "boundary" in name]
+
+
+class Overflowing(BrightestChannel):
+    """Gives NaN for the last validation image only, as a sum that overflows in half precision."""
+
+    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
+        self.last = 4 in batch.indices
+        super().validation_step(batch, batch_idx)
+        self.last = False
+
+    def class_scores(self, images: Tensor) -> Tensor:
+        return super().class_scores(images) * (torch.nan if self.last else 1)
+
+
+def test_a_nan_is_not_forgotten_when_other_images_are_drawn(tmp_path: Path) -> None:
+    """Callbacks draw their pictures after the last batch and before the module reports its scores."""
+    scorer = Overflowing(Backbone("test_vit", "none"), 3, 255, ["red", "green", "blue"])
+    run = trainer(tmp_path, callbacks=[SegmentationPictures(count=2)])
+    with pytest.raises(Diverged, match="class scores hold NaN"):
+        run.validate(scorer, datamodule=BlocksDataModule(batch_size=1), verbose=False)
+    assert (tmp_path / "pictures").is_dir() and not (tmp_path / "evaluation.json").exists()
 
 
 def test_masks_and_predictions_take_a_byte_a_pixel() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -179,6 +180,7 @@ def test_memory_is_bounded_by_the_window_and_not_by_the_image() -> None:
         (lambda: SlidingWindow(8, 8, batch=0), "batch ≥ 1"),
         (lambda: Whole(()), "at least one"),
         (lambda: Whole((1.0, -1.0)), "above 0"),
+        (lambda: Whole((1.0, math.nan)), "above 0"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Any, message: str) -> None:

@@ -103,7 +103,7 @@ def _check_archive(path: Path) -> None:
             claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
             plain = claimed <= size and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             spoilt = archive.testzip() if plain and not foreign else None
-    except Exception as error:  # readers of damaged archives raise many kinds of errors of errors
+    except Exception as error:  # readers of damaged archives raise many kinds of errors
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
     if foreign:
         raise UserError(foreign)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from src.backbones.backbone import Backbone
-from src.backbones.export.merging import mergeable, merged, native_size, standalone
+from src.backbones.export.merging import check_size, mergeable, merged, native_size, standalone
 from src.core.atomic_files import replacing
 from src.core.errors import UserError
 
@@ -120,16 +120,11 @@ def _prepared(backbone: Backbone, size: int | None) -> tuple[TokenGraph, Tensor]
     if isinstance(rope := getattr(own.trunk, "rope", None), RotaryEmbeddingDinoV3):
         rope.__class__ = ExportableRotary
     patch = own.patch_size
-    if size is not None and (size % patch or size < patch):
-        raise UserError(f"--size {size}: expected a multiple of the patch size {patch}, such as {nearest(size, patch)}")
+    if size is not None:
+        check_size(size, patch)
     # dynamic sizes: a grid that is neither square nor the position table's
     sides = (size, size) if size is not None else (3 * patch, 5 * patch)
     return TokenGraph(own), _images(2, *sides)
-
-
-def nearest(size: int, patch: int) -> int:
-    """The multiple of the patch size below `size`, at least one patch."""
-    return max(1, size // patch) * patch
 
 
 def _program(graph: TokenGraph, example: Tensor, size: int | None) -> ExportedProgram:
@@ -148,7 +143,7 @@ def _compare(
     batches = [_images(1, *example.shape[2:])]
     if size is None:
         patch, native = graph.backbone.patch_size, native_size(graph.backbone.trunk)
-        batches += [_images(3, 6 * patch, 4 * patch), *([] if native is None else [_images(1, native, native)])]
+        batches += [_images(3, 6 * patch, 4 * patch), *([] if native is None else [_images(1, *native)])]
     for images in batches:
         with torch.inference_mode():
             expected, found = graph(images), exported(images)

@@ -48,18 +48,22 @@ def to_hugging_face(backbone: Backbone, folder: Path, size: int | None = None) -
         size: Resample the position table to square images of this side, pixels; None leaves it.
 
     Raises:
-        UserError: If the adapter cannot be merged, the size does not fit, or transformers has no such layout.
+        UserError: If the adapter cannot be merged, the size does not fit, the position table is not square and no size
+            is given, or transformers has no such layout.
     """
     own = merged(backbone, "hf")
     _require_layout(own)
     if size is not None:
         fit_positions(own.trunk, size)
-    configuration = _configuration(own)
+    configuration = _configuration(own, _native_side(own))
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous().clone() for name, value in sorted(_tensors(own, configuration).items())}
     write_bytes(folder / "model.safetensors", save(tensors, {"format": "pt"}))
     write_text(folder / "config.json", json.dumps(configuration, indent=2) + "\n")
-    write_text(folder / "preprocessor_config.json", json.dumps(_preprocessing(own), indent=2) + "\n")
+    write_text(
+        folder / "preprocessor_config.json",
+        json.dumps(_preprocessing(own, configuration["image_size"]), indent=2) + "\n",
+    )
     return folder
 
 
@@ -92,7 +96,20 @@ def _scaled(own: Backbone) -> bool:
     return any(name.endswith("ls1.gamma") for name in own.trunk.state_dict())
 
 
-def _configuration(own: Backbone) -> dict[str, Any]:
+def _native_side(own: Backbone) -> int:
+    """Image side, in pixels, of the position table."""
+    native = native_size(own.trunk)
+    assert native is not None, "_require_layout refuses networks without a table"
+    height, width = native
+    if height != width:
+        raise UserError(
+            f"--to hf: the position table is for images of {height}×{width}, but transformers takes every table for a "
+            f"square one; resample it by --size, such as {min(native)}, or use --to timm"
+        )
+    return height
+
+
+def _configuration(own: Backbone, side: int) -> dict[str, Any]:
     trunk: Any = own.trunk
     inner, outer = trunk.blocks[0].mlp.fc1.weight.shape[0], trunk.blocks[0].mlp.fc2.weight.shape[1]
     gated = inner == 2 * outer
@@ -113,7 +130,7 @@ def _configuration(own: Backbone) -> dict[str, Any]:
         "num_attention_heads": own.heads,
         "hidden_act": "gelu",
         "layer_norm_eps": trunk.norm.eps,
-        "image_size": native_size(trunk),
+        "image_size": side,
         "patch_size": own.patch_size,
         "num_channels": 3,
         "qkv_bias": trunk.blocks[0].attn.qkv.bias is not None,
@@ -161,9 +178,8 @@ def _of_block(name: str, value: Tensor, modules: dict[str, str]) -> dict[str, Te
     return {f"{layer}.{modules[module]}.{kind}": value}
 
 
-def _preprocessing(own: Backbone) -> dict[str, Any]:
+def _preprocessing(own: Backbone, side: int) -> dict[str, Any]:
     """transformers' description of the preprocessing: RGB, short side and centre crop, normalisation."""
-    side = native_size(own.trunk)
     mean, std = (own.get_buffer(key).flatten().tolist() for key in ("mean", "std"))
     return {
         "image_processor_type": "BitImageProcessor",

@@ -53,23 +53,38 @@ def fit_positions(trunk: Any, size: int) -> None:
         UserError: If the size is not a multiple of the patch size, or the trunk has no table.
     """
     patch = int(trunk.patch_embed.patch_size[0])
-    if size % patch or size < patch:
-        raise UserError(
-            f"--size {size}: expected a multiple of the patch size {patch}, such as {max(1, size // patch) * patch}"
-        )
+    check_size(size, patch)
     table: Tensor | None = getattr(trunk, "pos_embed", None)
     if table is None:
         raise UserError(f"--size {size}: this model has no position table, and takes images of any size; leave it out")
     rows = 0 if trunk.no_embed_class else int(trunk.num_prefix_tokens)
     grid = (size // patch, size // patch)
     original = isinstance(trunk, OriginalPositions)
-    trunk.pos_embed = nn.Parameter(resample(table.detach(), grid, rows, original), requires_grad=False)
+    resampled = resample(table.detach(), grid, rows, original, trunk.patch_embed.grid_size)
+    trunk.pos_embed = nn.Parameter(resampled, requires_grad=False)
     trunk.patch_embed.set_input_size((size, size))
     trunk.creation_options = {**trunk.creation_options, "img_size": size}
 
 
-def native_size(trunk: Any) -> int | None:
-    """Image side, in pixels, of the position table; None without a table."""
+def check_size(size: int, patch: int) -> None:
+    """Refuse a side that is not a multiple of the patch size.
+
+    Args:
+        size: Image side, pixels.
+        patch: Patch size, pixels.
+
+    Raises:
+        UserError: If it is not one.
+    """
+    if size % patch or size < patch:
+        raise UserError(
+            f"--size {size}: expected a multiple of the patch size {patch}, such as {max(1, size // patch) * patch}"
+        )
+
+
+def native_size(trunk: Any) -> tuple[int, int] | None:
+    """Height and width, in pixels, of the images that the position table is for; None without a table."""
     if getattr(trunk, "pos_embed", None) is None:
         return None
-    return int(trunk.patch_embed.img_size[0])
+    height, width = trunk.patch_embed.img_size
+    return int(height), int(width)

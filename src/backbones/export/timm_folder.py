@@ -55,8 +55,8 @@ def _options(own: Backbone) -> dict[str, Any]:
 def _configuration(own: Backbone) -> dict[str, Any]:
     """The layout of timm's own repositories (`hf-hub:` and `local-dir:` names)."""
     known = own.trunk.pretrained_cfg
-    side = native_size(own.trunk)
-    size = [3, side, side] if side is not None else list(known["input_size"])
+    native = native_size(own.trunk)
+    size = list(known["input_size"]) if native is None else [3, *native]
     kept = {key: known[key] for key in ("interpolation", "crop_pct", "crop_mode", "license") if known.get(key)}
     normalisation = {key: list(map(float, known[key])) for key in ("mean", "std")}
     return {
@@ -70,8 +70,8 @@ def _configuration(own: Backbone) -> dict[str, Any]:
 
 def _compare(own: Backbone, path: Path) -> None:
     model: Any = timm.create_model(own.name, checkpoint_path=str(path), num_classes=0, **_options(own)).eval()
-    side = native_size(own.trunk) or 4 * own.patch_size
-    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    height, width = native_size(own.trunk) or (4 * own.patch_size, 4 * own.patch_size)
+    images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = own(images)
         expected = torch.cat((features.cls[:, None], features.extra, features.patches), dim=1)

@@ -93,9 +93,8 @@ def adapt_folder(options: Request, log: Log) -> Adapted:
     log(f"{len(source)} images used" + (f", {len(source) - training} of them held out" if training else ""))
     command = trained(options, config_of(options, source, training, beside, log), log)
     adapter = options.out / "adapter.safetensors"
-    backbone = load_backbone(
-        options.backbone, options.weights, str(adapter)
-    )  # a guard may have restored an earlier one
+    # from the file, in which a guard may have restored an earlier adapter
+    backbone = load_backbone(options.backbone, options.weights, str(adapter))
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     outcome = judged(options, backbone, adapter, source, probed, training, log)
     outcome.save(options.out / VERDICT)

@@ -86,9 +86,8 @@ def checked_source(folder: Path, on_error: str, masks: Path | None = None) -> An
     Raises:
         MissingFile, UserError: With the folder, or the first unusable file.
     """
-    source = data_module(root=folder, on_error=on_error, masks=masks).source(
-        "train"
-    )  # only usable ones, if others are skipped
+    data = data_module(root=folder, on_error=on_error, masks=masks)
+    source = data.source("train")  # only usable ones, if others are skipped
     if on_error == "raise":
         with ThreadPoolExecutor(4) as threads:  # decoders release the interpreter lock; each holds a whole image
             decoded = threads.map(lambda index: source.image(index).shape, range(len(source)))

@@ -42,9 +42,8 @@ class Settings:
     def sentence(self, images: int, device: str) -> str:
         """Describe the settings in one sentence."""
         epochs = self.steps * self.batch / images
-        heads = (
-            f", {self.prototypes} prototypes" if self.method == "glare" else ""
-        )  # the other method has no terms on prototypes
+        # the other method has no terms on prototypes
+        heads = f", {self.prototypes} prototypes" if self.method == "glare" else ""
         share = "" if self.scale is None else f" on {self.scale[0]:.0%} to {self.scale[1]:.0%} of an image"
         return (
             f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "

@@ -15,9 +15,8 @@ from src.backbones.checkpoints.diagnosis import Diagnosis, diagnose
 from src.core.printable import printable
 from src.evaluation.rank import effective_rank
 
-_COLLAPSED = (
-    0.999  # mean cosine between patch tokens of different images above which features count as collapsed (our choice)
-)
+# mean cosine between patch tokens of different images above which features count as collapsed (our choice)
+_COLLAPSED = 0.999
 
 
 def report(

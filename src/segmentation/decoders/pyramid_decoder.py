@@ -14,8 +14,6 @@ from src.segmentation.decoders.pyramid import Pyramid, check_blocks
 class PyramidDecoder(Decoder, ABC):
     """Feature pyramid, head-specific fusion, dropout and a linear classification of each cell.
 
-    Batch norm takes the statistics of one process; `trainer.sync_batchnorm` makes them those of all.
-
     Args:
         width: Channels of one feature map, D.
         classes: C.
@@ -57,7 +55,7 @@ class PyramidDecoder(Decoder, ABC):
         self.dropout = nn.Dropout2d(dropout)
 
     def classifier(self, channels: int) -> nn.Conv2d:
-        """Fuse the levels, `[B, channels, h', w']` to `[B, C, h', w']`."""
+        """A new linear classification of each cell, `[B, channels, h, w]` to `[B, C, h, w]`."""
         linear = nn.Conv2d(channels, self.classes, kernel_size=1)
         nn.init.normal_(linear.weight, std=0.01)
         nn.init.zeros_(linear.bias)  # type: ignore[arg-type]

@@ -58,11 +58,6 @@ class Column:
         """The data set that the rows were adapted on."""
         return self.adapted_on or self.data
 
-    @property
-    def forgetting(self) -> bool:
-        """True if this measures what adaptation to one set cost on another."""
-        return self.pretrained_on != self.data
-
 
 def read_rows(where: str, content: Config) -> dict[str, Row]:
     """The rows of a study file, by name.

@@ -16,7 +16,7 @@ OURS, PAPER = SERIES[:2]
 
 
 def write_plot(results: Results, folder: Path) -> None:
-    """Writes `table.svg` and `table.png`; the same results give the same bytes."""
+    """Write `table.svg` and `table.png`; the same results give the same bytes."""
     study = results.study
     rows = list(study.rows.values())
     with rc_context({"svg.hashsalt": study.name}):

@@ -1,4 +1,4 @@
-"""Quantity of a column: where a cell's files hold its number, its unit, and which direction is better."""
+"""Quantity of a column: where a cell's files hold its number, and its unit."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,6 @@ class Quantity:
         factor: From the unit of the file to that of the table.
         unit: Unit of the table.
         digits: After the point.
-        lower_is_better: Whether a smaller number is the better one.
     """
 
     kept_in: Literal["scores", "values", "provenance"]
@@ -25,15 +24,14 @@ class Quantity:
     factor: float
     unit: str
     digits: int
-    lower_is_better: bool = False
 
 
 COSTS = {
-    "parameters": Quantity("values", "parameters", 1e-6, "million trained parameters", 2, lower_is_better=True),
-    "hours": Quantity("provenance", "seconds", 1 / 3600, "hours of pre-training", 2, lower_is_better=True),
+    "parameters": Quantity("values", "parameters", 1e-6, "million trained parameters", 2),
+    "hours": Quantity("provenance", "seconds", 1 / 3600, "hours of pre-training", 2),
     "images_per_second": Quantity("provenance", "images_per_second", 1.0, "images a second in pre-training", 1),
-    "memory": Quantity("provenance", "peak_memory_bytes", 2**-30, "GiB of memory in pre-training", 2, True),
-    "gpu_memory": Quantity("provenance", "peak_gpu_memory_bytes", 2**-30, "GiB of GPU memory", 2, True),
+    "memory": Quantity("provenance", "peak_memory_bytes", 2**-30, "GiB of memory in pre-training", 2),
+    "gpu_memory": Quantity("provenance", "peak_gpu_memory_bytes", 2**-30, "GiB of GPU memory", 2),
 }
 
 
@@ -42,5 +40,5 @@ def quantity(metric: str) -> Quantity:
     if metric in COSTS:
         return COSTS[metric]
     if metric == "cross_entropy":
-        return Quantity("scores", metric, 1.0, "cross-entropy in nats a patch", 3, lower_is_better=True)
+        return Quantity("scores", metric, 1.0, "cross-entropy in nats a patch", 3)
     return Quantity("scores", metric, POINTS, f"{'mIoU' if metric == 'miou' else metric} in %", 1)

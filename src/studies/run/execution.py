@@ -145,7 +145,7 @@ class Running:
 
 
 def stage_process(folder: Path, stage: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Starts the process of a cell whose folder is ready; it writes to `log.txt`."""
+    """Start the process of a cell whose folder is ready; it writes to `log.txt`."""
     command = [*BEHIND_USER_SIGNALS, *STAGE, str(folder), stage, str(os.getpid())]
     with (folder / "log.txt").open("ab") as log:
         # Its own session, so that Ctrl-C reaches it once, from this process, and not also from the terminal.

@@ -17,7 +17,7 @@ from src.studies.run.machine import machine
 
 
 def write_outcome(folder: Path, seconds: float, resumed: bool) -> None:
-    """Writes `provenance.json` and `metrics.json` of the cell in `folder`, whose process calls this last.
+    """Write `provenance.json` and `metrics.json` of the cell in `folder`, whose process calls this last.
 
     Args:
         folder: with `cell.json`, and what the stage has left.

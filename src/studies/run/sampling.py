@@ -19,7 +19,7 @@ COUNT = 4  # images of a report (our choice)
 
 @torch.no_grad()
 def write_samples(path: Path, module: ScoredSegmentation, data: LightningDataModule) -> None:
-    """Predicts `COUNT` evaluation images, spread evenly over the set and so not chosen by their result.
+    """Predict `COUNT` evaluation images, spread evenly over the set and so not chosen by their result.
 
     `module` cannot be used afterwards: its adapters are removed to check that the backbone below is still the frozen
     one.

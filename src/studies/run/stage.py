@@ -27,7 +27,7 @@ from src.studies.run.sampling import write_samples
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the stage; the exit code is that of the command."""
+    """Run the stage; the exit code is that of the command."""
     began = time.time()
     add_current_folder()
     folder, stage, parent = Path(arguments[0]), arguments[1], int(arguments[2])

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from src.backbones.adapters import SLR, Adapter, AdaptFormer, BitFit, LoRA, UniAdapter
-from src.backbones.backbone import load_backbone
+from src.backbones.backbone import Backbone, load_backbone
 from src.backbones.export import to_hugging_face, to_timm
 from src.core.errors import UserError
 from tests.backbones.export.adapted import adapted, apart, images_of, tokens
@@ -47,6 +47,23 @@ def test_timms_configuration_builds_the_model_by_itself(tmp_path: Path) -> None:
     with torch.no_grad():
         found = model.forward_features(backbone.normalise(images))
     assert apart(found, tokens(backbone, images)) < 1e-5
+
+
+def test_a_position_table_that_is_not_square_is_not_taken_for_one(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=0, img_size=(64, 144), dynamic_img_size=True)
+    torch.save(model.state_dict(), tmp_path / "wide.pth")  # 4×9 patches, as many as 6×6
+    backbone = Backbone("test_vit", str(tmp_path / "wide.pth"), position_grid=(4, 9)).requires_grad_(False).eval()
+    to_timm(backbone, tmp_path / "own")
+    configuration = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert configuration["pretrained_cfg"]["input_size"] == [3, 64, 144]
+    to_timm(backbone, tmp_path / "square", size=96)
+    square = timm.create_model(f"local-dir:{tmp_path / 'square'}", pretrained=True).eval()
+    images = images_of(backbone, 6, 6)
+    with torch.no_grad():
+        found = square.forward_features(backbone.normalise(images))
+    assert apart(found, tokens(backbone, images)) < 1e-5
+    with pytest.raises(UserError, match=r"is for images of 64×144, .* resample it by --size, such as 64"):
+        to_hugging_face(backbone, tmp_path / "hf")
 
 
 def test_the_backbone_itself_keeps_its_adapter(tmp_path: Path) -> None:

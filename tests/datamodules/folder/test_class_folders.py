@@ -10,6 +10,8 @@ from PIL import Image
 
 from datamodules.folder.class_folders import ClassFolders, SceneClasses
 from datamodules.reading.errors import ImageError
+from src.core.errors import MissingFile
+from src.core.file_contents import content_fingerprint
 
 
 def write(folder: Path, name: str, colour: int) -> None:
@@ -42,9 +44,26 @@ def test_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="expected 2 to 254 folders, one for each class, found 1"):
         _ = ClassFolders(tmp_path).class_names
     write(tmp_path / "train" / "dog", "a.png", 10)
-    write(tmp_path / "val" / "cow", "a.png", 10)
-    with pytest.raises(ImageError, match="cow is not a class of"):
+    with pytest.raises(MissingFile, match="val: expected a folder of images, found nothing"):
         ClassFolders(tmp_path).read("val")
+    write(tmp_path / "val" / "cow", "a.png", 10)
+    with pytest.raises(
+        ImageError, match=r"expected images in folders of the classes in .*, found 1 other, such as cow"
+    ):
+        ClassFolders(tmp_path).read("val")
+    write(tmp_path / "train", "loose.png", 10)
+    with pytest.raises(ImageError, match=r"such as loose\.png"):
+        ClassFolders(tmp_path).read("train")
+
+
+def test_a_replaced_image_is_noticed_and_a_hidden_folder_is_not(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write(tmp_path / "train" / name, "a.png", 10)
+    before = content_fingerprint(ClassFolders(tmp_path).read("train"))
+    write(tmp_path / "train" / ".thumbnails", "a.png", 10)
+    assert content_fingerprint(ClassFolders(tmp_path).read("train")) == before
+    write(tmp_path / "train" / "dog", "a.png", 11)
+    assert content_fingerprint(ClassFolders(tmp_path).read("train")) != before
 
 
 def test_a_scene_has_the_class_that_covers_most_of_it() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.base import holdout
 from datamodules.camvid import CamVidDataModule
 from datamodules.folder import FolderDataModule
 from datamodules.sampling.monitor_sample import spread
+from datamodules.sampling.splits import holdout
 
 
 def camvid(root: Path, images: int = 20, **options) -> CamVidDataModule:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.sampling.splits import holdout, nested_fraction
+from datamodules.sampling.splits import holdout, nested_fraction, split_holdout
 
 
 def test_a_fifth_is_held_out() -> None:
     assert len(holdout(367)) == 73 and holdout(367) == holdout(367)
+    rest, kept = split_holdout(11)
+    assert kept == holdout(11) and sorted(rest + kept) == list(range(11))
+    with pytest.raises(ValueError, match="expected 5 or more, found 4"):
+        split_holdout(4)
 
 
 @given(st.integers(1, 2000), st.floats(0.001, 1), st.floats(0.001, 1), st.integers(0, 2**31))
