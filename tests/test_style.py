@@ -42,11 +42,16 @@ def test_docstrings_begin_with_a_verb_or_a_noun(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_docstrings_parse(file: Path) -> None:
     """A continuation line with a wrong indent would leave the command line's help without any description."""
-    for line, text in docstrings(file):
-        try:
-            google.parse(text)
-        except ParseError as error:
-            pytest.fail(f"{file.relative_to(ROOT)}:{line}: {error}")
+    assert [fault for line, text in docstrings(file) if (fault := parse_error(line, text))] == []
+
+
+def parse_error(line: int, text: str) -> str:
+    """The line and the error of a docstring that does not parse; empty for one that does."""
+    try:
+        google.parse(text)
+    except ParseError as error:
+        return f"{line}: {error}"
+    return ""
 
 
 def test_documents_that_the_code_cites_exist() -> None:

@@ -88,7 +88,7 @@ class Explainer:
                 rows.append([(f"head {first + 1 + n} {when}", heat(image, values)) for n, values in enumerate(maps)])
         return Explanation(
             f"attention-{number + 1}",
-            "Attention of each head",
+            f"Attention of each head, image {number + 1}",
             f"Attention of the class token in the last block, {self.backbone.heads} heads, before and after "
             "adaptation; bright: attended.",
             sheet(rows),
@@ -113,10 +113,10 @@ class Explainer:
             found = heat(second, values.unflatten(0, asked.grid))
             found.paste(framed(own, index), (0, 0))
             row.append((f"region {index + 1} in the other view", found))
-        whose = "the teacher's cross-attention" if self.context else "identity attention (no checkpoint next to it)"
+        whose = "the teacher's cross-attention" if self.context else "untrained cross-attention (the run has none)"
         return Explanation(
             f"regions-{number + 1}",
-            "Sampled regions and their cross-attention",
+            f"Sampled regions and their cross-attention, image {number + 1}",
             f"{len(regions)} regions sampled by attention in one view, and where {whose} finds the first {REGIONS} in "
             "the other, mirrored view; bright: attended.",
             sheet([row]),
@@ -137,7 +137,7 @@ class Explainer:
             rows.append([(f"{when}: {100 * share:.0f} % of patches matched correctly", joined(first, second, lines))])
         return Explanation(
             f"matches-{number + 1}",
-            "Matched patches",
+            f"Matched patches, image {number + 1}",
             f"Lines from {SHOWN} patches of one view to the most similar patches of the other, mirrored view; blue "
             f"where they show the same ground, red where not. Of all patches that both views show, {', '.join(shares)} "
             "find their ground to within a patch and a half.",
@@ -178,7 +178,7 @@ class Explainer:
 def _coloured(number: int, picture: Image.Image) -> Explanation:
     return Explanation(
         f"features-{number + 1}",
-        "Features before and after",
+        f"Features before and after, image {number + 1}",
         "Patch features as colours, before and after adaptation; equal colours mean equal features in both.",
         picture,
     )

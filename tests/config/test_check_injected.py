@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -48,12 +49,17 @@ class TestCheck:
     )
 
     @staticmethod
-    def check(**arguments: Any) -> None:
-        check_injected(Namespace(group=Namespace(**arguments)), {}, {"group": Takes})
+    def check(**arguments: Any) -> Namespace:
+        config = Namespace(group=Namespace(**arguments))
+        check_injected(config, {}, {"group": Takes})
+        return config.group
 
-    def test_a_subclass_passes_where_its_base_is_expected(self) -> None:
-        self.check(module=self.GOOD, factory=self.GOOD, several={"a": [self.GOOD]}, function=print)
-        self.check(module="a name", factory=LightningModule, anything={"a": [1, "b.c"]})
+    def test_a_subclass_passes_unchanged_where_its_base_is_expected(self) -> None:
+        for arguments in (
+            {"module": self.GOOD, "factory": self.GOOD, "several": {"a": [self.GOOD]}, "function": print},
+            {"module": "a name", "factory": LightningModule, "anything": {"a": [1, "b.c"]}},
+        ):
+            assert self.check(**deepcopy(arguments)) == Namespace(**arguments)
 
     @pytest.mark.parametrize("bad", BAD, ids=str)
     def test_nothing_else_passes_at_any_depth(self, bad: Any) -> None:

@@ -60,7 +60,7 @@ def test_what_was_learnt_shows(backbone: Backbone) -> None:
 
 def test_regions_say_whose_attention_they_look_through(backbone: Backbone) -> None:
     own, taught = explained(backbone), explained(backbone, RegionalAttention(backbone.width, noise=1.0))
-    assert "identity attention" in own["regions-1"].spoken
+    assert "untrained cross-attention" in own["regions-1"].spoken
     assert "the teacher's cross-attention" in taught["regions-1"].spoken
     assert not np.array_equal(own["regions-1"].picture, taught["regions-1"].picture)
 

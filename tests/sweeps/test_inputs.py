@@ -10,6 +10,7 @@ import yaml
 
 from src.core.errors import UserError
 from src.sweeps.definition import Sweep
+from src.sweeps.inputs import inputs
 from src.sweeps.search import Search
 from tests.sweeps.sweep_files import sweep
 
@@ -48,7 +49,12 @@ def test_a_sweep_with_other_files_is_not_resumed(change: Callable[[Path], None],
 
 
 def test_what_decides_no_result_may_change(tmp_path: Path) -> None:
-    Search(made(tmp_path), tmp_path / "out", None)
-    Search(made(tmp_path, trainer={"logger": True, "enable_progress_bar": False}), tmp_path / "out", None)
+    first = made(tmp_path)
+    begun = Search(first, tmp_path / "out", None)
+    noted = inputs(first)
+    assert noted.keys() == {"configuration", "data"}
+    quiet = made(tmp_path, trainer={"logger": True, "enable_progress_bar": False})
+    assert inputs(quiet) == noted
     (tmp_path / "images" / "a.png").touch()
-    Search(made(tmp_path), tmp_path / "out", None)
+    resumed = Search(quiet, tmp_path / "out", None)
+    assert resumed.study.study_name == begun.study.study_name

@@ -20,8 +20,8 @@ def galleries(results: Results) -> dict[str, Any]:
     """Predictions and features of a few images, before and after; empty where no row and baseline have any."""
     chosen = samples_of_both(results)
     if chosen is None:
-        return {"overlays": [], "features": [], "classes": [], "kept": "", "old": "", "new": ""}
-    row, before, after = chosen
+        return {"overlays": [], "features": [], "classes": [], "kept": "", "old": "", "new": "", "probe": ""}
+    row, probe, before, after = chosen
     old = results.study.rows[results.study.baseline].label
     return {
         "overlays": overlays(before, after),
@@ -30,21 +30,22 @@ def galleries(results: Results) -> dict[str, Any]:
         "kept": KEPT[after.restored].format(row=row.label),
         "old": old,
         "new": row.label,
+        "probe": probe,
     }
 
 
-def samples_of_both(results: Results) -> tuple[Row, Samples, Samples] | None:
-    """The pictures of the first pre-trained row and the baseline, of a column and seed that both have."""
+def samples_of_both(results: Results) -> tuple[Row, str, Samples, Samples] | None:
+    """The first pre-trained row, and its pictures and the baseline's of a column and seed that both have."""
     study = results.study
     for row in study.rows.values():
-        for column in study.columns:
+        for column, described in study.columns.items():
             for seed in study.seeds:
                 cells = [results.cell(name, column, seed) for name in (study.baseline, row.name)]
                 if row.name == study.baseline:
                     continue
                 before, after = (read_samples(results.store.folder(cell) / "samples.npz") for cell in cells)
                 if before is not None and after is not None:
-                    return row, before, after
+                    return row, f"{described.label}, seed {seed}", before, after
     return None
 
 

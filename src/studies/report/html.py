@@ -65,11 +65,18 @@ def verdict(results: Results) -> dict[str, Any]:
     """One word for the first row and column, its sentence, and a line for each other."""
     if not results.study.judged:
         said = "This scale is a smoke test: its numbers say nothing about the method."
-        return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": []}
+        return {"tone": "flat", "word": "No verdict.", "sentence": said, "classes": "", "others": [], "one_seed": False}
     if not results.verdicts:
         baseline = results.study.rows[results.study.baseline].label
         said = f"{baseline} and another row need results first; run the study to compute them."
-        return {"tone": "flat", "word": "No verdict yet.", "sentence": said, "classes": "", "others": []}
+        return {
+            "tone": "flat",
+            "word": "No verdict yet.",
+            "sentence": said,
+            "classes": "",
+            "others": [],
+            "one_seed": False,
+        }
     (first, main), *others = results.verdicts.items()
     return {
         "tone": TONES[main.word],
@@ -77,6 +84,7 @@ def verdict(results: Results) -> dict[str, Any]:
         "sentence": sentence(results, first, main),
         "classes": main.class_sentence(),
         "others": [sentence(results, key, item) for key, item in others],
+        "one_seed": main.seeds == 1,
     }
 
 

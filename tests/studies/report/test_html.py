@@ -165,3 +165,15 @@ def test_the_page_says_what_the_verdict_says(tmp_path: Path, gain: int, word: st
     study, store = Study.read(study_file(tmp_path)), Store(tmp_path / "cells")
     fill(study, store, gain=gain)
     assert word in html(Results(study, store))
+
+
+def test_pictures_name_their_probe(results: Results) -> None:
+    assert "as predicted by: Linear, seed 0." in html(results)
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]], ids=str)
+def test_a_single_seed_is_told_how_to_get_more(tmp_path: Path, seeds: list[int]) -> None:
+    study, store = Study.read(study_file(tmp_path, seeds=seeds)), Store(tmp_path / "cells")
+    fill(study, store)
+    advice = f"write <code>seeds: [0, 1, 2]</code> into a copy of {study.path.name}"
+    assert (advice in html(Results(study, store))) == (len(seeds) == 1)
