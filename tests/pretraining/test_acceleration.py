@@ -15,9 +15,11 @@ from src.pretraining import consistency
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.anchors import CosineAnchor, GramAnchor
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.distillation import MultiScaleDistillation
 from src.pretraining.patch_augmentation import Blur, Grey, Mask, Noise, Shuffle
 from src.pretraining.regions import AttentionAware, Grid, MostAttended, Uniform
 from src.pretraining.targets import Centring, SinkhornKnopp
+from tests.pretraining.test_calibrated_pretraining import model as calibrated_model
 from tests.pretraining.test_module import FAST, fit, model, snapshot
 from tests.tiny import random_crops, tiny_backbone
 
@@ -74,6 +76,12 @@ OBJECTIVES = [
 def test_no_objective_waits_for_the_device(objectives, monkeypatch, tmp_path):
     module = model(monkeypatch, dataclasses.replace(FAST, head_warmup=0.4), objectives=objectives)
     assert waits_of(module, monkeypatch, tmp_path, local=2, log_every_n_steps=50) == []
+
+
+@pytest.mark.parametrize("loss", ["cosine", "prototypes"])
+def test_distillation_at_other_scales_does_not_wait_for_the_device(loss, monkeypatch, tmp_path):
+    module = calibrated_model(monkeypatch, {"distillation": MultiScaleDistillation(scales=(0.5, 1.0, 1.5), loss=loss)})
+    assert waits_of(module, monkeypatch, tmp_path, log_every_n_steps=50) == []
 
 
 @pytest.mark.parametrize("augmentation", [Blur(), Grey(), Mask(), Noise(), Shuffle()], ids=lambda a: type(a).__name__)
