@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py experiments/pretrain/ade20k/glare.yaml experiments/segment/ade20k/upernet.yaml
 
-The step is computed on tensors without contents that claim to be on a GPU: shapes and lifetimes are those of the real
-step, in the configuration's precision. What CUDA takes for itself and the allocator's rounding come on top.
+The step is computed on tensors without contents: shapes, types and lifetimes are those of the real step. What CUDA
+takes for itself comes on top. For 64 images and ViT-S/16 or ViT-B/16 it gives 4.5 and 7.9 GiB; an H200 measured 4.6 and
+8.0.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ def peak(config: Config) -> tuple[float, float]:
         )  # fmt: skip
         module.log = lambda *_, **__: None
         module.train()
+        if pretrains:
+            module.on_fit_start()
         for network in (module.student, module.teacher.network) if pretrains else (module,):
             network.backbone.checks_range = False
         optimiser = torch.optim.AdamW([one for one in module.parameters() if one.requires_grad], foreach=True)
