@@ -268,7 +268,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     unit = f"{report['clock']} s"
-    print(f"\n{total + reading:.3f} {unit} a step ({options.preset}, {trainer.precision}, {report['threads']} threads)\n")
+    print(
+        f"\n{total + reading:.3f} {unit} a step ({options.preset}, {trainer.precision}, {report['threads']} threads)\n"
+    )
     print(f"| part | {unit} | share |\n| --- | --- | --- |")
     for name, value in report["parts"].items():  # type: ignore[attr-defined]
         print(f"| {name} | {value:.3f} | {100 * value / (total + reading):.1f} % |")

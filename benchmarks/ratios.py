@@ -6,7 +6,8 @@
 Two contestants of a row are two processes that take turns, a few steps each, so that other work on the machine affects
 both; the ratio is the median over the turns, and the first turn is not counted. The ratio of CPU time, over all
 threads, is hardly affected by other work. Memory is each process's own peak. Everything is computed on the processor,
-on two views of random images, in 32 bits unless --precision says otherwise.
+on two views of random images, in 32 bits unless --precision says otherwise. GFLOP are those of the matrix products and
+the attention of one step, counted.
 """
 
 from __future__ import annotations
@@ -137,19 +138,21 @@ def reader(count: int) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]], reading: dict[str, Any] | None) -> str:
     """The report as Markdown."""
     lines = [
-        "| | setting | ours | other | s a step | time, other / ours | processor time | peak MiB | memory | losses |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| | setting | ours | other | s a step | time, other / ours | processor time | GFLOP | peak MiB | memory "
+        "| losses |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         if "failed" in row:
-            lines.append(f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | failed | | | | | |")
+            lines.append(f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | failed | | | | | | |")
             continue
         low, high = row["time_ratio_range"]
         difference = row["largest_relative_difference_of_losses"]
         lines.append(
             f"| {row['part']} | {row['setting']} | {row['ours']} | {row['other']} | {row['ours_seconds']:.2f}, "
             f"{row['other_seconds']:.2f} | **{row['time_ratio']:.2f}** ({low:.2f}–{high:.2f}) | "
-            f"{row['processor_time_ratio']:.2f} | {row['ours_peak_mib']:.0f}, {row['other_peak_mib']:.0f} | "
+            f"{row['processor_time_ratio']:.2f} | {row['ours_gflop'] or 0:.0f}, {row['other_gflop'] or 0:.0f} | "
+            f"{row['ours_peak_mib']:.0f}, {row['other_peak_mib']:.0f} | "
             f"{row['memory_ratio']:.2f}, above imports {row['memory_ratio_above_imports']:.2f} | "
             f"{'' if difference is None else f'{difference:.1e}'} |"
         )
@@ -157,7 +160,7 @@ def table(rows: list[dict[str, Any]], reading: dict[str, Any] | None) -> str:
         rates = f"{reading['ours_images_per_second_and_core']}, {reading['torchvision_images_per_second_and_core']}"
         lines.append(
             f"| reader | pairs of 683×512 px | ours | torchvision v2 | {rates} images a second and core | "
-            f"| **{reading['ratio']:.2f}** | | | |"
+            f"| **{reading['ratio']:.2f}** | | | | |"
         )
     return "\n".join(lines)
 

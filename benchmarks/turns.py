@@ -132,6 +132,8 @@ def measure(pair: Pair, turns: int, steps: int) -> dict[str, Any]:
         "time_ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
         "processor_time_ratio": round(median(worked), 3),
         "processor_time_ratio_range": [round(min(worked), 3), round(max(worked), 3)],
+        "ours_gflop": ours[0].get("gflop"),
+        "other_gflop": other[0].get("gflop"),
         "ours_peak_mib": ours[-1]["peak_mib"],
         "other_peak_mib": other[-1]["peak_mib"],
         "memory_ratio": round(other[-1]["peak_mib"] / ours[-1]["peak_mib"], 3),

@@ -6,19 +6,27 @@ from contextlib import ExitStack, nullcontext
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.backbones.adapters import Full, LastBlocks, LoRA, UniAdapter
+from src.callbacks.checkpoint import RunCheckpoint
+from src.callbacks.progress import Progress
+from src.callbacks.throughput import Throughput
+from src.monitoring.divergence import DivergenceGuard
+from src.monitoring.guards import Guards
 from src.pretraining import consistency
 from src.pretraining.acceleration import Acceleration
 from src.pretraining.anchors import CosineAnchor, GramAnchor
 from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.distillation import MultiScaleDistillation
 from src.pretraining.patch_augmentation import Blur, Grey, Mask, Noise, Shuffle
 from src.pretraining.regions import AttentionAware, Grid, MostAttended, Uniform
 from src.pretraining.targets import Centring, SinkhornKnopp
-from tests.pretraining.test_module import FAST, fit, model, snapshot
+from tests.pretraining.test_calibrated_pretraining import model as calibrated_model
+from tests.pretraining.test_module import FAST, batches, fit, model, snapshot
 from tests.tiny import random_crops, tiny_backbone
 
 READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default, torch.ops.aten.equal.default)
@@ -76,6 +84,12 @@ def test_no_objective_waits_for_the_device(objectives, monkeypatch, tmp_path):
     assert waits_of(module, monkeypatch, tmp_path, local=2, log_every_n_steps=50) == []
 
 
+@pytest.mark.parametrize("loss", ["cosine", "prototypes"])
+def test_distillation_at_other_scales_does_not_wait_for_the_device(loss, monkeypatch, tmp_path):
+    module = calibrated_model(monkeypatch, {"distillation": MultiScaleDistillation(scales=(0.5, 1.0, 1.5), loss=loss)})
+    assert waits_of(module, monkeypatch, tmp_path, log_every_n_steps=50) == []
+
+
 @pytest.mark.parametrize("augmentation", [Blur(), Grey(), Mask(), Noise(), Shuffle()], ids=lambda a: type(a).__name__)
 def test_no_patch_augmentation_waits_for_the_device(augmentation, monkeypatch, tmp_path):
     module = model(monkeypatch, patch_augmentation=augmentation)
@@ -87,6 +101,30 @@ def test_the_test_above_sees_what_it_looks_for(monkeypatch, tmp_path):
     original = module.patch_augmentation
     monkeypatch.setattr(module, "patch_augmentation", lambda *a: bool(torch.tensor(1.0) > 0) and original(*a))
     assert len(waits_of(module, monkeypatch, tmp_path, log_every_n_steps=50)) >= 2 * 2
+
+
+def test_no_callback_waits_for_the_device_between_logged_steps(monkeypatch, tmp_path):
+    """Progress reads the loss for each of its lines, ten in a fit."""
+    module, callbacks = model(monkeypatch), [Guards(), RunCheckpoint(), DivergenceGuard(), Throughput(), Progress()]
+    waits = {type(callback): Waits() for callback in callbacks}
+
+    def watched(hook, waits):
+        def wrapper(trainer, *args):
+            with waits if trainer.global_step > 1 else nullcontext():
+                return hook(trainer, *args)
+
+        return wrapper
+
+    for callback in callbacks:
+        for name in ("on_train_batch_start", "on_train_batch_end"):
+            monkeypatch.setattr(callback, name, watched(getattr(callback, name), waits[type(callback)]))
+    trainer = Trainer(
+        max_steps=40, accelerator="cpu", logger=False, enable_model_summary=False, default_root_dir=tmp_path,
+        log_every_n_steps=50, callbacks=callbacks,
+    )  # fmt: skip
+    trainer.fit(module, batches(40))
+    assert 0 < len(waits.pop(Progress).found) <= 2 * 10
+    assert all(seen.found == [] for seen in waits.values())
 
 
 @pytest.mark.parametrize("every", [1, 2, 50])
