@@ -49,7 +49,7 @@ class Guards(Callback):
     | | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
     | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
-    | harm | the monitor `best_by` is more than `harm_margin` below its frozen value |
+    | harm | `knn`, or the monitor named by `best_by`, is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
     after the warm-up. A first finding warns; one that persists for `patience` judgements (harm and structure:
@@ -65,7 +65,7 @@ class Guards(Callback):
         patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
         harm_patience: The same, for harm and structure (our choice).
         best_by: The monitor, larger is better, that selects the best adapter and judges harm. None takes `knn` if there
-            are masks, else `agreement`.
+            are masks; else `agreement`, which selects only: runs that helped have lost it (docs/monitoring.md).
         informs: Smallest KL divergence of targets to their own mean, in nats, that counts as informative (our choice).
         usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
         structure_margin: In units of dense structure, which is about 1 (our choice).
@@ -214,7 +214,7 @@ class Guards(Callback):
             "collapse": collapsed(signs, self.rank_share, self.uniform) or narrowed(signs, self.usage_share),
             "targets": uninformative(signs, self.informs),
             "structure": unstructured(signs, self.structure_margin),
-            "harm": harmed(signs, by, self.harm_margin),
+            "harm": harmed(signs, by, self.harm_margin) if self.best_by or by == "knn" else None,
         }
         if self._judge(trainer, found):
             monitor.hasten(trainer.global_step)

@@ -76,11 +76,12 @@ def test_nan_stops_at_once_even_in_the_warm_up_and_never_reaches_the_adapter(tmp
 
 
 class Scripted(Monitor):
-    """Says what it is told to: one value of `agreement` a step, beside 0.5 of the frozen backbone."""
+    """Says what it is told to: one value of a monitor a step, beside 0.5 of the frozen backbone."""
 
-    def __init__(self, values: list[float]) -> None:
+    def __init__(self, values: list[float], name: str) -> None:
         super().__init__(every_n_steps=1)
         self.values = values
+        self.name = name
         self.hastened: list[int] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,7 +89,7 @@ class Scripted(Monitor):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self.step = trainer.global_step
-        self.signs = {"agreement": MetricPair(self.values[self.step - 1], 0.5)}
+        self.signs = {self.name: MetricPair(self.values[self.step - 1], 0.5)}
 
     def on_train_end(self, *_: Any) -> None:
         pass
@@ -97,9 +98,9 @@ class Scripted(Monitor):
         self.hastened.append(step)
 
 
-def scripted(folder: Path, values: list[float], **guards: Any) -> tuple[Guards, Scripted, int]:
+def scripted(folder: Path, values: list[float], name: str = "knn", **guards: Any) -> tuple[Guards, Scripted, int]:
     """A run of as many steps as there are values, without warm-up; no loss is a spike."""
-    guard, monitor = Guards(spike=math.inf, **guards), Scripted(values)
+    guard, monitor = Guards(spike=math.inf, **guards), Scripted(values, name)
     rates = Optimisation(lr=1e-3, lr_batch=None, warmup=0.0)
     module = ContinualPretraining(Backbone(TINY, "none"), UniAdapter(rank=2), tiny_head(), optimisation=rates)
     trainer = Trainer(
@@ -114,10 +115,19 @@ def test_harm_stops_after_three_checks_in_a_row_and_the_best_adapter_is_beside_t
     values = [0.50, 0.60, 0.46, 0.46, 0.55, 0.46, 0.46, 0.46, 0.70, 0.70]
     guard, monitor, steps = scripted(tmp_path / "run", values)
     assert steps == 8 and monitor.hastened == [3, 4, 6, 7, 8]
-    assert guard.stopped == "stopped at step 8 of 10, harm: agreement is 0.460, more than 0.03 below the frozen backbone's 0.500"  # fmt: skip # noqa: E501
+    assert guard.stopped == "stopped at step 8 of 10, harm: knn is 0.460, more than 0.03 below the frozen backbone's 0.500"  # fmt: skip # noqa: E501
     assert [warning.partition(",")[0] for warning in guard.warnings] == ["step 3 of 10", "step 6 of 10"]
     assert step_of(tmp_path / "run" / "adapter.safetensors") == guard.good.step == 5
     assert step_of(tmp_path / "run" / "adapter-best.safetensors") == guard.best.step == 2
+
+
+def test_agreement_selects_the_best_adapter_and_stops_a_run_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    values = [0.50, 0.60, 0.1, 0.1, 0.1, 0.1]
+    guard, _, steps = scripted(tmp_path / "free", values, "agreement")
+    assert steps == 6 and guard.stopped is None and not guard.warnings
+    assert guard.best == (2, 0.6) and step_of(tmp_path / "free" / "adapter.safetensors") == 6
+    guard, _, steps = scripted(tmp_path / "asked", values, "agreement", best_by="agreement")
+    assert steps == 5 and guard.stopped is not None and "harm: agreement is 0.100" in guard.stopped
 
 
 def test_a_run_that_goes_well_leaves_no_note_and_its_best_adapter(tmp_path: Path) -> None:
