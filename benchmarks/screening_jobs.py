@@ -107,15 +107,15 @@ class Worker:
         adapted = module.teacher.network.backbone.to(self.device).eval()
         measured = row(probes, adapted, self.device)
         changes, verdict = compare(frozen, [measured], averaged)
-        structure = [structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted)]
+        before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
         result: dict[str, Any] = {
             "stage": stage, "domain": name, "setting": label, "seed": seed,
             "steps": steps, "seconds": round(seconds, 1),
             "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
             "averaged": averaged.values() if averaged else None,
             "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
-            "structure": [round(one.value, 4) for one in structure],
-            "structure change": round(paired_interval(*([one.statistic()] for one in structure)).difference, 4),
+            "structure": [round(before.value, 4), round(after.value, 4)],
+            "structure change": round(paired_interval([before.statistic()], [after.statistic()]).difference, 4),
         }  # fmt: skip
         return result
 
