@@ -30,6 +30,7 @@ from src.core.bfloat16 import processor_flags
 from src.core.errors import UserError
 from src.core.file_contents import content_fingerprint
 from src.core.import_path import HOME
+from src.core.json_files import read_json
 from src.core.names import path_part
 from src.evaluation.confusion import ImageConfusions
 from src.evaluation.probe_scores import ProbeScores
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str]) -> None:
         for method in options.methods
     }  # fmt: skip
     content = evidence(frozen, averaged, rows)
+    for method, judged in content["methods"].items():
+        judged["stopped"] = [stopped(out / "runs" / f"{method}-{seed}") for seed in options.seeds]
     content |= {
         "format": FORMAT, "data": name, "backbone": options.backbone, "weight_hash": backbone.weight_hash,
         "weights": options.weights if not Path(options.weights).exists() else "a file", "seeds": options.seeds,
@@ -86,6 +89,9 @@ def main(arguments: Sequence[str]) -> None:
     write_text(out / "evidence.json", json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
     for method, judged in content["methods"].items():
         print(f"{METHODS[method]}: {judged['sentence']}")
+        for seed, why in zip(options.seeds, judged["stopped"], strict=True):
+            if why is not None:
+                print(f"{METHODS[method]}, seed {seed}: {why}; scored is the adapter of the last good check")
     print(f"{out / 'evidence.json'}: docs/evidence.md says where to send it")
 
 
@@ -157,6 +163,12 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(options.backbone, options.weights, str(folder / "adapter.safetensors")).to(device)
     return probes.measure(partial(_maps, backbone), device)
+
+
+def stopped(run_folder: Path) -> str | None:
+    """Why a guard stopped a run, if one did."""
+    found = read_json(run_folder / "guards.json")
+    return None if found is None else found["stopped"]
 
 
 def kept(folder: Path, measure: Callable[[], Row]) -> Row:

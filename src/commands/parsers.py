@@ -52,7 +52,11 @@ def evidence() -> OptionParser:
     result.add_argument("--backbone", default="vit_small_patch14_dinov2", help="a timm ViT (%(default)s)")
     result.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/evidence-<data>-<backbone>)")
     result.add_argument(
-        "--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="methods to compare with frozen (both)"
+        "--methods",
+        nargs="+",
+        choices=list(METHODS),
+        default=list(METHODS),
+        help="compared with frozen (both)",
     )
     result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="random seeds (0 1 2)")
     result.add_argument("--max-steps", type=whole_number(1), help="optimiser steps (chosen by the number of images)")

@@ -14,6 +14,7 @@ from PIL import Image
 from src.__main__ import main
 from src.commands import evidence
 from src.commands.adapt.settings import Settings
+from src.core.json_files import write_json
 
 
 @pytest.fixture
@@ -53,8 +54,12 @@ def test_every_row_is_in_one_file_and_is_measured_once(
         assert len(method["scores"]) == 2 and method["scores"][0] != method["scores"][1]
         mean = np.mean([row["miou"] for row in method["scores"]]) - found["frozen"]["miou"]
         assert method["changes"]["miou"]["difference"] == pytest.approx(mean)
-        assert method["sentence"] in said
+        assert method["sentence"] in said and method["stopped"] == [None, None]
     assert str(folder) not in text
+    write_json(folder / "out" / "runs" / "glare-1" / "guards.json", {"stopped": "stopped at step 1 of 2, spike: large"})
+    assert command(folder) == 0
+    assert "pure GLARE, seed 1: stopped at step 1 of 2, spike: large; scored is" in capsys.readouterr().out
+    text = (folder / "out" / "evidence.json").read_text()
     monkeypatch.setattr(evidence, "run", lambda _: pytest.fail("trained again"))
     (folder / "out" / "evidence.json").unlink()
     assert command(folder) == 0
