@@ -19,6 +19,7 @@ from src.evaluation.dense_structure import dense_structure
 from src.evaluation.fair_verdict import FairVerdict
 from src.evaluation.paired_interval import paired_interval
 from src.evaluation.significance import Interval, signed
+from src.evaluation.structure_reference import measured_runs, moved_alike
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.monitoring.health_checks import STRUCTURE_MARGIN
 from src.probes.cross_validation import CrossValidatedProbes
@@ -151,7 +152,8 @@ def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
         if word == "broken"
         else "Without masks nothing more can be known: label ten images or more and give --masks."
     )
-    sentence = f"{word[:1].upper()}{word[1:]}: {numbers} ({interval}). {meaning}"
+    alike = moved_alike(change.difference, measured_runs())
+    sentence = f"{word[:1].upper()}{word[1:]}: {numbers} ({interval}). {alike} {meaning}"
     recommended: Literal["adapted", "frozen"] = "frozen" if word == "broken" else "adapted"
     return Outcome(word, sentence, recommended, len(images), {"structure": change})
 
