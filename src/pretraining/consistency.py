@@ -245,6 +245,8 @@ class LocalConsistency(WithTargets):
             raise UserError(f"same_view {same_view}, between_views {between_views}: expected 0 or more, one above 0")
         if patches is not None and patches < 1:
             raise UserError(f"patches: expected at least 1, or null for all, found {patches}")
+        if targets_from == "met" and patches is None:
+            raise UserError("targets_from met: every patch is met without `patches`; give their number")
         self.targets_from = targets_from
         self.same_view = same_view
         self.between_views = between_views

@@ -126,7 +126,11 @@ def test_rows_that_are_met_are_all_given() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"patches": 0}, "patches: expected at least 1"), ({"same_view": 0, "between_views": 0}, "one above 0")],
+    [
+        ({"patches": 0}, "patches: expected at least 1"),
+        ({"same_view": 0, "between_views": 0}, "one above 0"),
+        ({"targets_from": "met"}, "give their number"),
+    ],
 )
 def test_a_loss_of_nothing_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
