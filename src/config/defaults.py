@@ -8,6 +8,7 @@ counts as its value.
 import dataclasses
 import inspect
 import re
+from copy import deepcopy
 from enum import Enum
 from functools import cache
 from importlib import import_module
@@ -114,7 +115,8 @@ def _completed(value: Any) -> Any:
 
 def _arguments(found: type, given: Config) -> Config:
     signature = _signature(found)
-    result = {name: item.default for name, item in signature.items() if item.default is not _REQUIRED}
+    known = {name: item.default for name, item in signature.items() if item.default is not _REQUIRED}
+    result = deepcopy(known)  # the signatures are cached, and callers change what they get
     for name, value in given.items():
         result[name] = _given(value, signature.get(name, Argument(None, False)))
     return result

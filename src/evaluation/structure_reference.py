@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from scipy.stats import kendalltau
 
+from src.config.yaml_reader import read
 from src.core.errors import UserError
 
 FILE = Path(__file__).with_suffix(".yaml")
@@ -36,7 +36,7 @@ class MeasuredRun(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How well the structure told a gain from a loss.
+    """Agreement of the changes of structure with those of mIoU.
 
     Attributes:
         tau: Kendall's τ between the changes of structure and of mIoU, within −1 … 1.
@@ -52,7 +52,7 @@ class Agreement(NamedTuple):
 @cache
 def measured_runs() -> tuple[MeasuredRun, ...]:
     """The runs of the packaged file."""
-    return tuple(MeasuredRun(**run) for run in yaml.safe_load(FILE.read_text(encoding="utf-8"))["runs"])
+    return tuple(MeasuredRun(**run) for run in read(FILE)["runs"])
 
 
 def agreement(runs: tuple[MeasuredRun, ...]) -> Agreement:

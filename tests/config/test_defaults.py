@@ -107,6 +107,13 @@ def test_what_the_yaml_says_stays_and_the_rest_is_filled_in_at_any_depth() -> No
     assert found["guards"]["patience"] == 2
 
 
+def test_a_completed_configuration_may_be_changed_without_changing_the_next() -> None:
+    config = {"model": {"class_path": "src.pretraining.ContinualPretraining"}}
+    first = completed(config)["model"]["init_args"]["acceleration"]["init_args"]
+    first["checkpoint_blocks"] = not first["checkpoint_blocks"]
+    assert completed(config)["model"]["init_args"]["acceleration"]["init_args"] != first
+
+
 def test_fields_that_a_yaml_does_not_name_keep_their_defaults() -> None:
     model = {"class_path": "src.pretraining.ContinualPretraining", "init_args": {"optimisation": {"lr": 1}}}
     found = completed({"model": model})["model"]["init_args"]["optimisation"]["init_args"]
