@@ -33,6 +33,7 @@ def pretraining(batch: int, **acceleration: bool) -> Any:
     return config
 
 
+@pytest.mark.slow
 def test_checkpointed_blocks_take_less_and_the_batch_is_there_between_steps(memory: ModuleType) -> None:
     before, most = memory.peak(pretraining(16))
     batch = 16 * 2 * 3 * 160 * 160 / 2**30  # two views, uint8

@@ -117,7 +117,7 @@ def intact() -> dict[str, dict[str, Tensor]]:
     return states
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_file_is_refused_with_one_message_or_loads_as_it_should(
     intact: dict[str, dict[str, Tensor]], data: st.DataObject
