@@ -15,6 +15,7 @@ from scipy.stats import kendalltau
 
 from src.config.yaml_reader import read
 from src.core.errors import UserError
+from src.evaluation.significance import signed
 
 FILE = Path(__file__).with_suffix(".yaml")
 
@@ -80,5 +81,5 @@ def moved_alike(change: float, runs: tuple[MeasuredRun, ...]) -> str:
     direction = "rose" if change > 0 else "fell"
     return (
         f"It {direction} as in {counts[0]} measured runs that gained and {counts[1]} that did not "
-        f"(Kendall's tau {agreement(runs).tau:+.1f} over {len(runs)} runs)."
+        f"(Kendall's tau {signed(agreement(runs).tau, 1)} over {len(runs)} runs)."
     )
