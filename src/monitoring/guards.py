@@ -27,7 +27,8 @@ from src.monitoring.health_checks import (
 )
 from src.monitoring.monitor import Monitor, pretrains
 
-HISTORY = 20  # windows of the loss to compare a spike with (our choice)
+HISTORY = 20  # means of the loss to compare a spike with (our choice)
+SPIKE_STEPS = 10  # fewest steps in such a mean: single steps differ, as by the scales of distillation (our choice)
 Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "harm"]
 
 
@@ -51,11 +52,12 @@ class Guards(Callback):
     | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
     | harm | `knn`, or the monitor named by `best_by`, is more than `harm_margin` below its frozen value |
 
-    The loss is judged as the mean of each `log_every_n_steps` steps, the rest at each check of the monitor; all but NaN
-    after the warm-up. A first finding warns; one that persists for `patience` judgements (harm and structure:
-    `harm_patience`) stops the fit, which ends normally, with exit code 0, and `adapter.safetensors` from the last check
-    without a finding (before the first one, the untrained adapter, equal to the frozen model). Findings are in
-    `guards.json`. `adapter-best.safetensors` is the adapter of the check with the best `best_by`.
+    The loss is judged as the mean of each `log_every_n_steps` steps, a spike over ten steps at least, the rest at each
+    check of the monitor; all but NaN after the warm-up. A first finding warns; one that persists for `patience`
+    judgements (harm and structure: `harm_patience`) stops the fit, which ends normally, with exit code 0, and
+    `adapter.safetensors` from the last check without a finding (before the first one, the untrained adapter, equal to
+    the frozen model). Findings are in `guards.json`. `adapter-best.safetensors` is the adapter of the check with the best
+    `best_by`.
 
     Args:
         rank_share: Smallest share of the frozen rank that does not count as collapse (our choice).
@@ -114,6 +116,7 @@ class Guards(Callback):
         self.warnings: list[str] = []
         self._in_a_row: dict[Guard, int] = dict.fromkeys(self.patience, 0)
         self._losses: list[float] = []
+        self._part: list[float] = []  # means of windows that together are not long enough to be judged for a spike
         self._window: Tensor | None = None  # sum of the losses since the last judgement
         self._windowed = 0
         self._judged = -1  # step of the last check of the monitor that was judged
@@ -180,6 +183,7 @@ class Guards(Callback):
             "warnings": list(self.warnings),
             "in_a_row": dict(self._in_a_row),
             "losses": list(self._losses),
+            "part": list(self._part),
             "window": None if self._window is None else float(self._window),
             "windowed": self._windowed,
             "judged": self._judged,
@@ -189,16 +193,22 @@ class Guards(Callback):
         self.good, self.best = Kept(*state_dict["good"]), Kept(*state_dict["best"])
         self.stopped, self.warnings = state_dict["stopped"], list(state_dict["warnings"])
         self._in_a_row |= state_dict["in_a_row"]  # missing in a checkpoint from before the guard existed
-        self._losses = list(state_dict["losses"])
+        self._losses, self._part = list(state_dict["losses"]), list(state_dict.get("part", []))
         window, self._windowed = state_dict["window"], state_dict["windowed"]
         self._window = None if window is None else torch.tensor(window)
         self._judged = state_dict.get("judged", -1)  # missing in earlier checkpoints
 
     def _judge_loss(self, trainer: Trainer, loss: float) -> None:
-        found = not_finite(loss, {})
-        self._judge(trainer, {"divergence": found, "spike": found or spiked(loss, self._losses, self.spike)})
-        if found is None:
-            self._losses = [*self._losses, loss][-HISTORY:]
+        """Judge the mean of a window of `log_every_n_steps` steps, and for a spike that of enough windows."""
+        found: dict[Guard, str | None] = {"divergence": not_finite(loss, {})}
+        self._part.append(loss)
+        if found["divergence"]:
+            found["spike"], self._part = found["divergence"], []
+        elif len(self._part) * trainer.log_every_n_steps >= SPIKE_STEPS:  # type: ignore[attr-defined]
+            mean = sum(self._part) / len(self._part)
+            found["spike"] = spiked(mean, self._losses, self.spike)
+            self._losses, self._part = [*self._losses, mean][-HISTORY:], []
+        self._judge(trainer, found)
 
     def _judge_signs(self, trainer: Trainer) -> None:
         """Judge the monitor's last check, once."""

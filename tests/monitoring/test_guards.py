@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,6 +136,20 @@ def test_a_run_that_goes_well_leaves_no_note_and_its_best_adapter(tmp_path: Path
     assert steps == 4 and guard.stopped is None
     assert guard.best == (2, 0.62) and step_of(tmp_path / "run" / "adapter-best.safetensors") == 2
     assert not (tmp_path / "run" / "guards.json").exists() and not list((tmp_path / "run").rglob("adapter-good*"))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 10])
+def test_a_loss_that_differs_from_step_to_step_is_no_spike_however_often_it_is_logged(
+    every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, found, trainer = Guards(), [], SimpleNamespace(log_every_n_steps=every)
+    monkeypatch.setattr(guard, "_judge", lambda _, findings: found.append(findings.get("spike")))
+    steps = [0.2, 0.2, 0.4, 0.4, 0.25, 0.25] * 40 + [1.0] * 30  # the six variants of distillation, then a spike
+    for start in range(0, len(steps) - every + 1, every):
+        guard._judge_loss(trainer, sum(steps[start : start + every]) / every)  # type: ignore[arg-type]
+    reported = [place * every for place, reason in enumerate(found) if reason is not None]
+    assert reported and min(reported) >= 240 - every
+    assert reported[-1] - reported[0] >= 10  # it lasts
 
 
 def test_patience_of_zero_only_warns_and_margins_and_patience_are_used(tmp_path: Path) -> None:
