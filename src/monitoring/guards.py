@@ -56,8 +56,8 @@ class Guards(Callback):
     check of the monitor; all but NaN after the warm-up. A first finding warns; one that persists for `patience`
     judgements (harm and structure: `harm_patience`) stops the fit, which ends normally, with exit code 0, and
     `adapter.safetensors` from the last check without a finding (before the first one, the untrained adapter, equal to
-    the frozen model). Findings are in `guards.json`. `adapter-best.safetensors` is the adapter of the check with the best
-    `best_by`.
+    the frozen model). Findings are in `guards.json`. `adapter-best.safetensors` is the adapter of the check with the
+    best `best_by`.
 
     Args:
         rank_share: Smallest share of the frozen rank that does not count as collapse (our choice).
