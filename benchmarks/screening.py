@@ -66,9 +66,7 @@ def main() -> None:
     report: dict[str, Any] = {"hardware": hardware, "torch": torch.__version__, "results": results}
 
     def run(jobs: list[tuple[Any, ...]], seconds: float) -> None:
-        done = {
-            tuple(one[key] for key in ("stage", "domain", "setting", "seed")) for one in results if "setting" in one
-        }
+        done = {tuple(one[key] for key in KEY) for one in results if "setting" in one}
         missing = [job for job in jobs if job not in done]
         if missing and seconds:
             pool(missing, arguments, processes, seconds, results, lambda: save(options.out, report))

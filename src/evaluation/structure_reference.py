@@ -1,7 +1,7 @@
 """Runs of this project whose gain was measured, as the reference for the structure of a run without masks.
 
-`structure_reference.yaml` holds, for each run, the change of dense structure on held-back images and the change of the
-converged linear probe's mIoU. `benchmarks/structure_calibration.py` writes it from the results of a screening.
+`structure_reference.yaml` holds, for each run, the change of the monitor's dense structure and that of the converged
+linear probe's mIoU. `benchmarks/structure_calibration.py` writes it from folders of studies, `evidence` and `adapt`.
 """
 
 from __future__ import annotations

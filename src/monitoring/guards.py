@@ -67,7 +67,7 @@ class Guards(Callback):
         patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
         harm_patience: The same, for harm and structure (our choice).
         best_by: The monitor, larger is better, that selects the best adapter and judges harm. None takes `knn` if there
-            are masks; else `agreement`, which selects only: runs that helped have lost it (docs/monitoring.md).
+            are masks; else `agreement`, which selects only: it may fall and recover (docs/monitoring.md).
         informs: Smallest KL divergence of targets to their own mean, in nats, that counts as informative (our choice).
         usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
         structure_margin: In units of dense structure, which is about 1 (our choice).
