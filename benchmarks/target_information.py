@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from datamodules.camvid import CamVidDataModule
 from src import load_backbone
 from src.core.schedules import auto_momentum, cosine, linear, warmup_cosine
-from src.pretraining.consistency import cross_entropy
+from src.pretraining.cross_entropy import cross_entropy
 from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.target_summary import entropy
 from src.pretraining.targets import Centring, SinkhornKnopp, Targets

@@ -21,8 +21,9 @@ from src.backbones.backbone import Backbone
 from src.core.distributed import ranks, sum_over_ranks
 from src.pretraining import ContinualPretraining
 from src.pretraining.calibrated_head import CalibratedHead
-from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, Objective, RegionalConsistency
 from src.pretraining.distillation import MultiScaleDistillation
+from src.pretraining.instance_discrimination import InstanceDiscrimination
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.targets import Centring, SinkhornKnopp, Uncentred
 from tests.tiny import TINY, tiny_head
@@ -60,14 +61,18 @@ def main(target: Path, devices: int, kind: str, resume: Path | None = None) -> N
     """Fit three steps of 8 images, whatever the number of processes, in float64."""
     torch.set_num_threads(1)
     seed_everything(0)
-    make = {"centring": Centring, "sinkhorn": SinkhornKnopp, "calibrated": Uncentred, "distillation": Uncentred}[kind]
+    make = {"centring": Centring, "sinkhorn": SinkhornKnopp}.get(kind, Uncentred)
     calibrated = functools.partial(CalibratedHead, prototypes=16, hidden=24 if kind == "calibrated" else 0)
+    alone: dict[str, dict[str, Objective]] = {
+        "distillation": {"distillation": MultiScaleDistillation(scales=(1.0, 1.5))},
+        "instance": {"instance": InstanceDiscrimination()},
+    }
     module = Recorded(
         Backbone(TINY, "none"),
         UniAdapter(rank=4),
         calibrated if kind in ("calibrated", "distillation") else tiny_head(),
-        {"distillation": MultiScaleDistillation(scales=(1.0, 1.5))}
-        if kind == "distillation"
+        alone[kind]
+        if kind in alone
         else {
             "global": GlobalConsistency(targets=make(temperature=0.02), centre_tokens=True),
             "regional": RegionalConsistency(targets=make()),

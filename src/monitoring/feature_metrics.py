@@ -158,6 +158,8 @@ class FeatureMetrics:
         signs: dict[str, float] = {}
         with this_rank_alone():
             for name, objective in objectives.items():
+                if objective.needs_indices:  # those of the sample number other images
+                    continue
                 term = copy.deepcopy(objective)(branch, branch, batch, random)
                 if term.target_entropy is not None and term.prototypes_used is not None:
                     signs[f"entropy/{name}"] = float(term.target_entropy) / math.log(prototypes)

@@ -19,6 +19,7 @@ from src.pretraining.network import NetworkOutput
 class _Anchor(Objective):
     """Compares the student's features with the frozen backbone's on the clean views."""
 
+    needs_head = False
     needs_teacher = False
 
     def forward(

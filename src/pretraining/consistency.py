@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datamodules.views import Batch
 from src.core.distributed import mean_weights
@@ -43,11 +42,6 @@ class LossOutput(NamedTuple):
     prototypes_used: Tensor | None = None
 
 
-def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor:
-    """`H(t, s) = −Σ p_t log softmax(scores / τ_s)`, `[..., K]` to `[...]` (docs/method.md, section 4)."""
-    return -(targets * F.log_softmax(scores / temperature, dim=-1)).sum(dim=-1)
-
-
 class Objective(nn.Module, ABC):
     """One term of the total loss.
 
@@ -57,6 +51,8 @@ class Objective(nn.Module, ABC):
 
     needs_attention = False
     needs_context = False
+    needs_head = True  # True if it scores tokens with the projection head, which does not learn if no objective does
+    needs_indices = False  # True if it reads which training image a view is of
     needs_teacher = True  # True if it reads network tokens, which are not computed if no objective does
     needs_whitening = False
     needs_second_class_token = False
@@ -67,6 +63,9 @@ class Objective(nn.Module, ABC):
 
     def build(self, prototypes: int, width: int) -> None:
         """Build the parts that depend on the head's K and the tokens' D; called once, only if the weight is not 0."""
+
+    def prepare(self, data: object) -> None:
+        """Build the parts that depend on a fit's data module (None without one), before a checkpoint is loaded."""
 
     @abstractmethod
     def forward(

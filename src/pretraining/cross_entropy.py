@@ -23,11 +23,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
 
 Blocks = Iterable[tuple[slice, Tensor]]
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 20}  # scores computed at once: within a processor's cache, and
 _BLOCK_ELEMENTS_ELSEWHERE = 1 << 25  # enough rows to fill a GPU, 128 MiB of float32
+
+
+def cross_entropy(targets: Tensor, scores: Tensor, temperature: float) -> Tensor:
+    """`H(t, s) = −Σ p_t log softmax(scores / τ_s)`, `[..., K]` to `[...]` (docs/method.md, section 4)."""
+    return -(targets * F.log_softmax(scores / temperature, dim=-1)).sum(dim=-1)
 
 
 def row_blocks(rows: int, prototypes: int, device: torch.device) -> Iterator[slice]:

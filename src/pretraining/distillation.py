@@ -16,7 +16,8 @@ from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.evaluation.test_time_averaging import SCALES
 from src.pretraining.calibrated_head import CalibratedHead
-from src.pretraining.consistency import LossOutput, Objective, cross_entropy
+from src.pretraining.consistency import LossOutput, Objective
+from src.pretraining.cross_entropy import cross_entropy
 from src.pretraining.network import NetworkOutput
 from src.pretraining.target_summary import entropy, prototypes_used
 

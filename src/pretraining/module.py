@@ -107,6 +107,8 @@ class ContinualPretraining(LightningModule):
                 "an objective compares whitened tokens, and a head without the domain's statistics was given; use "
                 "head.class_path src.pretraining.calibrated_head.CalibratedHead, or set that objective's weight to 0"
             )
+        if not self._any("needs_head"):
+            projection.requires_grad_(False)  # DDP waits for a gradient of every trainable parameter
         context = RegionalAttention(backbone.width) if self._any("needs_context") else None
         self.student = Network(backbone, projection, context)
         self.teacher = Teacher(self.student)
@@ -114,7 +116,7 @@ class ContinualPretraining(LightningModule):
             objective.build(len(projection.weight), backbone.width)
 
     def setup(self, stage: str) -> None:
-        """Check the precision before anything is computed.
+        """Check the precision before anything is computed, and build the parts that depend on the data.
 
         Raises:
             UserError: If weights would be stored in 16 bits, which would round the adapters' small steps to zero.
@@ -125,6 +127,9 @@ class ContinualPretraining(LightningModule):
                 "steps and the teacher's average would round to nothing in 16; use bf16-mixed"
             )
         warn_of_emulation(self.trainer.precision, self.trainer.strategy.root_device.type)
+        for objective in self.objectives.values():
+            assert isinstance(objective, Objective)
+            objective.prepare(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def training_step(self, crops: Crops, batch_idx: int) -> Tensor:
         """Loss of a batch (docs/method.md, sections 3 to 8)."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from datamodules.views import Batch
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
-from src.pretraining.consistency import LossOutput, WithTargets, cross_entropy
+from src.pretraining.consistency import LossOutput, WithTargets
+from src.pretraining.cross_entropy import cross_entropy
 from src.pretraining.network import NetworkOutput
 from src.pretraining.target_summary import entropy, prototypes_used
 from src.pretraining.targets import Targets

@@ -20,7 +20,7 @@ def test_every_experiment_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_words_narrow_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "CamVid", "dino"]) == 0
+    assert main(["list", "CamVid", "DINO:"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("experiments/pretrain/camvid/dino.yaml\n  Baseline DINO")
     assert "cost: 2 cores: 25 minutes" in output and output.count("experiments/") == 1

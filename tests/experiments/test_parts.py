@@ -18,7 +18,7 @@ PARTS = sorted(
     path for path in EXPERIMENTS.glob("*/**/*.yaml") if path.relative_to(EXPERIMENTS).parts[0] not in ENTRIES
 )
 STUDIES = [("main", "mini"), ("main", "paper"), ("real-images", None), ("classification", "mini"), ("losses", "mini")]
-METHODS = ("dino", "udi", "ibot", "full", "glare")
+METHODS = ("dino", "udi", "ibot", "full", "glare", "diet", "dino-lora-gram")
 
 
 def without_folder(config: Config) -> Config:

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.backbones.features import Features
 from src.pretraining import cross_entropy as module
-from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency, cross_entropy
+from src.pretraining.consistency import GlobalConsistency, LocalConsistency, RegionalConsistency
 from src.pretraining.correspondence import locate, patch_centres, sample_bilinear
+from src.pretraining.cross_entropy import cross_entropy
 from src.pretraining.network import NetworkOutput
 from src.pretraining.patch_augmentation import Blur
 from src.pretraining.regions import RegionalAttention, Uniform, region_means

@@ -28,7 +28,7 @@ def compare(one, other, names, tolerance=1e-10):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("targets", "most"), [("centring", 4), ("sinkhorn", 2), ("distillation", 2)])
+@pytest.mark.parametrize(("targets", "most"), [("centring", 4), ("sinkhorn", 2), ("distillation", 2), ("instance", 2)])
 def test_any_number_of_processes_trains_as_one_and_resumes_what_another_number_began(targets, most, tmp_path):
     counts = [1, 2, 4][: most.bit_length()]
     results = {devices: fit(tmp_path / f"{devices}.pt", devices, targets) for devices in counts}

@@ -13,6 +13,8 @@ from src.pretraining.network import NetworkOutput
 class CosineConsistency(Objective):
     """`1 − cos(student's view, teacher's other view)`, without prototypes."""
 
+    needs_head = False
+
     def forward(
         self, student: NetworkOutput, teacher: NetworkOutput, batch: Batch, random: KeyedRandom, describe: bool = True
     ) -> LossOutput:
