@@ -19,8 +19,8 @@ from tests.command_line import ROOT, pretraining, segmentation, written
 
 EXPERIMENTS = {
     "pretrain": {
-        "ade20k": "glare", "camvid": "diet dino dino-lora-gram full glare ibot udi", "cityscapes": "glare", "cwfid": "glare",
-        "folder": "glare", "loveda": "glare", "pascal_context": "glare", "scenes": "diet dino dino-lora-gram full glare ibot udi",
+        **dict.fromkeys(("ade20k", "cityscapes", "cwfid", "folder", "loveda", "pascal_context"), "glare"),
+        **dict.fromkeys(("camvid", "scenes"), "diet dino dino-lora-gram full glare ibot udi"),
     },
     "segment": {
         **dict.fromkeys(

@@ -58,17 +58,20 @@ class InstanceDiscrimination(Objective):
         self.label_smoothing = label_smoothing
         self.images = images
         self.classifier: nn.Linear | None = None
-        self._width = 0
+        self._width = self._seed = 0
         self._indices_seen = False
 
     def build(self, prototypes: int, width: int) -> None:
         self._width = width
+        self._seed = int(torch.randint(1 << 31, ()))  # drawn here, as a fit in several processes resets the generator
 
     def prepare(self, data: object) -> None:
         """Build the classifier for the training images; one of the same size is kept, as by a second fit."""
         count = _count(data) if self.images is None else self.images
         if self.classifier is None or self.classifier.out_features != count:
-            self.classifier = nn.Linear(self._width, count, bias=False)
+            self.classifier = nn.utils.skip_init(nn.Linear, self._width, count, bias=False)
+            bound = self._width**-0.5  # torch's default for linear layers
+            nn.init.uniform_(self.classifier.weight, -bound, bound, torch.Generator().manual_seed(self._seed))
         self._indices_seen = False
 
     def forward(
