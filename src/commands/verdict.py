@@ -8,7 +8,8 @@ from pathlib import Path
 
 from src.commands.options import OptionParser
 from src.core.printable import printable
-from src.studies.results.verdicts import Judged, judged
+from src.evaluation.significance import signed
+from src.studies.results.verdicts import Judged, judged, read_table, recorded_together
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,12 +35,15 @@ def main(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps([as_json(item) for item in found], indent=2))
     else:
-        print(printable("\n\n".join(map(text, found)), lines=True))
+        together = [item["sentence"] for item in recorded_together(read_table(options.results))]
+        print(printable("\n\n".join([*together, *map(text, found)]), lines=True))
 
 
 def text(item: Judged) -> str:
-    """Format a verdict as text."""
-    lines = [item.verdict.sentence(item.label), f"  {item.verdict.class_sentence()}"]
+    """Format a verdict as text; of a column that is only a part of one, its change."""
+    change = item.verdict.miou
+    part = f"{item.label}: {signed(change.difference)} mIoU ({signed(change.low)} to {signed(change.high)})."
+    lines = [part if item.together else item.verdict.sentence(item.label), f"  {item.verdict.class_sentence()}"]
     if paid := item.cost.sentence():
         lines.append(f"  Cost: {paid}.")
     if item.recorded:
@@ -55,5 +59,6 @@ def as_json(item: Judged) -> dict[str, object]:
         **asdict(item.verdict),
         "moved": list(item.verdict.moved),
         "recorded": item.recorded,
+        "together": item.together,
         "cost": item.cost._asdict(),
     }

@@ -6,8 +6,10 @@ docs/method.md, section 11, requires agreement.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from src.evaluation.paired_interval import ImageStatistic, paired_interval
 from src.evaluation.significance import Interval, signed
 
 
@@ -20,7 +22,7 @@ class FairEvidence:
         average_precision: Average precision of the same probe.
         cross_entropy: Cross entropy of the same probe, in per cent of frozen's; below zero is better.
         neighbours: mIoU of whitened 30-NN, adapted whitened against frozen whitened.
-        seeds: Runs of the adapted row.
+        seeds: Runs of the adapted row; 0 if nothing in it is random.
         matched: mIoU of the probe at matched class frequencies, adapted against frozen; None if not measured.
         averaged: Linear mIoU, frozen averaged at test time against frozen; None if not measured.
         over_averaged: Linear mIoU, adapted against frozen averaged at test time; None if not measured.
@@ -75,9 +77,44 @@ class FairVerdict:
                 "Averaging the frozen model over flips and scales helps without training: "
                 f"{_in_words(evidence.averaged)} linear mIoU."
             )
-        if evidence.seeds < 2:
+        if evidence.seeds == 1:
             sentences.append("One seed: the intervals cover the choice of images, not the variation between runs.")
         return " ".join(sentences)
+
+
+def compare_scores(
+    before: Mapping[str, ImageStatistic],
+    after: Sequence[Mapping[str, ImageStatistic]],
+    averaged: ImageStatistic | None = None,
+    random: bool = True,
+) -> tuple[dict[str, Interval], FairVerdict]:
+    """Adapted rows, one per seed, against the frozen one: an interval per score, and the verdict.
+
+    Args:
+        before: Scores of the frozen row by name, among them `miou`, `average_precision`, `cross_entropy`,
+            `matched_miou` and `whitened_knn`; without randomness.
+        after: The same scores of the adapted row, one mapping per seed.
+        averaged: Linear mIoU of the frozen backbone averaged over flips and scales, if it was measured.
+        random: Whether another run of the row would give other scores.
+
+    Returns:
+        Changes by name, of `cross_entropy` in per cent and of the others in points, and the verdict.
+    """
+    changes = {
+        name: paired_interval([before[name]], [row[name] for row in after], relative=name == "cross_entropy")
+        for name in before
+    }
+    evidence = FairEvidence(
+        linear=changes["miou"],
+        average_precision=changes["average_precision"],
+        cross_entropy=changes["cross_entropy"],
+        neighbours=changes["whitened_knn"],
+        seeds=len(after) if random else 0,
+        matched=changes["matched_miou"],
+        averaged=None if averaged is None else paired_interval([before["miou"]], [averaged]),
+        over_averaged=None if averaged is None else paired_interval([averaged], [row["miou"] for row in after]),
+    )
+    return changes, fair_verdict(evidence)
 
 
 def fair_verdict(evidence: FairEvidence) -> FairVerdict:

@@ -19,11 +19,11 @@ from src.core.errors import UserError
 from src.core.resizing import resize_scores
 from src.evaluation.confusion import ConfusionPerImage, ImageConfusions
 from src.evaluation.dense_knn import DenseKNN
-from src.evaluation.fair_verdict import FairEvidence, FairVerdict, fair_verdict
+from src.evaluation.fair_verdict import FairVerdict, compare_scores
 from src.evaluation.logistic_probe import fit_logistic_probe
 from src.evaluation.matched_frequencies import match_frequencies
 from src.evaluation.memory_bank import MemoryBank
-from src.evaluation.paired_interval import ImageStatistic, MeanIoU, paired_interval
+from src.evaluation.paired_interval import ImageStatistic, MeanIoU
 from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.evaluation.patch_sample import PatchSample
 from src.evaluation.probe_scores import ProbeEvaluation, ProbeScores
@@ -176,21 +176,5 @@ def compare(frozen: Row, adapted: list[Row], averaged: Row | None = None) -> tup
         adapted: One per seed.
         averaged: The frozen backbone averaged over flips and scales, if it was measured.
     """
-    before = frozen.statistics()
-    after = [row.statistics() for row in adapted]
-    changes = {
-        name: paired_interval([before[name]], [row[name] for row in after], relative=name == "cross_entropy")
-        for name in before
-    }
     cheap = None if averaged is None else averaged.statistics()["miou"]
-    evidence = FairEvidence(
-        linear=changes["miou"],
-        average_precision=changes["average_precision"],
-        cross_entropy=changes["cross_entropy"],
-        neighbours=changes["whitened_knn"],
-        seeds=len(adapted),
-        matched=changes["matched_miou"],
-        averaged=None if cheap is None else paired_interval([before["miou"]], [cheap]),
-        over_averaged=None if cheap is None else paired_interval([cheap], [row["miou"] for row in after]),
-    )
-    return changes, fair_verdict(evidence)
+    return compare_scores(frozen.statistics(), [row.statistics() for row in adapted], cheap)

@@ -18,6 +18,7 @@ class Row:
 
     Attributes:
         note: Remark on the row, shown below the table.
+        columns: Columns that the row is measured in; empty for all.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Row:
     both: Config = field(default_factory=dict)
     at: float | None = None  # position of the row on the study's axis
     note: str = ""
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ def read_columns(where: str, content: Config, rows: Collection[str]) -> dict[str
 
 def read_row(where: str, name: str, content: Config) -> Row:
     """A row from its mapping in the yaml."""
-    allow(where, content, ("label", "pretrain", "evaluate", "set", "at", "note"))
+    allow(where, content, ("label", "pretrain", "evaluate", "set", "at", "note", "columns"))
     pretrain = content.get("pretrain", {})
     if pretrain is not None:
         allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
     evaluate = content.get("evaluate") or {}
     allow(f"{where}, evaluate", evaluate, ("config", *CHANGES))
+    columns = content.get("columns") or []
+    if not isinstance(columns, list):
+        raise UserError(f"{where}: `columns` should be a list of names of columns, found {columns!r}")
     return Row(
         name=name,
         label=printable(str(content.get("label", name))),
@@ -102,6 +107,7 @@ def read_row(where: str, name: str, content: Config) -> Row:
         both=content.get("set") or {},
         at=content.get("at"),
         note=printable(str(content.get("note", ""))),
+        columns=tuple(map(str, columns)),
     )
 
 

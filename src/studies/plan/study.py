@@ -28,11 +28,11 @@ and the column says what that cost elsewhere. `axis: unlabelled images` with a r
 columns as curves over the rows.
 
 Wherever a study may `set` keys it may also merge files over the configuration first, `with` a path or a list of paths.
-A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, and have a `note`, which
-is shown below the table. `seeded: false` says that an evaluation draws nothing at random, so that only the
-pre-training's seed can move it. A column's `metric` is a score of the evaluation or one of
-`src.studies.results.quantity`; `optional: true` leaves the column out where its data set is not there; `paper: {glare:
-41.6}` holds published values. `judged: false` gives no verdicts, for smoke tests.
+A row may also `set` keys of both stages, name another `pretrain.config` or `evaluate.config`, be measured in some
+`columns: [linear, knn]` only, and have a `note`, which is shown below the table. `seeded: false` says that an
+evaluation draws nothing at random, so that only the pre-training's seed can move it. A column's `metric` is a score of
+the evaluation or one of `src.studies.results.quantity`; `optional: true` leaves the column out where its data set is
+not there; `paper: {glare: 41.6}` holds published values. `judged: false` gives no verdicts, for smoke tests.
 
 The same study at several sizes: `scales: {mini: …, paper: …}` holds, under each name, any of the keys above. Those of
 the chosen scale are merged over the others, mapping by mapping, and the folder is called `<name>-<scale>`. Studies that
@@ -113,6 +113,12 @@ class Study:
         baseline = str(content.get("baseline") or next(iter(rows)))
         if baseline not in rows:
             raise UserError(f"{where}: baseline {baseline!r} is not a row{nearest(baseline, rows)}")
+        for row in rows.values():
+            for column in row.columns:
+                if column not in stated:
+                    raise UserError(f"{where}, row {row.name}: {column!r} is not a column{nearest(column, stated)}")
+        if rows[baseline].columns:
+            raise UserError(f"{where}, row {baseline}: the baseline is measured in every column; remove its `columns`")
         pretrain, evaluate = content.get("pretrain") or {}, content.get("evaluate") or {}
         allow(f"{where}, pretrain", pretrain, ("config", *CHANGES))
         allow(f"{where}, evaluate", evaluate, CHANGES)
@@ -148,6 +154,20 @@ class Study:
         """The cell that measures each (row, column, seed)."""
         return {spot: cell.identity for spot, cell in self._evaluations}
 
+    def measures(self, row: str, column: str) -> bool:
+        """Return whether a row is measured in a column."""
+        columns = self.rows[row].columns
+        return (not columns or column in columns) and (self.wanted is None or (row, column) in self.wanted)
+
+    def cells_of(self, row: str) -> list[Cell]:
+        """The row's evaluations, column by column and seed by seed."""
+        columns = [column for column in self.columns if self.measures(row, column)]
+        return [self.cell(row, column, seed) for column in columns for seed in self.seeds]
+
+    def cell(self, row: str, column: str, seed: int) -> Cell:
+        """The cell behind one value of the table."""
+        return self.cells[self.spots[Spot(row, column, seed)]]
+
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """Every cell once, by its hash, each after the one it needs, seed by seed so that a first table comes early."""
@@ -165,7 +185,7 @@ class Study:
     def _plan(self, read_file: Callable[[Path], Config]) -> Iterator[tuple[Spot, Cell]]:
         for row in self.rows.values():
             for column in self.columns.values():
-                if self.wanted is not None and (row.name, column.name) not in self.wanted:
+                if not self.measures(row.name, column.name):
                     continue
                 pretraining = self._pretraining(row, column, read_file)
                 file = str(row.evaluate.get("config") or column.config).format(data=column.data)
@@ -238,11 +258,14 @@ class Study:
             row, column = place.split("/", 1)
             if row not in self.rows or column not in self.columns:
                 raise UserError(f"{self.path}: expected ROW/COLUMN, found {place!r}")
+            if not self.measures(row, column):
+                found = ", ".join(self.rows[row].columns)
+                raise UserError(f"{self.path}: row {row} is not measured in {column}, only in {found}")
             wanted.add((row, column))
         if single := [name for name in names if "/" not in name]:
             rows = [name for name in self.rows if name in single] or list(self.rows)
             columns = [name for name in self.columns if name in single] or list(self.columns)
-            wanted |= {(row, column) for row in rows for column in columns}
+            wanted |= {(row, column) for row in rows for column in columns if self.measures(row, column)}
         kept_rows = {name: row for name, row in self.rows.items() if any(name == r for r, _ in wanted)}
         kept_columns = {name: column for name, column in self.columns.items() if any(name == c for _, c in wanted)}
         baseline = self.baseline if self.baseline in kept_rows else next(iter(kept_rows))

@@ -40,9 +40,9 @@ def samples_of_both(results: Results) -> tuple[Row, str, Samples, Samples] | Non
     for row in study.rows.values():
         for column, described in study.columns.items():
             for seed in study.seeds:
-                cells = [results.cell(name, column, seed) for name in (study.baseline, row.name)]
-                if row.name == study.baseline:
+                if row.name == study.baseline or not study.measures(row.name, column):
                     continue
+                cells = [results.cell(name, column, seed) for name in (study.baseline, row.name)]
                 before, after = (read_samples(results.store.folder(cell) / "samples.npz") for cell in cells)
                 if before is not None and after is not None:
                     return row, f"{described.label}, seed {seed}", before, after

@@ -10,22 +10,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from src.config.composition import Config
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.study import Row
+from src.studies.report import fair_table
 from src.studies.report.differences import over_axis, with_intervals
 from src.studies.report.gallery import galleries
 from src.studies.report.style import style
-from src.studies.report.table import NOT_RUN, caption, is_certain, study_hash
+from src.studies.report.table import NOT_RUN, caption, entry_text, is_certain, study_hash
 from src.studies.report.training import curves, explanations, pretrainings
 from src.studies.results.cost import Cost, cost
 from src.studies.results.results import Results
 from src.studies.run.estimate import clock
 
 FOLDER = Path(__file__).parent
-TONES = {"helped": "up", "harmed": "down", "inconclusive": "flat", "one seed": "flat"}
+TONES = {"helped": "up", "harmed": "down", "mixed": "flat", "inconclusive": "flat", "one seed": "flat"}
 WORDS = {
     "helped": "It helped.",
     "harmed": "It made results worse.",
+    "mixed": "Mixed: better by one measure, worse by another.",
     "inconclusive": "Inconclusive.",
     "one seed": "One seed is not enough.",
+}
+ONE_SEED = {
+    "helped": "Better on these images; one seed proves nothing.",
+    "harmed": "Worse on these images; one seed proves nothing.",
+    "mixed": "Mixed, from one seed.",
+    "inconclusive": "Inconclusive.",
 }
 
 
@@ -38,6 +46,8 @@ def html(results: Results) -> str:
         verdict=verdict(results),
         places={(row, column): place(results, row, column) for row in study.rows for column in study.columns},
         caption=caption(results),
+        fair=fair_table.rows(results),
+        fair_note=fair_table.NOTE,
         **galleries(results),
         **explanations(results),
         failures=results.failures,
@@ -77,6 +87,8 @@ def verdict(results: Results) -> dict[str, Any]:
             "others": [],
             "one_seed": False,
         }
+    if results.fair:
+        return fair_box(results)
     (first, main), *others = results.verdicts.items()
     return {
         "tone": TONES[main.word],
@@ -88,11 +100,30 @@ def verdict(results: Results) -> dict[str, Any]:
     }
 
 
+def fair_box(results: Results) -> dict[str, Any]:
+    """The same where two probes are judged together: the first pre-trained row stands above the others."""
+    study = results.study
+    trained = [item for item in results.fair if study.rows[item.row].pretrain is not None]
+    main = (trained or results.fair)[0]
+    others = [fair_table.sentence(results, item) for item in results.fair if item is not main]
+    single = main.verdict.evidence.seeds == 1
+    certain = main.verdict.word in ("helped", "harmed") and not single
+    classes = results.verdicts.get(main.places[0])
+    return {
+        "tone": TONES[main.verdict.word] if certain else "flat",
+        "word": ONE_SEED[main.verdict.word] if single else WORDS[main.verdict.word],
+        "sentence": fair_table.sentence(results, main),
+        "classes": "" if classes is None else classes.class_sentence(),
+        "others": others + [sentence(results, key, item) for key, item in results.other_verdicts.items()],
+        "one_seed": single,
+    }
+
+
 def word(item: Verdict) -> str:
     """The verdict in one line; of a single seed, what is seen on its images."""
     if item.seeds > 1 or not item.miou.certain:
         return WORDS[item.word]
-    return f"{'Better' if item.miou.difference > 0 else 'Worse'} on these images; one seed proves nothing."
+    return ONE_SEED["helped" if item.miou.difference > 0 else "harmed"]
 
 
 def sentence(results: Results, key: tuple[str, str], item: Verdict) -> str:
@@ -105,7 +136,7 @@ def place(results: Results, row: str, column: str) -> dict[str, Any]:
     """One place of the table."""
     entry = results.entries[row, column]
     if entry.mean is None:
-        return {"mean": None, "rest": NOT_RUN}
+        return {"mean": None, "rest": entry_text(entry)}
     spread = f"± {entry.std:.{entry.digits}f} " if entry.std is not None else ""
     count = f"({len(entry.values)})" if entry.moved_by_seed else "(nothing random)"
     difference, judged = results.difference(row, column), results.verdicts.get((row, column))
@@ -131,12 +162,7 @@ def costs(results: Results) -> dict[str, dict[str, str]]:
 def row_cost(results: Results, row: Row) -> Cost:
     """Cost of a row."""
     study = results.study
-    cells = {
-        cell.identity: cell
-        for column in study.columns
-        for seed in study.seeds
-        if results.store.done(cell := results.cell(row.name, column, seed))
-    }
+    cells = {cell.identity: cell for cell in study.cells_of(row.name) if results.store.done(cell)}
     seeds = len({cell.needs.seed if cell.needs else cell.seed for cell in cells.values()})
     return cost(pretrainings(results, row), [results.store.folder(cell) for cell in cells.values()], max(1, seeds))
 

@@ -9,6 +9,7 @@ from src.core.printable import printable
 from src.evaluation.significance import Verdict, signed
 from src.studies.plan.cells import RESULTS_VERSION
 from src.studies.plan.study import Row
+from src.studies.report import fair_table
 from src.studies.results.quantity import quantity
 from src.studies.results.results import Entry, Results
 from src.studies.run.estimate import clock
@@ -27,6 +28,11 @@ def markdown(results: Results) -> str:
     lines += ["| | " + " | ".join(heads) + " |", "| --- | " + " | ".join("---" for _ in heads) + " |"]
     lines += [f"| {escaped(row.label)} | " + " | ".join(line(results, row)) + " |" for row in study.rows.values()]
     lines += ["", escaped(caption(results)), ""]
+    if found := fair_table.rows(results):
+        heading, *body = [[escaped(text) for text in texts] for texts in found]
+        lines += [f"| {' | '.join(heading)} |", "| --- " * len(heading) + "|"]
+        lines += [f"| {' | '.join(texts)} |" for texts in body]
+        lines += ["", escaped(fair_table.NOTE), ""]
     for failure in results.failures:
         fence = "`" * max(
             3, 1 + max((len(run) for text in failure["log"] for run in re.findall("`+", text)), default=0)
@@ -106,11 +112,11 @@ def is_certain(verdict: Verdict) -> bool:
 
 
 def sentences(results: Results) -> list[str]:
-    """The verdicts in words, row by row."""
+    """The verdicts in words: those by two probes first, then those of the other columns, row by row."""
     study = results.study
-    return [
+    return [fair_table.sentence(results, item) for item in results.fair] + [
         verdict.sentence(f"{study.rows[row].label} ({study.columns[column].label})")
-        for (row, column), verdict in results.verdicts.items()
+        for (row, column), verdict in results.other_verdicts.items()
     ]
 
 
@@ -184,6 +190,7 @@ def as_json(results: Results) -> dict[str, Any]:
             {"row": row, "column": column, "word": verdict.word, **asdict(verdict)}
             for (row, column), verdict in results.verdicts.items()
         ],
+        "fair": fair_table.as_json(results),
         "failures": results.failures,
         "notes": results.notes,
         "commits": sorted({item["commit"] for item in results.provenances}),
@@ -208,5 +215,5 @@ def entry_json(results: Results, row: str, column: str) -> dict[str, Any]:
         "paper": results.paper(row, column),
         "best": (row, column) in results.best,
         "text": " ".join([entry_text(entry), change_text(results, results.study.rows[row], column)]).strip(),
-        "cells": [results.cell(row, column, seed).identity for seed in seeds],
+        "cells": [results.cell(row, column, seed).identity for seed in seeds if results.study.measures(row, column)],
     }

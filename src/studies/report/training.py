@@ -68,7 +68,7 @@ def titled(name: str) -> str:
 
 def pretrainings(results: Results, row: Row) -> list[Path]:
     """The folders of a row's pre-trainings, seed by seed, each once."""
-    cells = [results.cell(row.name, column, seed) for column in results.study.columns for seed in results.study.seeds]
+    cells = results.study.cells_of(row.name)
     needed = {cell.needs.identity: cell.needs for cell in cells if cell.needs is not None}
     return [results.store.folder(cell) for cell in needed.values()]
 

@@ -10,8 +10,9 @@ from src.core.errors import UserError
 from src.core.json_files import read_json
 from src.core.printable import printable
 from src.evaluation.significance import Verdict
-from src.studies.plan.cells import Cell, Spot, Store, finished
+from src.studies.plan.cells import Cell, Store, finished
 from src.studies.plan.study import Column, Study
+from src.studies.results.fair import FairRow, fair_rows
 from src.studies.results.quantity import quantity
 from src.studies.results.verdicts import judge_folders, per_image
 
@@ -24,7 +25,7 @@ class Entry:
     missing: int  # seeds without a value
     moved_by_seed: bool  # whether anything in it is drawn at random
     digits: int = 1  # after the point
-    applies: bool = True  # False where there is nothing to measure: what no pre-training costs
+    applies: bool = True  # False where there is nothing to measure: what no pre-training costs, or by `row.columns`
 
     @property
     def mean(self) -> float | None:
@@ -50,7 +51,8 @@ class Results:
         for row in self.study.rows.values():
             for column in self.study.columns.values():
                 of = quantity(column.metric)
-                if of.kept_in != "scores" and row.pretrain is None:
+                unknown = of.kept_in != "scores" and row.pretrain is None
+                if unknown or not self.study.measures(row.name, column.name):
                     self.entries[row.name, column.name] = Entry([], 0, False, of.digits, applies=False)
                     continue
                 random = column.seeded or row.pretrain is not None
@@ -61,7 +63,7 @@ class Results:
 
     def cell(self, row: str, column: str, seed: int) -> Cell:
         """The cell behind one value."""
-        return self.study.cells[self.study.spots[Spot(row, column, seed)]]
+        return self.study.cell(row, column, seed)
 
     def _value(self, cell: Cell, column: Column) -> float | None:
         of = quantity(column.metric)
@@ -113,7 +115,7 @@ class Results:
 
     def difference(self, row: str, column: str) -> float | None:
         """Mean over the seeds that both have of the row minus the baseline, as the verdict takes it."""
-        if row == self.study.baseline:
+        if row == self.study.baseline or not self.study.measures(row, column):
             return None
         measured = self.study.columns[column]
         pairs = [
@@ -131,10 +133,23 @@ class Results:
             for column in self.study.columns.values():
                 if row == self.study.baseline or column.metric != "miou" or not self.study.judged:
                     continue
+                if not self.study.measures(row, column.name):
+                    continue
                 verdict = self._verdict(row, self.study.baseline, column)
                 if verdict is not None:
                     found[row, column.name] = verdict
         return found
+
+    @cached_property
+    def fair(self) -> list[FairRow]:
+        """Rows judged by the converged linear probe and whitened nearest neighbours together, where both were run."""
+        return fair_rows(self.study, self.store) if self.study.judged else []
+
+    @property
+    def other_verdicts(self) -> dict[tuple[str, str], Verdict]:
+        """Those of `verdicts` that are not part of a verdict by two probes."""
+        covered = {place for item in self.fair for place in item.places}
+        return {place: verdict for place, verdict in self.verdicts.items() if place not in covered}
 
     def _verdict(self, row: str, other: str, column: Column) -> Verdict | None:
         """Of `row` over `other`, on the seeds that both have."""

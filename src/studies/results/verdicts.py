@@ -20,6 +20,7 @@ class Judged(NamedTuple):
     verdict: Verdict
     recorded: bool  # the verdict is that of table.json: the matrices are not here
     cost: Cost
+    together: str = ""  # the word of the verdict that this column is only a part of, see `recorded_together`
 
 
 def judged(folder: Path) -> list[Judged]:
@@ -34,13 +35,16 @@ def judged(folder: Path) -> list[Judged]:
     """
     table = read_table(folder)
     recorded = {(item["row"], item["column"]): from_json(item) for item in table["verdicts"]}
+    parts = {(one["row"], column): one["word"] for one in recorded_together(table) for column in one["columns"]}
     found = []
     for item in comparisons(folder, table):
         whole = item.pairs and all(per_image(path) is not None for pair in item.pairs for path in pair)
         verdict = judge_folders(item.pairs) if whole else recorded.get((item.row["name"], item.column["name"]))
         if verdict is not None:
             paid = cost(pretrainings(item.evaluations), item.evaluations, len(item.evaluations))
-            found.append(Judged(f"{item.row['label']} ({item.column['label']})", verdict, not whole, paid))
+            label = f"{item.row['label']} ({item.column['label']})"
+            together = parts.get((item.row["name"], item.column["name"]), "")
+            found.append(Judged(label, verdict, not whole, paid, together))
     if not found:
         baseline = next(row["label"] for row in table["rows"] if row["name"] == table["baseline"])
         raise MissingFile(
@@ -62,6 +66,25 @@ def read_table(folder: Path) -> dict[str, Any]:
             "runs/camvid or results/camvid; `python -m src study FILE` makes one"
         )
     return table
+
+
+def recorded_together(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts by two probes (`src.studies.results.fair`) in a `table.json`; empty in one that has none.
+
+    Raises:
+        UserError: if they are not as a study writes them.
+    """
+    found = table.get("fair", [])
+    keys = {"row": str, "columns": list, "word": str, "sentence": str}
+    whole = isinstance(found, list) and all(
+        isinstance(item, dict) and all(isinstance(item.get(key), kind) for key, kind in keys.items()) for item in found
+    )
+    if not whole:
+        raise UserError(
+            f"table.json, fair: expected a list of verdicts with {', '.join(keys)}, found {str(found)[:80]}; run "
+            "`python -m src study` again to write it anew"
+        )
+    return list(found)
 
 
 class Comparison(NamedTuple):
@@ -88,7 +111,8 @@ def comparisons(folder: Path, table: dict[str, Any]) -> Iterator[Comparison]:
                 before, after = (
                     [cells / cell for cell in each["entries"][column["name"]]["cells"]] for each in (baseline, row)
                 )
-                yield Comparison(row, column, after, paired_folders(before, after))
+                if after:  # empty in a column that the row is not measured in
+                    yield Comparison(row, column, after, paired_folders(before, after))
 
 
 def paired_folders(baseline: list[Path], adapted: list[Path]) -> list[tuple[Path, Path]]:
