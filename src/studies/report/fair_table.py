@@ -1,4 +1,4 @@
-"""What two probes say of each row beyond argmax mIoU, as rows of text and as JSON (docs/method.md, section 11)."""
+"""Scores beyond argmax mIoU of the rows that two probes judge, as text and as JSON (docs/method.md, section 11)."""
 
 from dataclasses import asdict
 from typing import Any
