@@ -43,7 +43,6 @@ def test_the_authors_own_studies_are_marked() -> None:
         "camvid-decoders",
         "camvid-data-efficiency",
         "real-images",
-        "fair",
     }
 
 
