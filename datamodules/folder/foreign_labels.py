@@ -9,7 +9,8 @@ from datamodules.reading.listing import files_below
 
 _HEAD = 65536  # bytes of a file that are inspected
 _FILES = 1000  # files that are inspected: one of a kind is enough
-_YOLO = re.compile(r"(\d+( -?\d*\.?\d+(e-?\d+)?){4,}\s*)+")
+_CLASS = re.compile(r"\d+")
+_COORDINATE = re.compile(r"-?(\d+(\.\d+)?|\.\d+)(e-?\d+)?")  # unambiguous: a long file of numbers takes no longer
 
 
 def foreign_labels(root: Path) -> str:
@@ -36,11 +37,19 @@ def _kind(path: Path) -> str:
         head = file.read(_HEAD).decode("utf-8", "replace")
     if path.suffix.lower() == ".txt":
         first = head[: head.rfind("\n")] if len(head) == _HEAD else head
-        return "YOLO labels" if _YOLO.fullmatch(first.strip()) else ""
+        return "YOLO labels" if _is_yolo(first) else ""
     if '"shapes"' in head and '"imagePath"' in head + _tail(path):
         return "labelme polygons"
     named = [f'"{key}"' in head + _tail(path) for key in ("images", "annotations", "categories")]
     return "COCO annotations" if sum(named) >= 2 else ""
+
+
+def _is_yolo(text: str) -> bool:
+    """Return whether each line is a class and the coordinates of a box or a polygon."""
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    return bool(rows) and all(
+        len(row) >= 5 and _CLASS.fullmatch(row[0]) and all(map(_COORDINATE.fullmatch, row[1:])) for row in rows
+    )
 
 
 def _tail(path: Path) -> str:

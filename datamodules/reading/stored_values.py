@@ -13,7 +13,8 @@ from PIL import Image
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _PHOTOMETRIC = 262  # TIFF tag: 0 where 0 is white
 _SAMPLE_FORMAT = 339  # TIFF tag: 1 unsigned, 2 signed, 3 floating point
-_PORTABLE = re.compile(rb"P[2356](?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+\d+(?:\s+#[^\n]*)*\s+(\d+)\s")
+_GAP = rb"(?:\s|#[^\n]*\n)+"  # spaces and comments
+_PORTABLE = re.compile(rb"P[2356]" + _GAP + rb"\d+" + _GAP + rb"\d+" + _GAP + rb"(\d+)\s")
 
 
 def bits(file: Image.Image, path: Path) -> int:

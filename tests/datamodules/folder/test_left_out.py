@@ -162,6 +162,23 @@ def test_labels_that_are_no_masks_are_recognised(tmp_path: Path, name: str) -> N
         FolderDataModule(tmp_path, ["a"], task="segment").source("train")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1 1024 768 12.25 3400\n" * 1000 + "end\n",
+        "0 " + "1024 768 " * 5000 + "aeroplane",
+        "0 0.1 0.1 0.5\n",
+        "x 1 2 3 4\n",
+    ],
+    ids=["last line", "last word", "too few", "no class"],
+)
+def test_numbers_that_are_no_labels_are_told_apart_at_once(tmp_path: Path, content: str) -> None:
+    save(tmp_path / "images" / "0.png", gradient(8, 8))
+    (tmp_path / "numbers.txt").write_text(content)
+    with pytest.raises(ImageError, match=r"expected masks .* found none; give class_names"):
+        _ = FolderDataModule(tmp_path, task="segment").class_names
+
+
 def test_names_of_files_do_not_drive_the_terminal(tmp_path: Path) -> None:
     root = tmp_path / "data"
     save(root / "0.png", gradient(8, 8))

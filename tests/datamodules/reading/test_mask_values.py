@@ -71,6 +71,11 @@ def test_a_grey_map_gives_its_own_values(tmp_path: Path, most: int) -> None:
     assert mask_ids(tmp_path / "m.pgm") == {0, 1, most}
 
 
+def test_a_long_comment_in_a_grey_map_costs_no_time(tmp_path: Path) -> None:
+    (tmp_path / "m.pgm").write_bytes(b"P5" + b" #" * 1500 + b"\n3 1\n255\n" + bytes([0, 1, 7]))
+    assert mask_ids(tmp_path / "m.pgm") == {0, 1, 7}
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_few_bits_are_ids_and_no_shades(tmp_path: Path, depth: int) -> None:
     rows = [[0, 1, 0, 1], [2**depth - 1, 0, 1, 0]]
