@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,26 +46,33 @@ class ColourFiles(Files):
         return decode_colour_mask(self.masks[index], self.colours)
 
 
-def read_colour_mask(path: Path, colours: Mapping[Colour, int]) -> NDArray[np.uint8]:
-    """Read a coloured mask and map it to classes.
+@dataclass(frozen=True)
+class _EightBits(Stretch):
+    """Refuses deeper colours, which a stretch would change by the range of each mask."""
 
-    Args:
-        path: File without lossy compression.
-        colours: Colour in the file → class, or `IGNORE`.
+    mask: Path = Path()
 
-    Returns:
-        uint8 `[h, w]`, upright as the file's orientation says.
-
-    Raises:
-        ImageError: If the file is unreadable or lossy, or holds a colour that is not in `colours`.
-    """
-    return decode_colour_mask(path, colours)[0]
+    def __call__(self, pixels: NDArray[Any], nodata: float | None = None) -> NDArray[np.uint8]:
+        raise ImageError(
+            f"{self.mask}: expected colours of 8 bits a channel, found {pixels.dtype}; convert the mask to 8 bits"
+        )
 
 
 def decode_colour_mask(path: Path, colours: Mapping[Colour, int]) -> tuple[NDArray[np.uint8], int]:
-    """`read_colour_mask`, and the orientation of the file."""
+    """Read a coloured mask and map it to classes.
+
+    Args:
+        path: File without lossy compression, of 8 bits a channel.
+        colours: Colour in the file → class, or `IGNORE`.
+
+    Returns:
+        uint8 `[h, w]`, upright as the file's orientation says, and that orientation.
+
+    Raises:
+        ImageError: If the file is unreadable, lossy or deeper, or holds a colour that is not in `colours`.
+    """
     refuse_lossy(path)
-    decoded, orientation = decode_image(path)
+    decoded, orientation = decode_image(path, _EightBits(mask=path))
     pixels = decoded.astype(np.int32)
     packed = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]  # [h, w]
     present, where = np.unique(packed, return_inverse=True)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules.folder.colour_masks import read_colour_mask
+from datamodules.folder.colour_masks import decode_colour_mask
 from datamodules.reading.errors import ImageError
 from datamodules.reading.images import read_image
 from datamodules.reading.masks import read_mask
@@ -125,7 +125,7 @@ def test_jpegs_and_colour_masks_too(tmp_path: Path, orientation: int) -> None:
     assert np.abs(read_image(path)[..., 0].astype(int) - blocks).max() < 12
     colours = np.stack([IDS, IDS, np.zeros_like(IDS)], -1)
     mask = write(tmp_path / "m.png", colours, orientation)
-    np.testing.assert_array_equal(read_colour_mask(mask, {(i, i, 0): i for i in LABELS}), IDS)
+    np.testing.assert_array_equal(decode_colour_mask(mask, {(i, i, 0): i for i in LABELS})[0], IDS)
 
 
 def test_upright_is_a_view() -> None:
