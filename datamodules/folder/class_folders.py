@@ -145,7 +145,7 @@ class ClassFolders(WholeImages):
 
 
 class SceneClasses(WholeImages, ScenesDataModule):
-    """Generated scenes, each with the class that covers most of it; arguments as in `SceneDataModule`."""
+    """Generated scenes, each with the class that covers most of it; arguments as in `ScenesDataModule`."""
 
     def read(self, split: Split) -> Source:
         return Classified(super().read(split))

@@ -18,7 +18,7 @@ from src.core.atomic_files import writing
 from src.core.errors import Unwritable, UserError
 
 _TRIES = 5  # in a row without a single new byte
-_PAUSE = 1.0  # seconds before the second try; doubled for each one after it
+_PAUSE = 1.0  # seconds; twice as long after one such try, four times after the second, and so on
 _TIMEOUT = 60.0  # seconds without an answer
 _BLOCK = 2**20
 _NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, broken answers

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from datamodules.preparing.png import write_png
 from datamodules.reading.errors import ImageError
+from src.core.atomic_files import write_text
 
 # ids of the 59 most frequent of the 459 categories, which the field evaluates; a mask's id is the place in this order,
 # which is the alphabetical order of the names (aeroplane, bag, bed, …, wood); 0, background, comes before them
@@ -53,7 +54,7 @@ def write_pascal_context(annotation: Path, root: Path) -> None:
         mask = semantic_mask(of_image[image["image_id"]], image["height"], image["width"])
         write_png(masks / f"{stem}.png", mask)
     for split, stems in names.items():
-        (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in sorted(stems)))
+        write_text(lists / f"{split}.txt", "".join(f"{stem}\n" for stem in sorted(stems)))
 
 
 def semantic_mask(segments: list[dict[str, Any]], height: int, width: int) -> NDArray[np.uint8]:

@@ -124,7 +124,9 @@ def known_archives(root: Path) -> dict[str, Any]:
 def _manifest(root: Path) -> dict[str, Any]:
     try:
         content = json.loads((root / MANIFEST).read_bytes())
-        return {key: dict(content[key]) for key in ("archives", "splits")}
+        return {
+            key: {name: dict(entry) for name, entry in dict(content[key]).items()} for key in ("archives", "splits")
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ImageError(f"{root / MANIFEST}: expected a manifest, found {error!r}; remove it") from error
 

@@ -68,7 +68,7 @@ class Preparation:
         archives: Its archives.
         splits: The splits expected at the end.
         ids: Allowed ids of its masks.
-        max_bytes: Most bytes of all files of one archive, unpacked; at most twice the official size.
+        max_bytes: Most bytes of all files of one archive, unpacked; a few times the official size.
         layout: Known locations of a copy.
         derive: Makes further masks of those below the base, where they are missing or unreadable.
         derived_ids: Allowed ids of these.

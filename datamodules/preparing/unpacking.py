@@ -17,15 +17,16 @@ from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
+from src.core.atomic_files import writing
 from src.core.errors import UserError
 
 # errors of the decoders for broken, truncated or encrypted archives
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
-
-
-# errors of the machine, whatever the archive
-_MACHINE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
+_BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, UnicodeError,
+)  # fmt: skip
+# errors of the system that an archive can cause, by its names and offsets; all others are those of the machine
+_OF_ARCHIVE = frozenset(
+    {None, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 )
 
 
@@ -73,10 +74,13 @@ def unpack(archive: Path, root: Path, place: Callable[[str], str | None], max_fi
                     if path.stat().st_size != member.size:
                         raise ArchiveError(f"{archive}: expected {member.size} bytes of {member.name}, found fewer")
                 for target in taken:
-                    (root / target).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(Path(staging, target), root / target)
+                    with writing(root / target):  # an obstacle there is not the archive's
+                        (root / target).parent.mkdir(parents=True, exist_ok=True)
+                        os.replace(Path(staging, target), root / target)
+    except UserError:
+        raise
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno in _MACHINE:
+        if isinstance(error, OSError) and error.errno not in _OF_ARCHIVE:
             raise UserError(
                 f"{root}: {archive.name} could not be unpacked there ({error}); run the command again"
             ) from error

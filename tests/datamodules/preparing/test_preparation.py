@@ -70,6 +70,42 @@ def test_cwfid_is_split_and_its_colours_become_ids(
     assert np.asarray(Image.open(tmp_path / "masks" / "val" / "001.png")).tolist() == [[0, 1], [2, 0]]
 
 
+@pytest.mark.parametrize(
+    ("split", "found"),
+    [
+        (b"train: [1]\n", "expected the lists train and test, found 'test'"),
+        (b"- 1\n", "expected the lists train and test, found"),
+        (b"train: [one]\ntest: [2]\n", "expected lists of image numbers, found ['one']"),
+        (b"train: 1\ntest: [2]\n", "expected lists of image numbers, found 1"),
+        (b"train: [1\n", "is not valid yaml"),
+    ],
+)
+def test_a_split_of_cwfid_that_is_none_is_refused_with_its_archive(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: LocalServer,
+    capsys: pytest.CaptureFixture,
+    split: bytes,
+    found: str,
+) -> None:
+    files = {"dataset-1.0/train_test_split.yaml": split}
+    serve(monkeypatch, server, "cwfid", {"cwfid-1.0.zip": zipped(files)}, {"train": 1, "val": 1})
+    assert main(["prepare", "cwfid", "--root", str(tmp_path)]) == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert found in said and said.endswith("cwfid-1.0.zip has been removed; run the command again to download it")
+
+
+def test_a_damaged_manifest_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "camvid", small(CATALOGUE["camvid"], {"train": 4, "val": 2}))
+    root = labelled_folder(tmp_path, train=4, val=2)
+    for content in ('{"archives": {}, "splits": {"train": 3}}', '{"archives": {}, "splits": 3}', "[]", ""):
+        (root / MANIFEST).write_text(content)
+        assert main(["prepare", "camvid", "--root", str(root), "--verify-only"]) == 1
+        assert f"{MANIFEST}: expected a manifest, found" in capsys.readouterr().err
+
+
 def test_what_needs_an_account_is_explained_in_steps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["prepare", "cityscapes", "--root", str(tmp_path)]) == 1
     said = capsys.readouterr().err

@@ -73,15 +73,26 @@ def test_a_persons_archive_stays(tmp_path: Path, server: LocalServer, capsys: py
     assert (tmp_path / "CamVid.zip").is_file() and server.asked == []
 
 
-def test_a_full_disk_costs_no_download(
-    tmp_path: Path, server: LocalServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ENFILE, errno.ENOMEM])
+def test_a_fault_of_the_machine_costs_no_download(
+    tmp_path: Path, server: LocalServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fails(*_: object) -> None:
+        raise OSError(code, "of the machine")
 
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.copyfileobj", full)
+        patch.setattr("shutil.copyfileobj", fails)
         assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 1
-    assert "CamVid.zip could not be unpacked there ([Errno 28] No space left" in capsys.readouterr().err
+    assert f"CamVid.zip could not be unpacked there ([Errno {code}] of the machine" in capsys.readouterr().err
     assert (tmp_path / ".preparing" / "CamVid.zip").is_file()
+    assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 0 and len(server.asked) == 1
+
+
+def test_what_is_in_the_way_costs_no_download(
+    tmp_path: Path, server: LocalServer, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "masks").write_text("a file where a folder belongs")
+    assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 1
+    assert "masks/train/0.png: expected a writable path, found none (" in capsys.readouterr().err
+    (tmp_path / "masks").unlink()
     assert main(["prepare", "camvid", "--root", str(tmp_path)]) == 0 and len(server.asked) == 1

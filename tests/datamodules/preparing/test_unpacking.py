@@ -132,3 +132,10 @@ def test_a_broken_archive_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(ArchiveError, match="expected a zip or tar archive, found something else"):
         unpacked(tmp_path / "text.zip", root)
+
+
+def test_a_name_that_is_no_text_is_a_damaged_archive(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"ä.png": b"x"})
+    archive.write_bytes(archive.read_bytes().replace("ä".encode(), b"\xff\xff"))
+    with pytest.raises(ArchiveError, match="expected a complete archive, found a damaged one"):
+        unpacked(archive, tmp_path / "root")
