@@ -79,6 +79,7 @@ class ScenesDataModule(DomainDataModule):
         for name, value in (("train_images", train_images), ("val_images", val_images)):
             check_number(name, value, least=1, most=MOST_SCENES)
         check_number("side", side, least=1, most=LARGEST_SIDE)
+        check_number("world", world)
         self.train_images = train_images
         self.val_images = val_images
         self.side = side

@@ -238,7 +238,7 @@ def paint_water(canvas: Canvas) -> None:
     canvas.blend(0.8 * bank, tone(draws, _SOILS if draws.random() < 0.4 else _MEADOWS[:2] * 0.7))
     canvas.classes[bank > 0.6] = MEADOW
     colour = tone(draws, _WATERS) * (1 + np.clip(0.25 - depth / 40, -0.1, 0.25))[..., None]
-    ripples = cv2.resize(grain(draws, side // 2, side // 5), (side, side))
+    ripples = cv2.resize(grain(draws, max(1, side // 2), max(1, side // 5)), (side, side))
     colour = colour + (0.02 * noise(draws, side, 2, 2) + draws.uniform(0.0, 0.012) * ripples)[..., None]
     canvas.blend(np.clip(depth / 1.5, 0, 1), colour)
     canvas.classes[depth > 0.75] = WATER

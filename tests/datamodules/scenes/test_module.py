@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from datamodules.scenes.module import CLASSES, PaintedScenes, ScenesDataModule
+from src.core.errors import UserError
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -61,11 +62,17 @@ def test_fields_have_rows_and_soil_has_none(scenes: list[Pair]) -> None:
     assert np.median(peaks[1]) > 1.5 * np.median(peaks[0])
 
 
-@pytest.mark.parametrize("side", [96, 200])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 96, 200])
 def test_other_sizes_are_painted_too(side: int) -> None:
-    image, mask = PaintedScenes(1, side, 0, "train").pair(0)
-    assert image.shape == (side, side, 3) and mask.shape == (side, side)
-    assert image.dtype == mask.dtype == np.uint8 and mask.max() < 7
+    for index in range(6):  # with and without water
+        image, mask = PaintedScenes(6, side, 0, "train").pair(index)
+        assert image.shape == (side, side, 3) and mask.shape == (side, side)
+        assert image.dtype == mask.dtype == np.uint8 and mask.max() < 7
+
+
+def test_a_world_without_a_seed_is_refused() -> None:
+    with pytest.raises(UserError, match="world: expected a finite number of at least 0, found -1"):
+        ScenesDataModule(world=-1)
 
 
 def test_images_of_a_set_differ_in_light(scenes: list[Pair]) -> None:
