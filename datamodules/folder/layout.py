@@ -73,6 +73,7 @@ class FolderLayout:
         if is_folder(self.root / "masks") or is_folder(expected):
             return None
         candidates = [place / name for place in (self.root, expected.parent) for name in _MASKS_ELSEWHERE]
+        candidates.append(self.image_folder("train") / "masks")  # among the images
         return next((folder for folder in candidates if is_folder(folder) and _holds_images(folder)), None)
 
     def mask_files(self, ending: str) -> list[Path]:

@@ -164,7 +164,8 @@ class FolderDataModule(DomainDataModule):
         if not masks:
             ending = f" whose names end in {self.mask_ending!r} (mask_ending)" if self.mask_ending else ""
             elsewhere = self.layout.masks_elsewhere()
-            instead = f"{elsewhere}; rename it to masks if it holds them, or" if elsewhere else "none;"
+            there = self.layout.mask_folder("train")
+            instead = f"{elsewhere}; rename it to {there} if it holds them, or" if elsewhere else "none;"
             labels = foreign_labels(self.root)
             raise ImageError(
                 f"{self.root}: expected masks{ending} that name the classes, found "
@@ -200,8 +201,8 @@ class FolderDataModule(DomainDataModule):
                 return self.files(self.root, self.layout.images(split))
             if self.layout.masks is None and (elsewhere := self.layout.masks_elsewhere()):
                 warnings.warn(
-                    f"{elsewhere}: expected masks in a folder called masks, found this one among the images; if it "
-                    "holds masks, rename it to masks, or they will be left out or even used as images",
+                    f"{elsewhere}: expected masks in {masks}, found this folder; if it holds masks, rename it, or they "
+                    "will be left out or even used as images",
                     stacklevel=1,  # attributed to this line, so that it is shown once for all splits
                 )
             return self.files(self.root, self.layout.all_images(split))

@@ -110,11 +110,30 @@ def test_masks_under_another_name_are_warned_of_once(tmp_path: Path, images: str
         for _ in range(2):
             FolderDataModule(tmp_path).read("train")
     (warned,) = caught
-    assert f"{tmp_path / name}: expected masks in a folder called masks" in str(warned.message)
-    with pytest.raises(ImageError, match=f"name the classes, found .*/{name}; rename it to masks"):
+    assert f"{tmp_path / name}: expected masks in {tmp_path / 'masks'}, found this folder" in str(warned.message)
+    with pytest.raises(ImageError, match=f"name the classes, found .*/{name}; rename it to {tmp_path / 'masks'} if"):
         _ = FolderDataModule(tmp_path, task="segment", size=8).class_names
     with pytest.raises(FileNotFoundError, match=f"masks: expected a folder with a mask .*, found .*/{name}; rename"):
         FolderDataModule(tmp_path, class_names=["a"], task="segment", size=8).source("train")
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [("train", "masks/train"), ("images/train", "masks/train"), ("images", "masks")]
+)
+def test_masks_among_the_images_are_warned_of(tmp_path: Path, images: str, expected: str) -> None:
+    for i in range(5):
+        save(tmp_path / images / f"{i}.png", gradient(8, 8))
+        save(tmp_path / images / "masks" / f"{i}.png", np.zeros((8, 8), np.uint8))
+    inside, right = tmp_path / images / "masks", tmp_path / expected
+    with pytest.warns(UserWarning, match=f"{inside}: expected masks in {right}, found this folder"):
+        FolderDataModule(tmp_path).read("train")
+    with pytest.raises(FileNotFoundError, match=f"{right}: expected a folder with a mask .*, found {inside}; rename"):
+        FolderDataModule(tmp_path, class_names=["a"], task="segment", size=8).source("train")
+    right.parent.mkdir(exist_ok=True)
+    inside.rename(right)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FolderDataModule(tmp_path).read("train")
 
 
 def test_a_palette_file_says_what_colours_mean(tmp_path: Path) -> None:
