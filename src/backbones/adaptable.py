@@ -166,6 +166,23 @@ class Adaptable(nn.Module):
             tensors = self.adapter.weakened(self.trunk, tensors, strength)
         return {f"trunk.{name}": tensor for name, tensor in tensors.items()}
 
+    @contextmanager
+    def at_strength(self, strength: float) -> Iterator[None]:
+        """Context in which the adapter is what `save_adapter` writes at a strength.
+
+        Raises:
+            UserError: As `adapter_tensors`.
+        """
+        saved = {} if strength == 1 else self.adapter_tensors(strength)
+        learnt = {name: self.get_parameter(name).detach().clone() for name in saved}
+        for name, tensor in saved.items():
+            self.get_parameter(name).data.copy_(tensor)
+        try:
+            yield
+        finally:
+            for name, tensor in learnt.items():
+                self.get_parameter(name).data.copy_(tensor)
+
     def load_adapter(self, path: str | Path, adapter_scale: float = 1.0, trust: Sequence[str] = ()) -> dict[str, str]:
         """Load an adapter file; it replaces an installed adapter, which stays if the file cannot be used.
 

@@ -30,6 +30,9 @@ class HasImages(Protocol):
 class Explanations(Callback):
     """Draws the teacher's features of a few training images, evenly spread over the set, at the end of a pre-training.
 
+    The adapter is drawn at the strength at which it is saved; of a run that a guard stopped, it is that of the last
+    step, which shows what broke, and not the earlier one that is saved.
+
     Writes `explanations/<name>.png` and, with titles and alternative texts,
     `explanations/explanations.json` into the run folder; logs each as `explanations/<name>`. Other modules, and data
     without single images, are skipped. Uses no random number of the run.
@@ -54,8 +57,9 @@ class Explanations(Callback):
         source = data.source("train")
         places = np.linspace(0, len(source) - 1, min(self.count, len(source))).round().astype(int).tolist()
         network = pl_module.teacher.network
-        explained = Explainer(network.backbone, network.context).explain([source.image(place) for place in places])
-        show(trainer, explained)
+        images = [source.image(place) for place in places]
+        with network.backbone.at_strength(pl_module.strength):
+            show(trainer, Explainer(network.backbone, network.context).explain(images))
 
 
 def _finite(backbone: Backbone) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import nn
 
-from src.backbones.adapters import UniAdapter
+from src.backbones.adapters import Adapter, BitFit, LoRA, UniAdapter
 from src.callbacks.explanations import Explanations
+from src.explanation.explaining import Explainer
 from src.pretraining import ContinualPretraining
 from tests.tiny import tiny_backbone, tiny_head
 
@@ -59,6 +61,26 @@ def test_pictures_and_their_texts_lie_in_the_run_folder(model: ContinualPretrain
     assert [text["file"] for text in texts] == sorted_as_drawn(2)
     assert all((tmp_path / "explanations" / text["file"]).is_file() and text["spoken"] for text in texts)
     assert "the teacher's cross-attention" in texts[2]["spoken"]
+
+
+@pytest.mark.parametrize("kind", [UniAdapter(rank=4), LoRA(rank=2), BitFit()], ids=lambda kind: type(kind).__name__)
+def test_the_adapter_is_drawn_as_it_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Adapter) -> None:
+    monkeypatch.setattr("src.explanation.explaining.SIDE", 96)
+    model = ContinualPretraining(tiny_backbone(monkeypatch), kind, tiny_head(), strength=0.5)
+    teacher = model.teacher.network.backbone
+    torch.manual_seed(0)
+    for name in teacher.adapter_names:
+        teacher.get_parameter(name).data.normal_()
+    before = {name: teacher.get_parameter(name).clone() for name in teacher.adapter_names}
+    Explanations(count=1).on_fit_end(trainer(tmp_path, Images()), model)
+    assert all(torch.equal(teacher.get_parameter(name), tensor) for name, tensor in before.items())
+    drawn = np.asarray(Image.open(tmp_path / "explanations" / "features-1.png"))
+    (whole, *_) = Explainer(teacher, model.teacher.network.context).explain([Images().image(0)])
+    assert not np.array_equal(drawn, np.asarray(whole.picture))
+    model.save_adapter(tmp_path / "adapter.safetensors")
+    teacher.load_adapter(tmp_path / "adapter.safetensors")
+    (saved, *_) = Explainer(teacher, model.teacher.network.context).explain([Images().image(0)])
+    np.testing.assert_array_equal(drawn, np.asarray(saved.picture))
 
 
 def sorted_as_drawn(images: int) -> list[str]:
