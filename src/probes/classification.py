@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from datamodules.batches import ClassificationBatch
 from src.backbones.backbone import Backbone
 from src.core.distributed import merge_by_index
-from src.core.errors import UserError
+from src.core.errors import Diverged, UserError
 from src.evaluation.confusion import check_names, scores_from_confusion
 from src.evaluation.dense_knn import DenseKNN
 from src.evaluation.linear_probe import RidgeProbe
@@ -157,8 +157,19 @@ class Classification(FittedModule):
         self._report("test")
 
     def _tokens(self, images: Tensor) -> Tensor:
+        """L2-normalised class tokens `[B, D]`.
+
+        Raises:
+            Diverged: If they are NaN or infinite, which any classifier would give some class.
+        """
         with self.trainer.precision_plugin.forward_context():
-            return F.normalize(self.backbone(images).cls.float(), dim=-1)
+            tokens = F.normalize(self.backbone(images).cls.float(), dim=-1)
+        if not bool(tokens.isfinite().all()):
+            raise Diverged(
+                "classification: expected finite class tokens, found NaN or infinite values, so no scores are written; "
+                "use another adapter, or set trainer.precision to 32-true"
+            )
+        return tokens
 
     def _report(self, stage: str) -> None:
         if self.trainer.sanity_checking:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from datamodules.folder.class_folders import ClassFolders
 from datamodules.transforms.segmentation import TrainingTransforms
 from src.backbones.backbone import Backbone
-from src.core.errors import UserError
+from src.core.errors import Diverged, UserError
 from src.probes.classification import Classification, LinearClassifier, NearestImages, TokenClassifier
 
 
@@ -78,6 +78,26 @@ def test_scores_by_value(root: Path, tmp_path: Path) -> None:
     assert trainer.callback_metrics["val/accuracy"] == pytest.approx(4 / 7)
     (predicted, *_) = trainer.predict(module, datamodule=data)
     assert predicted.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("bright", ["train", "val"])
+def test_features_that_are_not_finite_are_not_scored(root: Path, tmp_path: Path, bright: str) -> None:
+    """A backbone that gives NaN for one kind of image, in the fit or only in the evaluation."""
+    for file in (root / ("val" if bright == "train" else "train") / "bright").iterdir():
+        Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(file)
+
+    class Overflowing(Backbone):
+        def forward(self, images: torch.Tensor, attention: bool = False) -> Any:
+            features = super().forward(images, attention)
+            large = torch.where(images.float().mean((1, 2, 3)) > 128, torch.inf, 1.0)
+            return features._replace(cls=features.cls * large[:, None])
+
+    data = ClassFolders(root, task="segment", size=32, batch_size=4, num_workers=0)
+    module = Classification(Overflowing("test_vit", "none"), 2, NearestImages(3), class_names=data.class_names)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    with pytest.raises(Diverged, match="expected finite class tokens, found NaN or infinite values"):
+        trainer.test(module, datamodule=data, verbose=False)
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 @pytest.mark.parametrize(
