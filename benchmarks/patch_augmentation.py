@@ -19,7 +19,8 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from datamodules.views import Crops, Views
 from src.core.keyed_random import KeyedRandom
-from src.pretraining.patch_augmentation import Blur, as_float
+from src.core.resizing import unit_range
+from src.pretraining.patch_augmentation import Blur
 
 PATCH = 14
 
@@ -62,7 +63,7 @@ def main() -> None:
         batched = blur(crops, PATCH, draws).distorted.images
         ours.append(time.perf_counter() - began)
         began = time.perf_counter()
-        looped = loop(as_float(images), mask, sigma)
+        looped = loop(unit_range(images), mask, sigma)
         theirs.append(time.perf_counter() - began)
     margin = 24  # near the border the two treat the outside differently: reflected there, renormalised here
     inside = (..., slice(margin, -margin), slice(margin, -margin))

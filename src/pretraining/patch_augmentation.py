@@ -15,6 +15,7 @@ from datamodules.views import Batch, Crops
 from src.core.errors import UserError
 from src.core.keyed_random import KeyedRandom
 from src.core.numbers import check_number
+from src.core.resizing import unit_range
 
 
 class PatchAugmentation(ABC):
@@ -42,7 +43,7 @@ class PatchAugmentation(ABC):
             random: Keyed random numbers of the batch.
             step: Optimiser step.
         """
-        clean = crops.global_views._replace(images=as_float(crops.global_views.images))
+        clean = crops.global_views._replace(images=unit_range(crops.global_views.images))
         views, _, _, side, _ = clean.images.shape
         grid = side // patch_size
         mask = (random.uniform("patch/mask", views, grid * grid) < self.ratio).transpose(0, 1)  # [V, B, N]
@@ -50,7 +51,7 @@ class PatchAugmentation(ABC):
         distorted = torch.where(pixels, self.distort(clean.images, patch_size, random), clean.images)
         local_views = crops.local_views
         if local_views is not None:
-            local_views = local_views._replace(images=as_float(local_views.images))
+            local_views = local_views._replace(images=unit_range(local_views.images))
         return Batch(clean, clean._replace(images=distorted), mask, local_views, step)
 
 
@@ -138,8 +139,3 @@ class Shuffle(PatchAugmentation):
         index = order[:, :, None, None, None].expand_as(pixels)
         shuffled = pixels.gather(-1, index).unflatten(-1, (patch_size, patch_size)).transpose(-3, -2)
         return shuffled.reshape(views, batch, channels, side, side)
-
-
-def as_float(images: Tensor) -> Tensor:
-    """uint8 0–255 to float32 in [0, 1]; floats unchanged."""
-    return images if images.is_floating_point() else images.float() / 255
