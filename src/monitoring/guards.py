@@ -118,7 +118,8 @@ class Guards(Callback):
         self._losses: list[float] = []
         self._part: list[float] = []  # means of windows that together are not long enough to be judged for a spike
         self._window: Tensor | None = None  # sum of the losses since the last judgement
-        self._windowed = 0
+        self._windowed = 0  # batches in it
+        self._since: int | None = None  # optimiser steps at that judgement
         self._judged = -1  # step of the last check of the monitor that was judged
 
     @staticmethod
@@ -133,6 +134,8 @@ class Guards(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stopped = None
+        if self._since is None or self._since > trainer.global_step:
+            self._since = trainer.global_step
         good = self.good_file(trainer.default_root_dir)
         if self._watches(trainer, pl_module) and (trainer.global_step == 0 or not good.exists()):
             self.good = _keep(trainer, good, None)
@@ -142,12 +145,14 @@ class Guards(Callback):
     ) -> None:
         if not self._watches(trainer, pl_module):
             return
-        loss = outputs["loss"].detach()  # stays on the device until the window ends: reading it waits for the step
+        # of which Lightning gives a share; stays on the device until the window ends: reading it waits for the step
+        loss = outputs["loss"].detach() * trainer.accumulate_grad_batches
         self._window = loss if self._window is None else self._window.to(loss.device) + loss
         self._windowed += 1
-        if self._windowed >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        assert self._since is not None
+        if trainer.global_step - self._since >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             mean = trainer.strategy.reduce(self._window / self._windowed, reduce_op="mean")  # the same on all ranks
-            self._window, self._windowed = None, 0
+            self._window, self._windowed, self._since = None, 0, trainer.global_step
             self._judge_loss(trainer, float(mean))
         self._judge_signs(trainer)
 
@@ -186,6 +191,7 @@ class Guards(Callback):
             "part": list(self._part),
             "window": None if self._window is None else float(self._window),
             "windowed": self._windowed,
+            "since": self._since,
             "judged": self._judged,
         }
 
@@ -196,7 +202,7 @@ class Guards(Callback):
         self._losses, self._part = list(state_dict["losses"]), list(state_dict.get("part", []))
         window, self._windowed = state_dict["window"], state_dict["windowed"]
         self._window = None if window is None else torch.tensor(window)
-        self._judged = state_dict.get("judged", -1)  # missing in earlier checkpoints
+        self._judged, self._since = state_dict.get("judged", -1), state_dict.get("since")  # missing in earlier ones
 
     def _judge_loss(self, trainer: Trainer, loss: float) -> None:
         """Judge the mean of a window of `log_every_n_steps` steps, and for a spike that of enough windows."""

@@ -152,6 +152,33 @@ def test_a_loss_that_differs_from_step_to_step_is_no_spike_however_often_it_is_l
     assert reported[-1] - reported[0] >= 10  # it lasts
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_windows_of_the_loss_are_optimiser_steps_however_many_batches_each_has(
+    accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[tuple[int, float]] = []
+    losses: list[float] = []
+    step = ContinualPretraining.training_step
+
+    def recorded(self: ContinualPretraining, *arguments: Any) -> torch.Tensor:
+        loss = step(self, *arguments)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(ContinualPretraining, "training_step", recorded)
+    monkeypatch.setattr(Guards, "_judge_loss", lambda self, trainer, loss: judged.append((trainer.global_step, loss)))
+    trainer = Trainer(
+        max_steps=4, accumulate_grad_batches=accumulated, log_every_n_steps=2, callbacks=[Guards()],
+        default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    module = ContinualPretraining(Backbone(TINY, "none"), UniAdapter(rank=2), tiny_head())
+    trainer.fit(module, ScenesDataModule(train_images=16, side=64, batch_size=4, size=32, num_workers=0))
+    half = 2 * accumulated
+    expected = [(2, sum(losses[:half]) / half), (4, sum(losses[half:]) / half)]
+    assert judged == [(done, pytest.approx(mean, rel=1e-5)) for done, mean in expected]
+
+
 def test_patience_of_zero_only_warns_and_margins_and_patience_are_used(tmp_path: Path) -> None:
     values = [0.46] * 5
     guard, _, steps = scripted(tmp_path / "a", values, harm_patience=0)
@@ -163,7 +190,7 @@ def test_patience_of_zero_only_warns_and_margins_and_patience_are_used(tmp_path:
 def test_what_was_found_survives_a_resume() -> None:
     guard, other = Guards(), Guards()
     guard.good, guard.best, guard.warnings = guard.good._replace(step=3), guard.best._replace(value=0.5), ["step 4"]
-    guard._in_a_row["collapse"], guard._losses, guard._judged = 1, [2.0], 3
+    guard._in_a_row["collapse"], guard._losses, guard._judged, guard._since = 1, [2.0], 3, 2
     other.load_state_dict(json.loads(json.dumps(guard.state_dict())))
     assert other.state_dict() == guard.state_dict() and other.good.step == 3
 
