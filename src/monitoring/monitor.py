@@ -32,9 +32,10 @@ class Monitor(Callback):
     """Measure the teacher's backbone and the frozen one, every n steps and at the end (docs/monitoring.md).
 
     Logs `monitor/<name>` and `monitor/<name>/frozen` (see `FeatureMetrics`), and `monitor/share`, its own part of the
-    run's time. If checks would take more than `max_share` of the estimated run time, there are fewer of them, evenly
-    spread. The first rank measures and broadcasts; no random number is drawn from a shared generator, so a run's losses
-    are the same without it.
+    run's time. The adapter is measured as it learns, at full strength, whatever the `strength` at which it is saved. If
+    checks would take more than `max_share` of the estimated run time, there are fewer of them, evenly spread. The first
+    rank measures and broadcasts; no random number is drawn from a shared generator, so a run's losses are the same
+    without it.
 
     Args:
         every_n_steps: Optimiser steps between two checks; None for a twentieth of the run (our choice); 0 turns it off.
@@ -64,7 +65,7 @@ class Monitor(Callback):
         self.active = False
         self._vital: FeatureMetrics | None = None
         self._every = self._next = self._last = self._total = 0
-        self._waits = True
+        self._hastened: int | None = None  # step of a check that is due at any cost
         self._spent = self._cost = 0.0  # seconds, of all checks and of the last one
         self._began: float | None = None
         self._earlier = 0.0  # seconds that the run took before it was resumed
@@ -88,7 +89,9 @@ class Monitor(Callback):
         self._began, self._total = time.monotonic(), pl_module.total_steps
         self._last = min(max(self.step, 0), trainer.global_step)  # a resumed run keeps its schedule
         self._every = self.every_n_steps or max(1, self._total // 20)
-        self._next = self._last + self._every
+        if trainer.global_step == 0:  # whatever an earlier fit has found
+            self._hastened = None
+        self._next = self._hastened or self._last + self._every
         if trainer.is_global_zero:
             sample: Sample = data.monitor_sample(self.images, self.labelled)
             classes = None if sample.bank is None else (data.num_classes, data.ignore_index)  # type: ignore[attr-defined]
@@ -103,7 +106,7 @@ class Monitor(Callback):
         step = trainer.global_step
         if not self.active or step < self._next or step == self.step:
             return
-        if self._waits:
+        if self._hastened is None:
             self._next = trainer.strategy.broadcast(self._affordable(step))
         if step >= self._next:
             self._check(trainer, pl_module)
@@ -122,15 +125,17 @@ class Monitor(Callback):
 
     def hasten(self, step: int) -> None:
         """Schedule another check soon after `step`, at any cost, because of a possible fault."""
-        self._next, self._waits = step + max(1, self._every // 4), False
+        self._next = self._hastened = step + max(1, self._every // 4)
 
     def state_dict(self) -> dict[str, Any]:
         signs = {name: list(sign) for name, sign in self.signs.items()}
-        return {"step": self.step, "signs": signs, "spent": self._spent, "elapsed": self._elapsed}
+        times = {"spent": self._spent, "elapsed": self._elapsed}
+        return {"step": self.step, "signs": signs, **times, "hastened": self._hastened}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.step, self._spent, self._earlier = state_dict["step"], state_dict["spent"], state_dict["elapsed"]
         self.signs = {name: MetricPair(*values) for name, values in state_dict["signs"].items()}
+        self._hastened = state_dict.get("hastened")  # missing in earlier checkpoints
 
     @property
     def _elapsed(self) -> float:
@@ -161,7 +166,7 @@ class Monitor(Callback):
             self._spent += self._cost
         self.signs = trainer.strategy.broadcast(self.signs)
         self.step = self._last = trainer.global_step
-        self._next, self._waits = self.step + self._every, True
+        self._next, self._hastened = self.step + self._every, None
         values = {f"monitor/{name}": sign.adapted for name, sign in self.signs.items()}
         values |= {f"monitor/{name}/frozen": sign.frozen for name, sign in self.signs.items()}
         for logger in trainer.loggers:  # self.log would drop values between logging steps

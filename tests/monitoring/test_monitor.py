@@ -138,6 +138,16 @@ def test_a_resumed_run_measures_at_the_steps_of_an_uninterrupted_one(
     assert rows(tmp_path / "run", "monitor/agreement") == [1, 3, 5]
 
 
+def test_a_check_that_a_finding_has_hastened_is_made_after_a_resume_as_well(tmp_path: Path) -> None:
+    interrupt = {"class_path": "tests.command_line.InterruptAt", "init_args": {"step": 9}}
+    config = watched(tmp_path / "run", every=8, max_steps=13, callbacks=[interrupt])
+    config["guards"]["informs"] = 1e3  # no target carries as much
+    path = written(tmp_path / "x.yaml", config)
+    assert main(["fit", "--config", path]) == 130
+    assert main(["fit", "--config", path, "--ckpt_path", "last", "--trainer.callbacks", "null"]) == 0
+    assert rows(tmp_path / "run", "monitor/agreement") == [7, 9, 11, 12]  # 2 steps after each finding, and the end
+
+
 def test_other_fits_are_left_alone(tmp_path: Path) -> None:
     command = run(["fit", "--config", written(tmp_path / "x.yaml", segmentation(tmp_path / "run"))])
     assert not monitor_of(command.trainer).active
