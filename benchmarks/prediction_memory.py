@@ -3,8 +3,8 @@
     python benchmarks/prediction_memory.py [--side 3000]
 
 The largest memory of a process that predicts one square image of this side, less that of one that predicts a single
-window, over the pixels they differ by. The backbone is tiny and loading happens in the same process (`workers: 0`), so
-that what grows is what each pixel costs.
+window, over the pixels they differ by. The backbone is tiny and loading happens in the same process (`num_workers: 0`),
+so that what grows is what each pixel costs.
 """
 
 from __future__ import annotations

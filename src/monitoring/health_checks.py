@@ -94,7 +94,7 @@ def uninformative(signs: Mapping[str, MetricPair], least: float) -> str | None:
 
 
 def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
-    """Dense structure of held-out images below the frozen one's by more than a margin, interval included."""
+    """Dense structure of the sample below the frozen one's by more than a margin, interval included."""
     if (
         "structure/upper" not in signs
         or not signs["structure/upper"].adapted < signs["structure/upper"].frozen - margin
@@ -102,8 +102,8 @@ def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
         return None
     adapted, frozen = signs["structure"]
     return (
-        f"the dense structure of held-out images is {adapted:.3f}, more than {margin:g} below the frozen backbone's "
-        f"{frozen:.3f}, the upper end of its interval included"
+        f"the dense structure is {adapted:.3f}, more than {margin:g} below the frozen backbone's {frozen:.3f}, the "
+        "upper end of its interval included"
     )
 
 

@@ -58,6 +58,6 @@ def test_such_a_run_is_stopped_with_exit_code_0(
     assert main(["fit", "--config", written(tmp_path / "x.yaml", config)]) == 0
     assert len(losses(tmp_path / "run")) < 20
     notes = json.loads((tmp_path / "run" / "guards.json").read_text())
-    said = {"targets": "carry almost no information", "structure": "dense structure of held-out images is 0.200"}[guard]
+    said = {"targets": "carry almost no information", "structure": "dense structure is 0.200"}[guard]
     assert f", {guard}: " in notes["stopped"] and said in notes["stopped"]
     assert notes["stopped"] in capsys.readouterr().err

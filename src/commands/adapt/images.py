@@ -97,7 +97,7 @@ def checked_source(folder: Path, on_error: str, masks: Path | None = None) -> An
 
 
 def seen_in_training(images: int) -> int | None:
-    """Indices of the images to train on, the rest being held out; None for all of a small folder."""
+    """Number of images to train on, the rest being held out; None for all of a small folder."""
     return None if images < LEAST else images - min(HELD_OUT, images // 5)
 
 
