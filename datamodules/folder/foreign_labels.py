@@ -17,7 +17,11 @@ def foreign_labels(root: Path) -> str:
     """Name the first labels below a folder that have to be converted to masks, and how; empty if there are none."""
     candidates = (path for path in files_below(root) if path.suffix.lower() in (".json", ".txt"))
     for path, _ in zip(candidates, range(_FILES), strict=False):
-        if kind := _kind(path):
+        try:
+            kind = _kind(path)
+        except OSError:  # a broken link, or a file without read permission
+            continue
+        if kind:
             return (
                 f"{path}, which holds {kind}; convert these to masks first, one PNG of class ids per image in "
                 f"{root / 'masks'} ({_HOW[kind]})"

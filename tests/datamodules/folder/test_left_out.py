@@ -152,6 +152,7 @@ def test_labels_that_are_no_masks_are_recognised(tmp_path: Path, name: str) -> N
     for i in range(6):
         save(tmp_path / "images" / f"{i}.png", gradient(8, 8))
     (tmp_path / "notes.txt").write_text("7 days in 2020\n")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
     with pytest.raises(
