@@ -54,7 +54,7 @@ class Case:
         model: A timm model name.
         batch: Images a step.
         trains: `adapters` (UniAdapter) or `everything`.
-        compiled: Whether the blocks are.
+        compiled: True if the blocks are compiled.
         head: `default` (2048-2048-256, K 8192) or `small` (1024-1024-256, K 1024).
         terms: `all` three or `global` alone.
     """

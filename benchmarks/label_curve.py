@@ -1,4 +1,4 @@
-"""How many labelled images make the sign of a verdict right, from the confusion matrices of a finished study.
+"""Number of labelled images that make the sign of a verdict right, from the confusion matrices of a finished study.
 
     python benchmarks/label_curve.py runs/quickstart [--draws 2000] [--seed 0]
 

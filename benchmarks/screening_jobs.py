@@ -31,7 +31,7 @@ from src.probes.fair_comparison import FairProbes, Row, compare
 
 
 def bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices."""
+    """Return True if the device multiplies bfloat16 matrices."""
     return device == "cuda" or computes_bfloat16(processor_flags())
 
 
