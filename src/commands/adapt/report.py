@@ -58,7 +58,7 @@ class Page:
 
     @property
     def code(self) -> str:
-        """Python code that loads the recommended model."""
+        """Python code that loads the adapted model."""
         return (
             "from src import load_backbone\n"
             f'backbone = load_backbone("{self.name}", weights="{self.weights}", adapter="{self.adapter}")'
