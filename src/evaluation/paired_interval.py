@@ -92,24 +92,6 @@ class MeanOverPatches(ImageStatistic):
         return drawn
 
 
-def row_interval(row: Sequence[ImageStatistic], level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
-    """Mean of a row over seeds with its interval, in the unit of the score (`difference` is the mean).
-
-    Args:
-        row: The same score of the same images, one per seed.
-        level: Level of the interval.
-        draws: Bootstrap draws B; 2,000 is our choice.
-        seed: Random seed of the bootstrap.
-
-    Raises:
-        UserError: If the row is empty or its seeds differ in their number of images.
-    """
-    weights = _weights([row], draws, seed)
-    observed = np.array([one.value() for one in row])
-    drawn = np.stack([one.resampled(weights) for one in row], axis=1)  # [B, S]
-    return interval(observed, drawn, row[0].images, level)
-
-
 def paired_interval(
     before: Sequence[ImageStatistic],
     after: Sequence[ImageStatistic],

@@ -8,7 +8,7 @@ import torch
 from scipy.special import entr
 
 from src.evaluation.dense_structure import DenseStructure, dense_structure, k_means
-from src.evaluation.paired_interval import paired_interval, row_interval
+from src.evaluation.paired_interval import MeanOverPatches, paired_interval
 
 
 def scenes(noise: float = 0.02, images: int = 16, seed: int = 0) -> torch.Tensor:
@@ -74,7 +74,8 @@ def test_pseudo_values_are_those_of_leaving_one_image_out(found: DenseStructure)
         parts = naive(scenes().numpy(), left_out=image)
         rest = parts["inter"] + parts["dimension"] - 0.5 * (parts["intra"] + parts["intra_image"])
         assert found.pseudo_values[image] == pytest.approx(16 * found.value - 15 * rest, rel=1e-6)
-    interval = row_interval([found.statistic()])
+    nothing = MeanOverPatches(np.zeros(16), np.ones(16))
+    interval = paired_interval([nothing], [found.statistic()])
     error = found.pseudo_values.std(ddof=1) / 4
     assert interval.difference == found.value
     assert (interval.high - interval.low) / 2 == pytest.approx(2.13 * error, rel=0.08)

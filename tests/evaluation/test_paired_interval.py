@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.paired_interval import MeanIoU, MeanOverPatches, paired_interval, row_interval
+from src.evaluation.paired_interval import MeanIoU, MeanOverPatches, paired_interval
 from src.evaluation.significance import judge
 
 
@@ -33,7 +33,7 @@ def test_a_row_has_the_width_of_its_bootstrap() -> None:
     rng = np.random.default_rng(0)
     counts = np.full(80, 10.0)
     sums = counts * rng.normal(1.0, 0.3, size=80)
-    found = row_interval([MeanOverPatches(sums, counts)])
+    found = paired_interval([MeanOverPatches(0 * sums, counts)], [MeanOverPatches(sums, counts)])
     error = (sums / counts).std(ddof=1) / np.sqrt(80)
     assert found.difference == pytest.approx(sums.sum() / 800)
     assert (found.high - found.low) / 2 == pytest.approx(1.99 * error, rel=0.06)
