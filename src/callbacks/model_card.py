@@ -132,7 +132,12 @@ def device(trainer: Trainer) -> str:
 def verdict(trainer: Trainer) -> str:
     """The guards' findings and the monitor's last numbers, frozen and adapted."""
     callbacks: list[Any] = list(trainer.callbacks)  # type: ignore[attr-defined]
-    lines = [f"{_STOPPED} {guard.stopped}" for guard in callbacks if isinstance(guard, Guards) and guard.stopped]
+    lines = [
+        f"{_STOPPED} {guard.stopped}; the adapter is that of step {guard.good.step}, the last good check, while the "
+        "numbers are those at the stop"
+        for guard in callbacks
+        if isinstance(guard, Guards) and guard.stopped
+    ]
     signs = next((callback.signs for callback in callbacks if isinstance(callback, Monitor) and callback.signs), {})
     rows = [
         f"| {words} | {signs[name].frozen:.3g} | {signs[name].adapted:.3g} |"

@@ -233,13 +233,14 @@ class ContinualPretraining(LightningModule):
         """Facts for a model card: the adapter, and the weights it was trained on."""
         backbone = self.teacher.network.backbone
         base = base_model(backbone.name, backbone.weights)
+        saved = "" if self.strength == 1 else f"; saved at strength {self.strength:g}, measured at full strength"
         return {
             "backbone": backbone.name,
             "weights": base.weights,
             "repository": base.repository,
             "licence": base.licence,
             "weight_hash": backbone.weight_hash,
-            "adapter": str(self.adapter_report),
+            "adapter": f"{self.adapter_report}{saved}",
         }
 
     @property
