@@ -133,8 +133,7 @@ def verdict(trainer: Trainer) -> str:
     """The guards' findings and the monitor's last numbers, frozen and adapted."""
     callbacks: list[Any] = list(trainer.callbacks)  # type: ignore[attr-defined]
     lines = [
-        f"{_STOPPED} {guard.stopped}; the adapter is that of step {guard.good.step}, the last good check, while the "
-        "numbers are those at the stop"
+        f"{_STOPPED} {guard.stopped}; {guard.saved}; metrics: when the run stopped"
         for guard in callbacks
         if isinstance(guard, Guards) and guard.stopped
     ]

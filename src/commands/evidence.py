@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{METHODS[method]}: {judged['sentence']}")
         for seed, why in zip(options.seeds, judged["stopped"], strict=True):
             if why is not None:
-                print(f"{METHODS[method]}, seed {seed}: {why}; scored is the adapter of the last good check")
+                print(f"{METHODS[method]}, seed {seed}: {why}; its adapter of the last good check is scored")
     print(f"{out / 'evidence.json'}: docs/evidence.md says where to send it")
 
 

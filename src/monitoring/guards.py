@@ -122,6 +122,13 @@ class Guards(Callback):
         self._since: int | None = None  # optimiser steps at that judgement
         self._judged = -1  # step of the last check of the monitor that was judged
 
+    @property
+    def saved(self) -> str:
+        """The adapter that a stopped run leaves, in words."""
+        if self.good.step == 0:
+            return "no check was good: the saved adapter is untrained, equal to the frozen model"
+        return f"saved adapter: step {self.good.step} (last good check)"
+
     @staticmethod
     def good_file(run_folder: str | Path) -> Path:
         """The adapter of the last check without a finding, while a fit runs."""
@@ -173,9 +180,7 @@ class Guards(Callback):
         partial = Path(trainer.default_root_dir) / "partial-adapter.safetensors"
         shutil.copyfile(good, partial)  # the good one is kept for a resume, whose state is the broken one
         os.replace(partial, Path(trainer.default_root_dir) / "adapter.safetensors")
-        kept = f"saved adapter: step {self.good.step} (last good check)"
-        if self.good.step == 0:
-            kept = "no check was good: the saved adapter is untrained, equal to the frozen model"
+        kept = self.saved
         if best.exists():
             kept += f"; {best.name}: step {self.best.step}"
         print(f"{self.stopped}; {kept}. What to do: docs/monitoring.md", file=sys.stderr)

@@ -44,7 +44,7 @@ def test_of_a_stopped_run_it_says_which_adapter_the_file_holds() -> None:
     guard.stopped, guard.good = "stopped at step 8 of 10, harm: worse", Kept(5, 0.5)
     (line, _) = verdict(SimpleNamespace(callbacks=[guard])).split("\n\n")  # type: ignore[arg-type]
     assert line.startswith(
-        "**Stopped by a guard:** stopped at step 8 of 10, harm: worse; the adapter is that of step 5"
+        "**Stopped by a guard:** stopped at step 8 of 10, harm: worse; saved adapter: step 5 (last good check); metrics"
     )
 
 

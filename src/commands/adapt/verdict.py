@@ -25,12 +25,10 @@ def verdict(callbacks: Sequence[Callback]) -> Iterator[str]:
     """Lines on the guards' findings, then on each number of the last check, frozen and adapted."""
     for guard in (callback for callback in callbacks if isinstance(callback, Guards)):
         if guard.stopped is not None:
-            yield (
-                f"{guard.stopped}. Saved adapter: step {guard.good.step} (last good check). Metrics below: when the "
-                "run stopped. See docs/monitoring.md"
-            )
+            yield (f"{guard.stopped}; {guard.saved}. Metrics below: when the run stopped. See docs/monitoring.md")
         elif guard.warnings:
-            yield f"a guard warned {len(guard.warnings)} times, the last time at {guard.warnings[-1]}"
+            count = "once" if len(guard.warnings) == 1 else f"{len(guard.warnings)} times, the last time"
+            yield f"a guard warned {count} at {guard.warnings[-1]}"
     for monitor in (callback for callback in callbacks if isinstance(callback, Monitor)):
         if monitor.signs:
             yield from table(monitor.signs, monitor.step)

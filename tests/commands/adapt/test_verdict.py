@@ -27,7 +27,16 @@ def test_a_guard_that_fired_is_told_first() -> None:
     assert list(verdict([Monitor(), guard])) == []
     guard.warnings = ["step 30 of 440, spike: the loss is 31"]
     (line,) = verdict([guard])
-    assert line == "a guard warned 1 times, the last time at step 30 of 440, spike: the loss is 31"
+    assert line == "a guard warned once at step 30 of 440, spike: the loss is 31"
+    guard.warnings.insert(0, "step 20 of 440, spike: the loss is 30")
+    (line,) = verdict([guard])
+    assert line == "a guard warned 2 times, the last time at step 30 of 440, spike: the loss is 31"
     guard.stopped, guard.good = "stopped at step 40 of 440, collapse: rank/cls is 1.0", Kept(20, 0.3)
     (line,) = verdict([guard])
-    assert line.startswith("stopped at step 40 of 440, collapse") and "Saved adapter: step 20 (last good check)" in line
+    assert (
+        line.startswith("stopped at step 40 of 440, collapse")
+        and "; saved adapter: step 20 (last good check). " in line
+    )
+    guard.good = Kept(0, None)
+    (line,) = verdict([guard])
+    assert "; no check was good: the saved adapter is untrained" in line
