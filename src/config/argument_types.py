@@ -30,6 +30,22 @@ def argument_types(owner: type) -> Iterator[tuple[str, Bases]]:
             yield name, tuple(_classes(_evaluated(hint, function)))
 
 
+def integers_first(owner: type) -> None:
+    """Order unions in the annotations of a class so that an integer is read before a float.
+
+    `typing` keeps unions regardless of their order: `Optional[Union[int, float]]` may come out with the float first if
+    another package, imported earlier, has asked for it that way. jsonargparse then reads 1 as 1.0, which makes
+    `trainer.limit_val_batches: 1` all batches instead of one, and the hash of a configuration depends on imports.
+    """
+    for function in initialisers(owner):
+        for annotated in (function, inspect.unwrap(function)):
+            annotations = getattr(annotated, "__annotations__", {})
+            for name, hint in annotations.items():
+                kinds = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else ()
+                if int in kinds and float in kinds[: kinds.index(int)]:
+                    annotations[name] = typing.Union[tuple(sorted(kinds, key=lambda kind: kind is float))]  # noqa: UP007
+
+
 @cache
 def dataclass_keys(owner: type, argument: str) -> set[str] | None:
     """Return the keys of a mapping for an argument, or None if its type is not a dataclass.

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.config.argument_types import argument_types
+from src.config.argument_types import argument_types, integers_first
 from src.config.composition import Config, laid_over
 from src.config.injection import check_import
 from src.core.errors import UserError
@@ -150,6 +150,7 @@ def _as_floats(value: Any) -> Any:
 def _signature(found: type) -> dict[str, Argument]:
     """Arguments of a class, and of its bases if its `__init__` passes on all keywords."""
     result: dict[str, Argument] = {}
+    integers_first(found)
     types = dict(argument_types(found))
     factories = {
         field.name: field.default_factory

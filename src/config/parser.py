@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
+from src.config.argument_types import integers_first
 from src.config.part_files import check_part_files
 from src.config.yaml_reader import quoted, read
 from src.core.errors import CommandLineError, UserError
@@ -26,6 +27,7 @@ class Parser(LightningArgumentParser):
     def add_lightning_class_args(self, lightning_class: Any, nested_key: str, *args: Any, **options: Any) -> list[str]:
         if isinstance(lightning_class, type) and nested_key not in INJECTED:
             self.groups_of_classes[nested_key] = lightning_class
+            integers_first(lightning_class)
         return super().add_lightning_class_args(lightning_class, nested_key, *args, **options)
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **options: Any) -> Namespace:

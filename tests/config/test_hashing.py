@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
 
 from src.config.composition import override
+from src.config.defaults import _signature
 from src.config.hashing import config_hash, digest, file_hash, without_effect
+from src.config.parser import Parser
 from tests.command_line import pretraining
 
 CONFIG = pretraining(Path("runs/x"))
@@ -81,3 +86,20 @@ def test_the_digest_is_of_the_content_not_of_its_order() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 1.5})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_imports_do_not_decide_whether_one_batch_is_hashed_or_read_as_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after the import of a package whose `Optional[Union[float, int]]` `typing` gives out for the Trainer's."""
+    expected = config_hash(override(CONFIG, {"trainer.limit_val_batches": 1}))
+    annotations = inspect.unwrap(Trainer.__init__).__annotations__
+    for name in ("limit_val_batches", "overfit_batches"):
+        monkeypatch.setitem(annotations, name, typing.Union[float, int, None])  # noqa: UP007
+    _signature.cache_clear()
+    assert config_hash(override(CONFIG, {"trainer.limit_val_batches": 1})) == expected
+    assert config_hash(override(CONFIG, {"trainer.limit_val_batches": 1.0})) != expected
+    for name in ("limit_val_batches", "overfit_batches"):
+        monkeypatch.setitem(annotations, name, typing.Union[float, int, None])  # noqa: UP007
+    parser = Parser(exit_on_error=False)
+    parser.add_lightning_class_args(Trainer, "trainer")
+    read = parser.parse_object({"trainer": {"limit_val_batches": 1, "overfit_batches": 0.5}}).trainer
+    assert (type(read.limit_val_batches), read.limit_val_batches, read.overfit_batches) == (int, 1, 0.5)
