@@ -112,13 +112,14 @@ class RunCheckpoint(Checkpoint):
         self._stepped = trainer.global_step > self._begun_step
         if not self._stepped:
             return
-        if self.interrupted:
+        if self.interrupted or (trainer.global_step % self.every_n_steps == 0 and self._due(trainer)):
+            # Lightning logs a step after this hook; a run killed in between would resume without its metrics
+            trainer._logger_connector.update_train_step_metrics()
             self.save(trainer)
-        elif trainer.global_step % self.every_n_steps == 0:
-            self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save_if_due(trainer)
+        if self._due(trainer):
+            self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save(trainer)
@@ -151,12 +152,10 @@ class RunCheckpoint(Checkpoint):
         while self._previous:
             signal.signal(*self._previous.popitem())
 
-    def _save_if_due(self, trainer: Trainer) -> None:
+    def _due(self, trainer: Trainer) -> bool:
+        """Return True if the last checkpoint is old enough, alike on all ranks, whose clocks differ."""
         due = time.monotonic() - self._saved_time >= self.min_seconds
-        if trainer.world_size > 1:  # clocks differ, and all ranks must decide alike
-            due = trainer.strategy.broadcast(due)
-        if due:
-            self.save(trainer)
+        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
 
     def save(self, trainer: Trainer) -> None:
         """Write the files, unless those of this step exist; each replaces the old one atomically.

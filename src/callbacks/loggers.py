@@ -33,6 +33,7 @@ class MetricsFile(Logger):
     def __init__(self, run_folder: str | Path) -> None:
         super().__init__()
         self.path = Path(run_folder) / "metrics.csv"
+        self._last: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -62,6 +63,9 @@ class MetricsFile(Logger):
             step: optimiser step.
         """
         row: dict[str, Any] = {"step": step, **metrics}
+        if row == self._last:  # of a step that was logged before its checkpoint
+            return
+        self._last = row
         columns = read_columns(self.path)
         if missing := [name for name in row if name not in columns]:
             columns = [*columns, *sorted(missing, key=lambda name: (name not in ("step", "epoch"), name))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
 from safetensors import safe_open
 
 from src.__main__ import main
@@ -19,6 +21,11 @@ from tests.command_line import losses, pretraining, segmentation, weights, writt
 
 def with_callback(name: str, **arguments: Any) -> dict[str, Any]:
     return {"callbacks": [{"class_path": f"tests.command_line.{name}", "init_args": arguments}]}
+
+
+def logged_steps(run_folder: Path) -> list[int]:
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
 def step_of(run_folder: Path) -> int:
@@ -78,6 +85,23 @@ def test_checkpoints_come_every_n_steps(tmp_path: Path, monkeypatch: pytest.Monk
     steps = ["--checkpoint.every_n_steps", "3", "--checkpoint.min_seconds", "0"]
     run(["fit", "--config", written(tmp_path / "x.yaml", pretraining(tmp_path / "run", max_steps=7)), *steps])
     assert sorted(set(saved)) == [2, 3, 4, 6, 7]  # 3 and 6 are due, 2, 4 and 6 end an epoch, 7 the fit
+
+
+def test_a_step_is_in_metrics_csv_before_it_is_in_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed after its checkpoint resumes behind the step, and would never log it."""
+    logged: dict[int, list[int]] = {}
+    save = RunCheckpoint.save
+
+    def recorded(self: RunCheckpoint, trainer: Trainer) -> None:
+        logged.setdefault(trainer.global_step, logged_steps(tmp_path / "run"))
+        save(self, trainer)
+
+    monkeypatch.setattr(RunCheckpoint, "save", recorded)
+    config = pretraining(tmp_path / "run", max_steps=5, log_every_n_steps=1)
+    steps = ["--checkpoint.every_n_steps", "1", "--checkpoint.min_seconds", "0"]
+    run(["fit", "--config", written(tmp_path / "x.yaml", config), *steps])
+    assert logged == {step: list(range(step)) for step in range(1, 6)}
+    assert logged_steps(tmp_path / "run") == list(range(5))  # each once
 
 
 def test_young_checkpoints_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
