@@ -8,7 +8,6 @@ counts as its value.
 import dataclasses
 import inspect
 import re
-from copy import deepcopy
 from enum import Enum
 from functools import cache
 from importlib import import_module
@@ -116,10 +115,17 @@ def _completed(value: Any) -> Any:
 def _arguments(found: type, given: Config) -> Config:
     signature = _signature(found)
     known = {name: item.default for name, item in signature.items() if item.default is not _REQUIRED}
-    result = deepcopy(known)  # the signatures are cached, and callers change what they get
+    result: Config = _copied(known)  # the signatures are cached, and callers change what they get
     for name, value in given.items():
         result[name] = _given(value, signature.get(name, Argument(None, False)))
     return result
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a JSON value, many times faster than `deepcopy`."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _given(value: Any, argument: Argument) -> Any:

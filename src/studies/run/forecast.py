@@ -94,7 +94,7 @@ def plan(store: Store, cells: Sequence[Cell]) -> str:
             words = "another process runs it"
         elif words == UNKNOWN:
             words = "would run; unless it is done already; its hash is unknown"
-        if cell in missing:
+        if words != "done":
             words += _cost(measured.seconds(cell), cell.stated.seconds)
         lines.append(f"[{number}/{len(cells)}] {name(cell)} {cell.title}: {words}")
     total = f"{len(missing)} of {len(cells)} stages would run" + "".join(_costs(measured, missing))
