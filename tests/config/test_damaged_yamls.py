@@ -105,7 +105,7 @@ def wrong_answers(
 
 
 @pytest.mark.parametrize("task", CONFIGS)
-@pytest.mark.parametrize("each", [EACH, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("each", [EACH, pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_wrong_values_are_refused(
     task: str,
     each: int | None,
