@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from src.config.composition import Config, differences
 from src.config.hashing import config_hash, resolved
 from src.config.yaml_reader import parse, read
-from src.core.atomic_files import make_folder, write_text
+from src.core.atomic_files import make_folder, remove_leftovers, write_text
 from src.core.errors import UserError
 
 # files of a fit, which a new fit in the same folder would overwrite
@@ -22,6 +22,7 @@ _OF_A_FIT = (
     "adapter.safetensors", "adapter-best.safetensors", "guards.json", "README.md",
     "evaluation.json", "confusion.npz", "probe.npz",
 )  # fmt: skip
+_WHILE_IT_RUNS = ("checkpoints/adapter-good.safetensors",)
 _TOLD = 5  # changed settings that are listed in full
 
 
@@ -44,6 +45,10 @@ class RunFolder(SaveConfigCallback):
             return
         folder = Path(trainer.default_root_dir)
         make_folder(folder)
+        if stage == "fit":
+            for path in (folder / name for name in (*_OF_A_FIT, *_WHILE_IT_RUNS)):
+                if path.parent.is_dir():
+                    remove_leftovers(path)  # a part that a killed fit was writing
         if stage == "fit" and not self.config.get("ckpt_path"):
             _keep_earlier(folder)
         self._content = self._described(trainer, pl_module, stage)

@@ -92,3 +92,19 @@ def test_the_adapter_carries_the_hash_of_what_it_learnt_from(tmp_path: Path) -> 
     assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 16
     assert config_hash(pretraining(tmp_path / "elsewhere")) == hashes[0]  # the yaml without its defaults
     assert config_hash(override(config, {"model.init_args.optimisation.lr": 1.0})) == hashes[2]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_a_killed_fit_was_writing_is_removed(tmp_path: Path, resumed: bool) -> None:
+    """Several megabytes for each kill, in the folder that is shared; other files are left alone."""
+    path = written(tmp_path / "x.yaml", pretraining(tmp_path / "run", max_steps=2))
+    run(["fit", "--config", path])
+    names = ["adapter-best.safetensors", "adapter.safetensors", "guards.json", "README.md", "metrics.csv"]
+    parts = [tmp_path / "run" / f".part-0123abcd-{name}" for name in names]
+    parts.append(tmp_path / "run" / "checkpoints" / ".part-0123abcd-adapter-good.safetensors")
+    theirs = tmp_path / "run" / ".part-0123abcd-notes.txt"
+    for part in (*parts, theirs):
+        part.write_text("half")
+    run(["fit", "--config", path, *(["--ckpt_path", "last", "--trainer.max_steps", "3"] if resumed else [])])
+    assert not [part for part in parts if part.exists()]
+    assert theirs.exists() and not list((tmp_path / "run").rglob("earlier/*/.part-*"))
