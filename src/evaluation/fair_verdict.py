@@ -59,6 +59,7 @@ class FairVerdict:
         """The verdict in words, with its numbers and, if any, the cheaper alternative."""
         evidence = self.evidence
         heading = f"{row} {self.word}" if self.word in ("helped", "harmed") else f"{row}: {self.word}"
+        heading += " on these images" if evidence.seeds == 1 and self.word in ("helped", "harmed") else ""
         numbers = (
             f"linear mIoU {_in_words(evidence.linear)}, whitened 30-NN {_in_words(evidence.neighbours)}, "
             f"average precision {_in_words(evidence.average_precision)}, "

@@ -123,6 +123,7 @@ def test_one_seed_is_said_to_prove_nothing(tmp_path: Path) -> None:
     study, store = fair_study(tmp_path, seeds=[0]), Store(tmp_path / "cells")
     results = finished(study, store, GAINS, SURE)
     assert "Better on these images; one seed proves nothing." in html(results)
+    assert "GLARE helped on these images: " in markdown(results)
     assert "One seed: the intervals cover the choice of images" in markdown(results)
 
 
