@@ -13,7 +13,6 @@ from src.core.errors import CommandLineError, UserError, wrong_command_line
 from src.studies.plan.cells import Cell, Store
 from src.studies.plan.stated_cost import stated_text
 from src.studies.plan.study import Study
-from src.studies.results.results import Results
 from src.studies.run.allocation import add_options, allocation
 from src.studies.run.forecast import check_complete, chosen, listing, plan
 from src.studies.run.runner import Runner, default_jobs, visible_accelerators
@@ -107,7 +106,8 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(1)
         return
     folder = options.runs / study.name
-    from src.studies.report.files import write_results  # imports torch for its pictures, which planning does not need
+    from src.studies.report.files import write_results  # these import torch, which planning does not need
+    from src.studies.results.results import Results
 
     print(f"\n{write_results(Results(study, store), folder)}")
     print(f"{folder / 'report.html'}  (the table as .md, .tex, .csv, .json, .svg and .png in the same folder)")

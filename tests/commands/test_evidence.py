@@ -58,7 +58,7 @@ def test_every_row_is_in_one_file_and_is_measured_once(
     assert str(folder) not in text
     write_json(folder / "out" / "runs" / "glare-1" / "guards.json", {"stopped": "stopped at step 1 of 2, spike: large"})
     assert command(folder) == 0
-    assert "pure GLARE, seed 1: stopped at step 1 of 2, spike: large; scored is" in capsys.readouterr().out
+    assert "pure GLARE, seed 1: stopped at step 1 of 2, spike: large; its adapter" in capsys.readouterr().out
     text = (folder / "out" / "evidence.json").read_text()
     monkeypatch.setattr(evidence, "run", lambda _: pytest.fail("trained again"))
     (folder / "out" / "evidence.json").unlink()
