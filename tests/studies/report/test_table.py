@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 import yaml
@@ -17,12 +15,10 @@ from src.core.json_files import write_json
 from src.studies.plan.cells import Cell, Store
 from src.studies.plan.study import Study
 from src.studies.report.csv_file import spreadsheet
-from src.studies.report.html import html
 from src.studies.report.latex import latex
 from src.studies.report.plot import write_plot
 from src.studies.report.table import as_json, markdown
 from src.studies.results.results import Results
-from src.studies.results.verdicts import judged
 from src.studies.run.execution import remove
 from tests.studies.cells_on_disk import fill, finish, study_file
 
@@ -283,44 +279,3 @@ def test_nothing_in_a_name_or_a_file_drives_the_terminal_or_the_table(tmp_path: 
     comments = [each for each in sheet.splitlines() if not each.startswith("%")]
     assert comments[0] == r"\begin{table}" and r"x\n}\x1b" in sheet
     assert r"a|b\textbackslash{}x1b" in sheet
-
-
-def test_a_row_may_be_measured_in_some_columns_only(tmp_path: Path, store: Store) -> None:
-    rows = {
-        "frozen": {"label": "Frozen", "pretrain": None},
-        "averaged": {"label": "Averaged", "pretrain": None, "columns": ["knn"], "set": {"x": 1}},
-        "glare": {"label": "GLARE"},
-    }
-    study = Study.read(study_file(tmp_path, rows=rows))
-    assert not study.measures("averaged", "linear")
-    assert len(study.cells) == 2 + 1 + 1 + 2 + 2 + 2  # frozen, averaged, GLARE: two columns and pre-training
-    fill(study, store)
-    results = Results(study, store)
-    assert results.complete
-    text = markdown(results)
-    assert line(text, "Averaged")[1:] == ["–", f"{miou(50):.1f} (1, nothing random) 0.0"]
-    assert "Averaged (Linear)" not in text
-    assert ">–<" in html(results)
-    entry = as_json(results)["rows"][1]["entries"]["linear"]
-    assert (entry["cells"], entry["mean"], entry["missing"]) == ([], None, 0)
-    folder = tmp_path / "small"
-    folder.mkdir()
-    write_json(folder / "table.json", as_json(results))
-    assert {item.label for item in judged(folder)} == {"Averaged (30-NN)", "GLARE (Linear)", "GLARE (30-NN)"}
-    with pytest.raises(ValueError, match="row averaged is not measured in linear, only in knn"):
-        study.only(["averaged/linear"])
-
-
-@pytest.mark.parametrize(
-    ("baseline", "rows", "message"),
-    [
-        ("b", {"a": {"columns": ["linaer"]}, "b": {}}, "row a: 'linaer' is not a column, did you mean 'linear'?"),
-        ("a", {"a": {"columns": ["knn"]}, "b": {}}, "the baseline is measured in every column"),
-        ("a", {"a": {}, "b": {"columns": "knn"}}, "row b: `columns` should be a list of names of columns, found 'knn'"),
-    ],
-)
-def test_columns_of_a_row_that_make_no_sense_are_refused(
-    tmp_path: Path, baseline: str, rows: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        Study.read(study_file(tmp_path, rows=rows, baseline=baseline))
