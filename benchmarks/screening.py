@@ -3,9 +3,9 @@
     python benchmarks/screening.py DATA OUT.json --weights FILE [--processes 2] [--seconds 300]
 
 DATA holds a folder of JPEG images and PNG masks per domain, as benchmarks/screening_data.py writes it. Screening: each
-setting adapts on four fifths of a domain's training images, and probes are fitted to those and scored on the held-back
-fifth. The setting with the best rank is then run on all training images with three seeds and scored on the evaluation
-images, next to pure GLARE. The same command resumes. Protocol and results: docs/calibrated.md.
+setting adapts to a part of a domain's training images, and probes are cross-validated on the others. The setting with
+the best rank is then run on all training images with three seeds and scored on the evaluation images, next to pure
+GLARE. The same command resumes. Protocol and results: docs/calibrated.md.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from datamodules.scenes.module import PaintedScenes
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 QUALITY = 88
-PAINTED = {"train": 80, "val": 40}
+PAINTED = {"train": 144, "val": 40}
 SIDE = 256
 
 

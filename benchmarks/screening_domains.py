@@ -12,6 +12,7 @@ import torch
 
 from datamodules.base import DomainDataModule, Split
 from datamodules.reading.sources import Source
+from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import FairProbes, LabelledImage
 
 # domain → classes, probe's input size, images of which kind
@@ -23,7 +24,9 @@ DOMAINS = {
     "scenes-grey": (7, (252, 252)),
     "shapes": (4, (224, 224)),
 }
-SCREENED = 48  # images at most that probes of the screening are fitted to, and scored on
+HELD_BACK = {"camvid": 5, "cwfid": 2, "loveda": 2}  # each of these training images, counting from the first ...
+PAINTED_HELD_BACK = 64  # ... and the last ones of the others: as many as need be are painted
+SCREENED = 64  # held-back images at most that probes of the screening are fitted to and scored on
 
 
 class Arrays:
@@ -79,15 +82,24 @@ def labelled(source: Arrays, size: tuple[int, int], most: int) -> list[LabelledI
     return result
 
 
-def probes_of(folder: Path, name: str, stage: str) -> tuple[Arrays, FairProbes]:
-    """Training images of a stage, and its probes."""
+def held_back(name: str, images: int) -> list[int]:
+    """Indices of the training images of a domain that the screening does not adapt to."""
+    if name in HELD_BACK:
+        return list(range(0, images, HELD_BACK[name]))
+    return list(range(images - PAINTED_HELD_BACK, images))
+
+
+def probes_of(folder: Path, name: str, stage: str) -> tuple[Arrays, CrossValidatedProbes | FairProbes]:
+    """Images that a stage adapts to, and its probes.
+
+    Those of the screening are cross-validated on the held-back training images, none of which was adapted to; those of
+    the measurement are fitted to the training images and scored on the evaluation images.
+    """
     classes, size = DOMAINS[name]
     train = domain(folder / name, "train")
     if stage == "screening":
-        held = set(range(2, len(train), 5))
-        adapt = train.part([index for index in range(len(train)) if index not in held])
-        evaluation = train.part(sorted(held))
-    else:
-        adapt, evaluation = train, domain(folder / name, "val")
-    most = 10**6 if stage == "final" else SCREENED
-    return adapt, FairProbes(labelled(adapt, size, most), labelled(evaluation, size, most), classes)
+        held = held_back(name, len(train))
+        adapt = train.part([index for index in range(len(train)) if index not in set(held)])
+        return adapt, CrossValidatedProbes(labelled(train.part(held), size, SCREENED), classes)
+    most = 10**6
+    return train, FairProbes(labelled(train, size, most), labelled(domain(folder / name, "val"), size, most), classes)

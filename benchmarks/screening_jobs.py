@@ -24,10 +24,14 @@ from src.backbones import Backbone
 from src.commands.adapt.images import HELD_OUT
 from src.commands.adapt.settings import crops_scale
 from src.core.bfloat16 import computes_bfloat16, processor_flags
+from src.core.cores import usable_cores
 from src.evaluation.dense_structure import DenseStructure, dense_structure
 from src.evaluation.paired_interval import paired_interval
 from src.evaluation.test_time_averaging import TestTimeAveraging
+from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import FairProbes, Row, compare
+
+Probes = FairProbes | CrossValidatedProbes
 
 
 def bfloat16(device: str) -> bool:
@@ -36,7 +40,7 @@ def bfloat16(device: str) -> bool:
 
 
 @torch.no_grad()
-def row(probes: FairProbes, backbone: Backbone, device: str, averaged: bool = False) -> Row:
+def row(probes: Probes, backbone: Backbone, device: str, averaged: bool = False) -> Row:
     """Probe the backbone as it is, plainly or averaged over six views."""
 
     def maps(images: torch.Tensor) -> torch.Tensor:
@@ -47,9 +51,10 @@ def row(probes: FairProbes, backbone: Backbone, device: str, averaged: bool = Fa
 
 
 @torch.no_grad()
-def structure_of(probes: FairProbes, backbone: Backbone, device: str) -> DenseStructure:
+def structure_of(probes: Probes, backbone: Backbone, device: str) -> DenseStructure:
     """Dense structure of the held-back images, at most as many as `adapt` holds back."""
-    images = [one.image[None].to(device) for one in probes.evaluation[:HELD_OUT]]
+    labelled = probes.evaluation if isinstance(probes, FairProbes) else probes.images
+    images = [one.image[None].to(device) for one in labelled[:HELD_OUT]]
     return dense_structure(torch.cat([backbone(image).patches.float().cpu() for image in images]))
 
 
@@ -58,8 +63,8 @@ class Worker:
 
     def __init__(self, data: Path, weights: str, device: str, quick: bool) -> None:
         self.data, self.weights, self.device, self.quick = data, weights, device, quick
-        self._probes: dict[tuple[str, str], tuple[Arrays, FairProbes]] = {}
-        self._frozen: dict[tuple[str, str], tuple[Row, Row | None]] = {}
+        self._probes: dict[tuple[str, str], tuple[Arrays, Probes]] = {}
+        self._frozen: dict[tuple[str, str], tuple[Row, Row]] = {}
 
     def backbone(self) -> Backbone:
         name = "test_vit" if self.weights == "none" else "vit_small_patch14_dinov2"
@@ -74,7 +79,7 @@ class Worker:
         source, probes = self._probes[key]
         if key not in self._frozen:
             backbone = self.backbone().eval()
-            averaged = row(probes, backbone, self.device, averaged=True) if stage == "final" else None
+            averaged = row(probes, backbone, self.device, averaged=True)
             self._frozen[key] = (row(probes, backbone, self.device), averaged)
         frozen, averaged = self._frozen[key]
         seed_everything(seed)
@@ -112,7 +117,7 @@ class Worker:
             "stage": stage, "domain": name, "setting": label, "seed": seed,
             "steps": steps, "seconds": round(seconds, 1),
             "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
-            "averaged": averaged.values() if averaged else None,
+            "averaged": averaged.values(),
             "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
             "structure": [round(before.value, 4), round(after.value, 4)],
             "structure change": round(paired_interval([before.statistic()], [after.statistic()]).difference, 4),
@@ -120,12 +125,12 @@ class Worker:
         return result
 
 
-def work(jobs: Any, results: Any, arguments: tuple[Any, ...]) -> None:
+def work(jobs: Any, results: Any, arguments: tuple[Any, ...], threads: int) -> None:
     """Main function of a process: run jobs until none are left."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high")
     cv2.setNumThreads(0)
     worker = Worker(*arguments)
@@ -160,12 +165,13 @@ def pool(
     """
     context = multiprocessing.get_context("spawn")
     done, workers, queues = context.Queue(), [], []
+    threads = max(1, usable_cores() // sum(processes.values()))
     for name, count in processes.items():
         todo = context.Queue()
         queues.append(todo)  # a queue that is dropped takes its lock along before a process has opened it
         for job in [*(job for job in jobs if job[1] == name), *[None] * count]:
             todo.put(job)
-        workers += [context.Process(target=work, args=(todo, done, arguments)) for _ in range(count)]
+        workers += [context.Process(target=work, args=(todo, done, arguments, threads)) for _ in range(count)]
     for worker in workers:
         worker.start()
     end, running = time.monotonic() + seconds, len(workers)
