@@ -95,6 +95,7 @@ class Worker:
             num_workers=1,
             seed=seed,
             global_crops_scale=scale,
+            colours=setting.get("colours", "loader"),
         )
         start = time.perf_counter()
         trainer = Trainer(

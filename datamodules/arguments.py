@@ -51,8 +51,9 @@ class DataArguments:
             for the views (`pretrain`): several times faster, with slightly different pixels.
         copies: Folder for downscaled copies of the images, made at the first use and shared by processes and runs
             (`pretrain`); for sets that do not fit in memory.
-        colours: Where colour augmentation runs: in the `loader`, or on the `device` in whole batches, with other draws
-            from the same distribution (`pretrain`).
+        colours: Where colour augmentation runs (`pretrain`): in the `loader`; on the `device` in whole batches, with
+            other draws from the same distribution; or nowhere, with `none`, so that views are only cut, resized and
+            mirrored.
         seed: Seed of order, crops and colours.
         cache: Decode once and keep the images in memory, if they fit in 1 GiB.
         max_images: Images of the data set, `extra` not counted, that `pretrain` sees at most: a fixed draw that never
@@ -79,7 +80,7 @@ class DataArguments:
     prefetch_factor: int = 2
     scaled_decoding: bool = False
     copies: Path | None = None
-    colours: Literal["loader", "device"] = "loader"
+    colours: Literal["loader", "device", "none"] = "loader"
     seed: int = 0
     cache: bool = True
     max_images: int | None = None
