@@ -57,6 +57,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "epsilon 0.3": {"epsilon": 0.3},
     "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
     "local, teacher at 0.1": {**LOCAL, "temperature": 0.1},
+    "distillation + local, teacher at 0.1": {**LOCAL, "distillation": 1.0, "temperature": 0.1},
 }
 STEPS = 150  # of the preset
 
