@@ -86,7 +86,7 @@ class Guards(Callback):
         harm_patience: int = 3,
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
         informs: float = 0.05,
-        usage_share: float = 0.2,
+        usage_share: float = 0.1,
         structure_margin: float = STRUCTURE_MARGIN,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:

@@ -78,7 +78,7 @@ def choose(
 
 
 def _calibrated(images: int, gpu: bool, patch: int, precision: str, used: float | None) -> Settings:
-    """The preset of docs/calibrated.md: 150 steps, after which the fixed targets of a small folder are learnt.
+    """The preset of docs/calibrated.md: 150 steps, after which little changes on a small folder.
 
     On a GPU views are larger, a step has more images, and every image is seen once, up to 1,000 steps.
     """
