@@ -70,8 +70,13 @@ def main(arguments: Sequence[str]) -> None:
     averaged = kept(
         out / "rows" / "averaged", lambda: probes.measure(TestTimeAveraging(maps, backbone.patch_size), device)
     )
+    configs = {  # written first, so that a finished row of other settings is refused, not read
+        (method, seed): configured(method, seed, options, data, out, probes)
+        for method in options.methods
+        for seed in options.seeds
+    }
     rows = {
-        method: [kept(out / "rows" / f"{method}-{seed}", partial(adapted, method, seed, options, data, out, probes))
+        method: [kept(out / "rows" / f"{method}-{seed}", partial(adapted, configs[method, seed], options, probes))
                  for seed in options.seeds]
         for method in options.methods
     }  # fmt: skip
@@ -136,8 +141,12 @@ def probes_of(data: Any) -> FairProbes:
     return FairProbes(training, evaluation, data.num_classes, data.ignore_index)
 
 
-def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, probes: FairProbes) -> Row:
-    """Adapt with one method and seed, as `adapt` would, and measure."""
+def configured(method: Method, seed: int, options: Any, data: Config, out: Path, probes: FairProbes) -> Path:
+    """Write the configuration that `adapt` would choose for one method and seed, to the folder of its run.
+
+    Raises:
+        UserError: If the folder holds a run with other settings, as of another version of the preset.
+    """
     folder = out / "runs" / f"{method}-{seed}"
     config = read(base(method))
     sizes = ("size", "batch_size", "transforms", "evaluation", "task")
@@ -159,7 +168,13 @@ def adapted(method: Method, seed: int, options: Any, data: Config, out: Path, pr
     }
     if options.max_steps is not None:
         changes["trainer.max_steps"] = options.max_steps
-    run(["fit", "--config", str(prepared(folder, override(config, changes))), *resumption(folder)])
+    return prepared(folder, override(config, changes))
+
+
+def adapted(config: Path, options: Any, probes: FairProbes) -> Row:
+    """Adapt as configured, and measure."""
+    folder = config.parent
+    run(["fit", "--config", str(config), *resumption(folder)])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(options.backbone, options.weights, str(folder / "adapter.safetensors")).to(device)
     return probes.measure(partial(_maps, backbone), device)

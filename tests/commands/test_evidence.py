@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,23 @@ def test_every_row_is_in_one_file_and_is_measured_once(
     (folder / "out" / "evidence.json").unlink()
     assert command(folder) == 0
     assert (folder / "out" / "evidence.json").read_text() == text
+
+
+def test_a_finished_row_of_another_version_of_the_preset_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(folder, "--methods", "glare") == 0
+    read = evidence.read
+
+    def changed(path: Path) -> Any:
+        config = read(path)
+        if path.name == evidence.base("glare").name:
+            config["model"]["init_args"]["objectives"]["local"]["init_args"]["weight"] = 0.5
+        return config
+
+    monkeypatch.setattr(evidence, "read", changed)
+    assert command(folder, "--methods", "glare") == 1
+    assert "glare-0 holds a run with other settings (model" in capsys.readouterr().err
 
 
 def test_other_weights_and_unknown_data_are_one_line(
