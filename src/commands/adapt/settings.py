@@ -42,12 +42,10 @@ class Settings:
     def sentence(self, images: int, device: str) -> str:
         """Describe the settings in one sentence."""
         epochs = self.steps * self.batch / images
-        # the other method has no terms on prototypes
-        heads = f", {self.prototypes} prototypes" if self.method == "glare" else ""
         share = "" if self.scale is None else f" on {self.scale[0]:.0%} to {self.scale[1]:.0%} of an image"
         return (
             f"chosen for {images} images on {device}: {METHODS[self.method]}, {self.steps} steps of {self.batch} "
-            f"images ({epochs:.1f} epochs), views of {self.side} px{share}{heads}, "
+            f"images ({epochs:.1f} epochs), views of {self.side} px{share}, {self.prototypes} prototypes, "
             f"learning rate {self.lr:g}, {self.precision}"
         )
 
