@@ -19,8 +19,8 @@ from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.targets import SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
-BASE: dict[str, Any] = {"method": "calibrated"}
-LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0, "hidden": 1024}  # a moving teacher on prototypes
+BASE: dict[str, Any] = {"method": "calibrated", "distillation": 1.0, "local": 0.3, "hidden": 1024}  # the preset
+LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0}  # a moving teacher on prototypes, alone
 SETTINGS: dict[str, dict[str, Any]] = {
     "calibrated": {},
     "glare": {"method": "glare"},
@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "local, K 64": {**LOCAL, "prototypes": 64},
     "local, K 1024": {**LOCAL, "prototypes": 1024},
     "no whitening": {"epsilon": None},
-    "local, no MLP": {**LOCAL, "hidden": 0},
+    "no MLP": {"hidden": 0},
     "local, random centroids": {**LOCAL, "centroids": "random"},
     "steps x 0.5": {"length": 0.5},
     "rank 64": {"rank": 64},
@@ -47,9 +47,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "local": LOCAL,
     "local, unchanged colours": {**LOCAL, "colours": "none"},
     "unchanged colours": {"colours": "none"},
-    "distillation + local, unchanged colours": {**LOCAL, "distillation": 1.0, "colours": "none"},
-    "distillation + 0.3 local": {**LOCAL, "distillation": 1.0, "local": 0.3},
-    "distillation + local": {**LOCAL, "distillation": 1.0},
+    "distillation": {"local": 0.0, "hidden": 0},
+    "distillation + local": {"local": 1.0},
     "local, UDI's views": {**LOCAL, "views": "udi"},
     "UniAdapter s 0.1": {"adapter": "uniadapter", "scale": 0.1},
     "DINO + LoRA + Gram": {"method": "dino-gram"},
@@ -57,7 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "epsilon 0.3": {"epsilon": 0.3},
     "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
     "local, teacher at 0.1": {**LOCAL, "temperature": 0.1},
-    "distillation + local, teacher at 0.1": {**LOCAL, "distillation": 1.0, "temperature": 0.1},
+    "distillation + local, teacher at 0.1": {"local": 1.0, "temperature": 0.1},
 }
 STEPS = 150  # of the preset
 
@@ -80,17 +79,17 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
         head: Any = functools.partial(
             CalibratedHead,
             prototypes=setting.get("prototypes", 256),
-            hidden=setting.get("hidden", 0),
+            hidden=setting["hidden"],
             epsilon=setting.get("epsilon", 0.1),
             centroids=setting.get("centroids", "kmeans"),
         )
         objectives: dict[str, Any] = {
             "distillation": MultiScaleDistillation(
-                setting.get("distillation", 1.0),
+                setting["distillation"],
                 setting.get("scales", SCALES),
                 loss=setting.get("loss", "cosine"),
             ),
-            "local": LocalConsistency(weight=setting.get("local", 0.0), targets=Uncentred()),
+            "local": LocalConsistency(weight=setting["local"], targets=Uncentred()),
             "regional": RegionalConsistency(weight=setting.get("regional", 0.0), targets=Uncentred()),
             "global": GlobalConsistency(weight=setting.get("global", 0.0), targets=Uncentred()),
         }

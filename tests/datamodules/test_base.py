@@ -241,3 +241,18 @@ def test_native_evaluation_has_the_scale_of_the_training_transforms(
     assert image.shape == (3, *seen) and mask.shape == size
     (image,), _, _, _ = next(iter(FolderDataModule(tmp_path, **options).val_dataloader()))
     assert image.shape == (3, *size)
+
+
+@pytest.mark.parametrize(("colours", "changed"), [("loader", True), ("none", False)])
+def test_views_keep_their_colours_if_asked(colours: Any, changed: bool) -> None:
+    class OneColour(NoiseData):
+        def read(self, split: Split) -> Source:
+            source = Noise(8)
+            source.image = lambda index: np.full((12, 12, 3), (200, 40, 90), np.uint8)  # type: ignore[method-assign]
+            return source
+
+    data = OneColour(task="pretrain", batch_size=8, size=8, num_workers=0, colours=colours)
+    data.setup("fit")
+    crops = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    pixels = crops.global_views.images.flatten(-2).movedim(-2, -1).flatten(0, -2)
+    assert bool((pixels - torch.tensor([200, 40, 90]) != 0).any()) is changed

@@ -1,0 +1,41 @@
+"""The screening compares settings with the preset as it is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.config.yaml_reader import read
+from tests.tiny import tiny_backbone
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_the_first_setting_is_the_calibrated_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from screening_settings import BASE, SETTINGS, model  # type: ignore[import-not-found]
+
+    module = model(BASE | SETTINGS["calibrated"], tiny_backbone(monkeypatch), 0)
+    preset = read(ROOT / "experiments/methods/glare-calibrated.yaml")["model"]["init_args"]
+    weights = {name: value["init_args"]["weight"] for name, value in preset["objectives"].items()}
+    assert {name: objective.weight for name, objective in module.objectives.items()} == {
+        name: weight for name, weight in weights.items() if weight
+    }
+    found, stated = module.student.head, preset["head"]["init_args"]
+    assert found.mlp[0].out_features == stated["hidden"] and found.epsilon == stated["epsilon"]
+    assert len(found.prototypes.weight) == stated["prototypes"] and found.centroids == stated["centroids"]
+    assert module.optimisation.lr == preset["optimisation"]["lr"]
+    assert list(module.optimisation.teacher_temperature) == preset["optimisation"]["teacher_temperature"]
+
+
+@pytest.mark.parametrize(("name", "images", "held"), [("camvid", 367, 74), ("cwfid", 40, 20), ("shapes", 144, 64)])
+def test_images_that_score_a_setting_are_not_those_it_adapts_to(name: str, images: int, held: int) -> None:
+    from screening_domains import held_back  # type: ignore[import-not-found]
+
+    found = held_back(name, images)
+    assert len(set(found)) == held and set(found) < set(range(images))
