@@ -80,3 +80,11 @@ def _targets() -> set[str]:
     makefile = (ROOT / "Makefile").read_text()
     tables = re.findall(r"^TABLES := (.*)", makefile, re.MULTILINE)[0].split()
     return {*re.findall(r"^([a-z-]+):", makefile, re.MULTILINE), *(f"table-{name}" for name in tables)}
+
+
+def test_results_name_no_folder_of_one_machine() -> None:
+    texts = [path for path in (ROOT / "results").rglob("*") if path.suffix in {".md", ".json", ".csv", ".tex", ".svg"}]
+    assert len(texts) > 20
+    absolute = re.compile(r"[\s\"'`](/(?:work|home|root|tmp|Users)/[^\s\"'`]*)")
+    found = {str(path.relative_to(ROOT)): absolute.findall(path.read_text(encoding="utf-8")) for path in texts}
+    assert {name: paths for name, paths in found.items() if paths} == {}

@@ -56,6 +56,7 @@ from src.config.prerequisites import lacking
 from src.config.right_command import check_command
 from src.config.yaml_reader import read
 from src.core.errors import MissingFile, UserError
+from src.core.import_path import HOME
 from src.core.names import path_part
 from src.core.printable import printable
 from src.studies.plan.cells import Cell, Spot, config_digest, planned_steps
@@ -146,8 +147,10 @@ class Study:
 
     @property
     def command(self) -> str:
-        """The command that runs it."""
-        return f"python -m src study {self.path.as_posix()}" + (f" --scale {self.scale}" if self.scale else "")
+        """The command that runs it, which names no folder of this machine where the file comes with the package."""
+        path = self.path.resolve()
+        shown = path.relative_to(HOME) if path.is_relative_to(HOME) else self.path
+        return f"python -m src study {shown.as_posix()}" + (f" --scale {self.scale}" if self.scale else "")
 
     @cached_property
     def spots(self) -> dict[Spot, str]:

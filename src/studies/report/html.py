@@ -170,7 +170,7 @@ def row_cost(results: Results, row: Row) -> Cost:
 def facts(results: Results) -> dict[str, str]:
     """Command, configuration, commit and hardware."""
     study, found = results.study, results.provenances
-    known = {"Command": f"python -m src study {study.path.as_posix()}", "Configuration": study_hash(results)}
+    known = {"Command": study.command, "Configuration": study_hash(results)}
     if not found:
         return known
     newest = max(found, key=lambda item: item["finished"])

@@ -127,6 +127,12 @@ def test_a_scale_is_laid_over_the_study(tmp_path: Path) -> None:
         Study.read(study_file(tmp_path), "mini")
 
 
+def test_the_command_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (ROOT / "experiments/studies/quickstart.yaml", Path("experiments/studies/quickstart.yaml")):
+        monkeypatch.chdir(ROOT)
+        assert Study.read(path).command == "python -m src study experiments/studies/quickstart.yaml"
+
+
 def test_scales_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "scales.yaml").write_text("mini: {seeds: [7]}")
     assert Study.read(study_file(tmp_path, scales=str(tmp_path / "scales.yaml")), "mini").seeds == (7,)
