@@ -19,23 +19,28 @@ import numpy as np
 import torch
 from screening_domains import DOMAINS
 from screening_jobs import pool
-from screening_settings import SETTINGS
+from screening_settings import PRESET, SETTINGS
 
 from src.core.atomic_files import write_text
+from src.studies.run.machine import hardware
 
 KEY = ("stage", "domain", "setting", "seed")
 
 
-def score(results: list[dict[str, Any]], label: str) -> tuple[float, float, float] | None:
-    """Mean and worst change of a setting over the domains, and what settings are ranked by."""
-    changes = [
-        (one["change"]["miou"][0] + one["change"]["whitened_knn"][0]) / 2
-        for one in results
-        if one.get("setting") == label and one["stage"] == "screening"
-    ]
-    if not changes or len(changes) < len({one["domain"] for one in results if "setting" in one}):
+def score(cells: list[dict[str, Any]], setting: str) -> dict[str, Any] | None:
+    """Mean and worst change of a setting over the domains, and what settings are ranked by.
+
+    None for a setting that has not been run on every domain.
+    """
+    changes: dict[str, list[float]] = {one["domain"]: [] for one in cells if one.get("stage") == "screening"}
+    for one in cells:
+        if one.get("stage") == "screening" and one["setting"] == setting:
+            changes[one["domain"]].append((one["change"]["miou"][0] + one["change"]["whitened_knn"][0]) / 2)
+    if not changes or not all(changes.values()):
         return None
-    return float(np.mean(changes)), float(np.min(changes)), float(np.mean(changes) + 0.5 * np.min(changes))
+    means = [float(np.mean(values)) for values in changes.values()]
+    mean, worst = float(np.mean(means)), min(means)
+    return {"setting": setting, "mean": round(mean, 3), "worst": round(worst, 3), "score": round(mean + worst / 2, 3)}
 
 
 def save(path: Path, report: dict[str, Any]) -> None:
@@ -61,9 +66,8 @@ def main() -> None:
     arguments = (options.data, options.weights, device, options.quick)
     counts = options.processes * (len(options.domains) if len(options.processes) == 1 else 1)
     processes = dict(zip(options.domains, counts, strict=True))
-    results: list[dict[str, Any]] = json.loads(options.out.read_text())["results"] if options.out.exists() else []
-    hardware = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    report: dict[str, Any] = {"hardware": hardware, "torch": torch.__version__, "results": results}
+    results: list[dict[str, Any]] = json.loads(options.out.read_text())["cells"] if options.out.exists() else []
+    report: dict[str, Any] = {"hardware": hardware(), "torch": torch.__version__, "cells": results}
 
     def run(jobs: list[tuple[Any, ...]], seconds: float) -> None:
         done = {tuple(one[key] for key in KEY) for one in results if "setting" in one}
@@ -74,11 +78,11 @@ def main() -> None:
     if not options.choose:
         jobs = [("screening", name, label, 0) for label in options.only for name in options.domains]
         run(jobs, options.seconds)
-    ranked = {label: score(results, label) for label in options.only}
-    report["scores"] = ranked
+    ranked = [found for label in SETTINGS if (found := score(results, label))]
+    report["scores"] = ranked = sorted(ranked, key=lambda found: -found["score"])
     save(options.out, report)
-    candidates = {label: found[2] for label, found in ranked.items() if found and SETTINGS[label].get("method") is None}
-    chosen = options.choose or max(candidates, key=lambda label: candidates[label], default="calibrated")
+    candidates = (one["setting"] for one in ranked if "method" not in SETTINGS[one["setting"]])
+    chosen = options.choose or next(candidates, PRESET)
     report["chosen"] = chosen
     print("chosen:", chosen, ranked, flush=True)
     finals = [

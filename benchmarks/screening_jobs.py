@@ -30,6 +30,7 @@ from src.evaluation.paired_interval import paired_interval
 from src.evaluation.test_time_averaging import TestTimeAveraging
 from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import FairProbes, Row, compare
+from src.studies.run.machine import commit
 
 Probes = FairProbes | CrossValidatedProbes
 
@@ -115,7 +116,7 @@ class Worker:
         changes, verdict = compare(frozen, [measured], averaged)
         before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
         result: dict[str, Any] = {
-            "stage": stage, "domain": name, "setting": label, "seed": seed,
+            "stage": stage, "domain": name, "setting": label, "seed": seed, "commit": commit(),
             "steps": steps, "seconds": round(seconds, 1),
             "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
             "averaged": averaged.values(),

@@ -19,12 +19,15 @@ from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.targets import SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
+PRESET = "distillation + 0.3 local"
 BASE: dict[str, Any] = {"method": "calibrated", "distillation": 1.0, "local": 0.3, "hidden": 1024}  # the preset
 LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0}  # a moving teacher on prototypes, alone
 SETTINGS: dict[str, dict[str, Any]] = {
-    "calibrated": {},
+    PRESET: {},
     "glare": {"method": "glare"},
     "steps x 2": {"length": 2.0},
+    "steps x 4": {"length": 4.0},
+    "local, steps x 2": {**LOCAL, "length": 2.0},
     "lr 5e-4": {"lr": 5e-4},
     "lr 2e-3": {"lr": 2e-3},
     "UniAdapter s 1": {"adapter": "uniadapter"},

@@ -42,7 +42,7 @@ def structure_change(folder: Path) -> float:
 
 def of_screening(path: Path) -> Iterator[MeasuredRun]:
     """The adaptations of a screening."""
-    for one in read_json(path)["results"]:
+    for one in read_json(path)["cells"]:
         if one.get("stage") == "screening":
             yield MeasuredRun(
                 one["domain"], one["setting"], one["structure change"], round(one["change"]["miou"][0], 2)

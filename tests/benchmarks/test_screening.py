@@ -17,10 +17,10 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
-def test_the_first_setting_is_the_calibrated_preset(monkeypatch: pytest.MonkeyPatch) -> None:
-    from screening_settings import BASE, SETTINGS, model  # type: ignore[import-not-found]
+def test_the_setting_called_the_preset_is_the_calibrated_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from screening_settings import BASE, PRESET, SETTINGS, model  # type: ignore[import-not-found]
 
-    module = model(BASE | SETTINGS["calibrated"], tiny_backbone(monkeypatch), 0)
+    module = model(BASE | SETTINGS[PRESET], tiny_backbone(monkeypatch), 0)
     preset = read(ROOT / "experiments/methods/glare-calibrated.yaml")["model"]["init_args"]
     weights = {name: value["init_args"]["weight"] for name, value in preset["objectives"].items()}
     assert {name: objective.weight for name, objective in module.objectives.items()} == {
@@ -39,3 +39,16 @@ def test_images_that_score_a_setting_are_not_those_it_adapts_to(name: str, image
 
     found = held_back(name, images)
     assert len(set(found)) == held and set(found) < set(range(images))
+
+
+def test_a_setting_is_ranked_by_the_mean_and_the_worst_domain() -> None:
+    from screening import score  # type: ignore[import-not-found]
+
+    def cell(domain: str, setting: str, linear: float, knn: float, stage: str = "screening") -> dict[str, object]:
+        change = {"miou": [linear, 0, 0], "whitened_knn": [knn, 0, 0]}
+        return {"stage": stage, "domain": domain, "setting": setting, "change": change}
+
+    cells = [cell("a", "x", 1, 3), cell("b", "x", -1, 1), cell("a", "y", 9, 9), cell("c", "x", 8, 8, "final")]
+    cells += [{"failed": ["screening", "a", "z", 0], "error": "…"}]
+    assert score(cells, "x") == {"setting": "x", "mean": 1.0, "worst": 0.0, "score": 1.0}
+    assert score(cells, "y") is None  # not run on b
