@@ -112,9 +112,10 @@ class Worker:
         trainer.fit(module, datamodule=data)
         seconds = time.perf_counter() - start
         adapted = module.teacher.network.backbone.to(self.device).eval()
-        measured = row(probes, adapted, self.device)
+        with adapted.at_strength(setting.get("strength", 1.0)):
+            measured = row(probes, adapted, self.device)
+            before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
         changes, verdict = compare(frozen, [measured], averaged)
-        before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
         result: dict[str, Any] = {
             "stage": stage, "domain": name, "setting": label, "seed": seed, "commit": commit(),
             "steps": steps, "seconds": round(seconds, 1),

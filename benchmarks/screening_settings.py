@@ -20,8 +20,15 @@ from src.pretraining.targets import SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
 PRESET = "distillation + 0.3 local"
-BASE: dict[str, Any] = {"method": "calibrated", "distillation": 1.0, "local": 0.3, "hidden": 1024}  # the preset
+BASE: dict[str, Any] = {  # the preset
+    "method": "calibrated",
+    "distillation": 1.0,
+    "local": 0.3,
+    "same_view": 0.5,
+    "hidden": 1024,
+}
 LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0}  # a moving teacher on prototypes, alone
+BETWEEN: dict[str, Any] = {"same_view": 0.0}  # the same ground in the other view, without the same patch distorted
 SETTINGS: dict[str, dict[str, Any]] = {
     PRESET: {},
     "glare": {"method": "glare"},
@@ -60,6 +67,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
     "local, teacher at 0.1": {**LOCAL, "temperature": 0.1},
     "distillation + local, teacher at 0.1": {"local": 1.0, "temperature": 0.1},
+    "distillation + 0.3 between views": BETWEEN,
+    "distillation + between views": {**BETWEEN, "local": 1.0},
+    "between views": {**LOCAL, **BETWEEN},
+    "between views, half strength": {**LOCAL, **BETWEEN, "strength": 0.5},
+    "local, half strength": {**LOCAL, "strength": 0.5},
+    "local, same view alone": {**LOCAL, "same_view": 1.0},
+    "distillation on prototypes + 0.3 local": {"loss": "prototypes"},
 }
 STEPS = 150  # of the preset
 
@@ -92,7 +106,12 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
                 setting.get("scales", SCALES),
                 loss=setting.get("loss", "cosine"),
             ),
-            "local": LocalConsistency(weight=setting["local"], targets=Uncentred()),
+            "local": LocalConsistency(
+                setting["local"],
+                Uncentred(),
+                same_view=setting["same_view"],
+                between_views=1 - setting["same_view"],
+            ),
             "regional": RegionalConsistency(weight=setting.get("regional", 0.0), targets=Uncentred()),
             "global": GlobalConsistency(weight=setting.get("global", 0.0), targets=Uncentred()),
         }

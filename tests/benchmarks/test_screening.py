@@ -26,6 +26,8 @@ def test_the_setting_called_the_preset_is_the_calibrated_preset(monkeypatch: pyt
     assert {name: objective.weight for name, objective in module.objectives.items()} == {
         name: weight for name, weight in weights.items() if weight
     }
+    local, stated = module.objectives["local"], preset["objectives"]["local"]["init_args"]
+    assert (local.same_view, local.between_views) == (stated.get("same_view", 0.5), stated.get("between_views", 0.5))
     found, stated = module.student.head, preset["head"]["init_args"]
     assert found.mlp[0].out_features == stated["hidden"] and found.epsilon == stated["epsilon"]
     assert len(found.prototypes.weight) == stated["prototypes"] and found.centroids == stated["centroids"]
