@@ -19,64 +19,61 @@ from src.pretraining.projection_head import ProjectionHead
 from src.pretraining.targets import SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
-PRESET = "between views, half strength"
+PRESET = "distillation + 0.3 local"
 BASE: dict[str, Any] = {  # the preset
     "method": "calibrated",
-    "distillation": 0.0,
-    "local": 1.0,
-    "same_view": 0.0,
-    "strength": 0.5,
+    "distillation": 1.0,
+    "local": 0.3,
+    "same_view": 0.5,
     "hidden": 1024,
 }
-WHOLE: dict[str, Any] = {"strength": 1.0}
-LOCAL: dict[str, Any] = {**WHOLE, "same_view": 0.5}  # both local terms of GLARE
-BOTH: dict[str, Any] = {**LOCAL, "distillation": 1.0, "local": 0.3}  # beside fixed targets
+LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0}  # a moving teacher on prototypes, alone
+BETWEEN: dict[str, Any] = {"same_view": 0.0}  # the same ground in the other view, without the same patch distorted
 SETTINGS: dict[str, dict[str, Any]] = {
     PRESET: {},
-    "glare": {"method": "glare", **WHOLE},
-    "between views": WHOLE,
-    "local": LOCAL,
-    "local, half strength": {"same_view": 0.5},
-    "local, same view alone": {**LOCAL, "same_view": 1.0},
-    "distillation": {**BOTH, "local": 0.0, "hidden": 0},
-    "distillation + 0.3 local": BOTH,
-    "distillation + local": {**BOTH, "local": 1.0},
-    "distillation + 0.3 between views": {**BOTH, "same_view": 0.0},
-    "distillation + between views": {**BOTH, "local": 1.0, "same_view": 0.0},
-    "distillation + between views, half strength": {"distillation": 1.0},
-    "distillation on prototypes + 0.3 local": {**BOTH, "loss": "prototypes"},
-    "distillation + 0.3 local, steps x 2": {**BOTH, "length": 2.0},
-    "distillation + local, teacher at 0.1": {**BOTH, "local": 1.0, "temperature": 0.1},
-    "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
-    "local, teacher at 0.1": {**LOCAL, "temperature": 0.1},
-    "local, unchanged colours": {**LOCAL, "colours": "none"},
-    "local, UDI's views": {**LOCAL, "views": "udi"},
-    "local, K 64": {**LOCAL, "prototypes": 64},
-    "local, K 1024": {**LOCAL, "prototypes": 1024},
-    "local, random centroids": {**LOCAL, "centroids": "random"},
-    "local + regional": {**LOCAL, "regional": 0.5},
-    "local + global": {**LOCAL, "global": 0.5},
-    "local, steps x 2": {**LOCAL, "length": 2.0},
+    "glare": {"method": "glare"},
     "steps x 2": {"length": 2.0},
-    "steps x 0.5": {"length": 0.5},
+    "steps x 4": {"length": 4.0},
+    "local, steps x 2": {**LOCAL, "length": 2.0},
     "lr 5e-4": {"lr": 5e-4},
     "lr 2e-3": {"lr": 2e-3},
-    "rank 64": {"rank": 64},
-    "16 x 224 px": {"batch": 16, "size": 224},
     "UniAdapter s 1": {"adapter": "uniadapter"},
-    "UniAdapter s 0.1": {"adapter": "uniadapter", "scale": 0.1},
     "full 5e-5": {"adapter": "full", "lr": 5e-5},
+    "local + regional": {**LOCAL, "regional": 0.5},
+    "local + global": {**LOCAL, "global": 0.5},
+    "16 x 224 px": {"batch": 16, "size": 224},
+    "local, K 64": {**LOCAL, "prototypes": 64},
+    "local, K 1024": {**LOCAL, "prototypes": 1024},
     "no whitening": {"epsilon": None},
-    "epsilon 0.3": {"epsilon": 0.3},
     "no MLP": {"hidden": 0},
-    "no distortion": {"ratio": 0.0},
-    "masked patches": {"mask": True},
-    "unchanged colours": {"colours": "none"},
-    "UDI's views": {"views": "udi"},
+    "local, random centroids": {**LOCAL, "centroids": "random"},
+    "steps x 0.5": {"length": 0.5},
+    "rank 64": {"rank": 64},
     "cosine anchor 1": {"anchor": 1.0},
-    "distillation at finer scales": {**BOTH, "local": 0.0, "hidden": 0, "scales": (1.0, 1.5, 2.0)},
-    "distillation, mirroring alone": {**BOTH, "local": 0.0, "hidden": 0, "scales": (1.0,)},
-    "DINO + LoRA + Gram": {"method": "dino-gram", **WHOLE},
+    "UDI's views": {"views": "udi"},
+    "finer scales": {"scales": (1.0, 1.5, 2.0)},
+    "on prototypes": {"loss": "prototypes"},
+    "mirroring alone": {"scales": (1.0,)},
+    "local": LOCAL,
+    "local, unchanged colours": {**LOCAL, "colours": "none"},
+    "unchanged colours": {"colours": "none"},
+    "distillation": {"local": 0.0, "hidden": 0},
+    "distillation + local": {"local": 1.0},
+    "local, UDI's views": {**LOCAL, "views": "udi"},
+    "UniAdapter s 0.1": {"adapter": "uniadapter", "scale": 0.1},
+    "DINO + LoRA + Gram": {"method": "dino-gram"},
+    "masked patches": {"mask": True},
+    "epsilon 0.3": {"epsilon": 0.3},
+    "local, teacher at 0.07": {**LOCAL, "temperature": 0.07},
+    "local, teacher at 0.1": {**LOCAL, "temperature": 0.1},
+    "distillation + local, teacher at 0.1": {"local": 1.0, "temperature": 0.1},
+    "distillation + 0.3 between views": BETWEEN,
+    "distillation + between views": {**BETWEEN, "local": 1.0},
+    "between views": {**LOCAL, **BETWEEN},
+    "between views, half strength": {**LOCAL, **BETWEEN, "strength": 0.5},
+    "local, half strength": {**LOCAL, "strength": 0.5},
+    "local, same view alone": {**LOCAL, "same_view": 1.0},
+    "distillation on prototypes + 0.3 local": {"loss": "prototypes"},
 }
 STEPS = 150  # of the preset
 
@@ -144,13 +141,7 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
             adapter = LoRA(rank=16, alpha=16, targets=LINEAR)
             objectives = {"global": glob, "gram": GramAnchor(weight=1.0)}
         optimisation = Optimisation(lr=setting.get("lr", 1e-3), lr_batch=None)
+    augmentation = Mask() if setting.get("mask") else Blur()
     return ContinualPretraining(
-        backbone,
-        adapter,
-        head,
-        objectives,
-        patch_augmentation=Mask() if setting.get("mask") else Blur(setting.get("ratio", 0.3)),
-        optimisation=optimisation,
-        strength=setting["strength"],
-        seed=seed,
+        backbone, adapter, head, objectives, patch_augmentation=augmentation, optimisation=optimisation, seed=seed
     )
