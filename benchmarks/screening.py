@@ -27,16 +27,16 @@ from src.studies.run.machine import hardware
 KEY = ("stage", "domain", "setting", "seed")
 
 
-def score(cells: list[dict[str, Any]], setting: str) -> dict[str, Any] | None:
-    """Mean and worst change of a setting over the domains, and what settings are ranked by.
+def score(cells: list[dict[str, Any]], setting: str, domains: list[str]) -> dict[str, Any] | None:
+    """Mean and worst change of a setting over domains, and what settings are ranked by.
 
-    None for a setting that has not been run on every domain.
+    None for a setting that has not been run on each of them.
     """
-    changes: dict[str, list[float]] = {one["domain"]: [] for one in cells if one.get("stage") == "screening"}
+    changes: dict[str, list[float]] = {name: [] for name in domains}
     for one in cells:
-        if one.get("stage") == "screening" and one["setting"] == setting:
+        if one.get("stage") == "screening" and one["setting"] == setting and one["domain"] in changes:
             changes[one["domain"]].append((one["change"]["miou"][0] + one["change"]["whitened_knn"][0]) / 2)
-    if not changes or not all(changes.values()):
+    if not all(changes.values()):
         return None
     means = [float(np.mean(values)) for values in changes.values()]
     mean, worst = float(np.mean(means)), min(means)
@@ -78,7 +78,7 @@ def main() -> None:
     if not options.choose:
         jobs = [("screening", name, label, 0) for label in options.only for name in options.domains]
         run(jobs, options.seconds)
-    ranked = [found for label in SETTINGS if (found := score(results, label))]
+    ranked = [found for label in SETTINGS if (found := score(results, label, options.domains))]
     report["scores"] = ranked = sorted(ranked, key=lambda found: -found["score"])
     save(options.out, report)
     candidates = (one["setting"] for one in ranked if "method" not in SETTINGS[one["setting"]])

@@ -50,7 +50,7 @@ def test_a_setting_is_ranked_by_the_mean_and_the_worst_domain() -> None:
         change = {"miou": [linear, 0, 0], "whitened_knn": [knn, 0, 0]}
         return {"stage": stage, "domain": domain, "setting": setting, "change": change}
 
-    cells = [cell("a", "x", 1, 3), cell("b", "x", -1, 1), cell("a", "y", 9, 9), cell("c", "x", 8, 8, "final")]
-    cells += [{"failed": ["screening", "a", "z", 0], "error": "…"}]
-    assert score(cells, "x") == {"setting": "x", "mean": 1.0, "worst": 0.0, "score": 1.0}
-    assert score(cells, "y") is None  # not run on b
+    cells = [cell("a", "x", 1, 3), cell("b", "x", -1, 1), cell("a", "y", 9, 9), cell("c", "x", 8, 8)]
+    cells += [cell("b", "x", 9, 9, "final"), {"failed": ["screening", "a", "z", 0], "error": "…"}]
+    assert score(cells, "x", ["a", "b"]) == {"setting": "x", "mean": 1.0, "worst": 0.0, "score": 1.0}
+    assert score(cells, "y", ["a", "b"]) is None  # not run on b
