@@ -112,7 +112,7 @@ class Worker:
         trainer.fit(module, datamodule=data)
         seconds = time.perf_counter() - start
         adapted = module.teacher.network.backbone.to(self.device).eval()
-        with adapted.at_strength(setting.get("strength", 1.0)):
+        with adapted.at_strength(module.strength):
             measured = row(probes, adapted, self.device)
             before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
         changes, verdict = compare(frozen, [measured], averaged)

@@ -31,6 +31,7 @@ def test_the_setting_called_the_preset_is_the_calibrated_preset(monkeypatch: pyt
     found, stated = module.student.head, preset["head"]["init_args"]
     assert found.mlp[0].out_features == stated["hidden"] and found.epsilon == stated["epsilon"]
     assert len(found.prototypes.weight) == stated["prototypes"] and found.centroids == stated["centroids"]
+    assert module.strength == preset.get("strength", 1.0)
     assert module.optimisation.lr == preset["optimisation"]["lr"]
     assert list(module.optimisation.teacher_temperature) == preset["optimisation"]["teacher_temperature"]
 

@@ -1,15 +1,18 @@
 """The two axes of a table, as a study file states them: rows are methods, columns are measurements."""
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from src.config.composition import Config
+from src.config.composition import Config, lookup
 from src.config.nearest import nearest
+from src.config.yaml_reader import read
 from src.core.errors import UserError
 from src.core.names import path_part
 from src.core.printable import printable
-from src.studies.plan.changes import CHANGES, check_changes
+from src.studies.plan.changes import CHANGES, changed, check_changes
 
 
 @dataclass(frozen=True)
@@ -150,3 +153,10 @@ def allow(where: str, content: Any, keys: Collection[str]) -> None:
         if key not in keys:
             raise UserError(f"{where}: no key `{key}`{nearest(str(key), keys)}")
     check_changes(where, content)
+
+
+def has_data(column: Column) -> bool:
+    """Return whether the folder of a column's data exists; True for data without a folder."""
+    config = changed(read(Path(column.config)), column.changes, column.data, read)
+    root = lookup(config, "data.init_args.root")
+    return root is None or Path(os.path.expandvars(root)).is_dir()

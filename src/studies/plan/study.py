@@ -42,14 +42,13 @@ Files are looked up from the folder that the command is run in, then from the in
 `extends`, which makes a study of others as it does any configuration (`src.config.composition`).
 """
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from src.config.composition import Config, laid_over, lookup
+from src.config.composition import Config, laid_over
 from src.config.hashing import digest
 from src.config.nearest import nearest
 from src.config.prerequisites import lacking
@@ -61,7 +60,7 @@ from src.core.names import path_part
 from src.core.printable import printable
 from src.studies.plan.cells import Cell, Spot, config_digest, planned_steps
 from src.studies.plan.changes import CHANGES, changed
-from src.studies.plan.rows_and_columns import Column, Row, allow, read_columns, read_rows
+from src.studies.plan.rows_and_columns import Column, Row, allow, has_data, read_columns, read_rows
 from src.studies.plan.stated_cost import stated_cost
 
 __all__ = ["Column", "Row", "Study"]
@@ -294,10 +293,3 @@ def scaled(path: Path, content: Config, scale: str | None) -> Config:
         )
     allow(f"{path}, scale {scale}", scales[scale], KEYS[1:])
     return laid_over(content, scales[scale])
-
-
-def has_data(column: Column) -> bool:
-    """Return whether the folder of a column's data exists; True for data without a folder."""
-    config = changed(read(Path(column.config)), column.changes, column.data, read)
-    root = lookup(config, "data.init_args.root")
-    return root is None or Path(os.path.expandvars(root)).is_dir()
