@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -25,9 +25,12 @@ from src.commands.adapt.images import HELD_OUT
 from src.commands.adapt.settings import crops_scale
 from src.core.bfloat16 import computes_bfloat16, processor_flags
 from src.core.cores import usable_cores
-from src.evaluation.dense_structure import DenseStructure, dense_structure
+from src.evaluation.dense_structure import dense_structure
 from src.evaluation.paired_interval import paired_interval
 from src.evaluation.test_time_averaging import TestTimeAveraging
+from src.pretraining import ContinualPretraining
+from src.pretraining.calibrated_head import CalibratedHead
+from src.pretraining.target_summary import prototypes_used
 from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import FairProbes, Row, compare
 from src.studies.run.machine import commit
@@ -52,11 +55,36 @@ def row(probes: Probes, backbone: Backbone, device: str, averaged: bool = False)
 
 
 @torch.no_grad()
-def structure_of(probes: Probes, backbone: Backbone, device: str) -> DenseStructure:
-    """Dense structure of the held-back images, at most as many as `adapt` holds back."""
+def tokens_of(probes: Probes, backbone: Backbone, device: str) -> torch.Tensor:
+    """Patch tokens `[images, patches, D]` of the held-back images, at most as many as `adapt` holds back."""
     labelled = probes.evaluation if isinstance(probes, FairProbes) else probes.images
-    images = [one.image[None].to(device) for one in labelled[:HELD_OUT]]
-    return dense_structure(torch.cat([backbone(image).patches.float().cpu() for image in images]))
+    return torch.cat([backbone(one.image[None].to(device)).patches.float().cpu() for one in labelled[:HELD_OUT]])
+
+
+@torch.no_grad()
+def usage_of(module: ContinualPretraining, *tokens: torch.Tensor) -> list[float] | None:
+    """Effective number of prototypes that each of the given tokens use under the trained head.
+
+    None for heads other than the calibrated one. A collapse shows as about 1; guards stop such a run (`Guards`).
+    """
+    head, temperature = module.teacher.network.head.cpu(), module.optimisation.teacher_temperature[-1]
+    if not isinstance(head, CalibratedHead):
+        return None
+    return [round(float(prototypes_used((head(one) / temperature).softmax(dim=-1))), 2) for one in tokens]
+
+
+class Trained(NamedTuple):
+    """A trained module, which settings share that differ in the strength only."""
+
+    job: tuple[Any, ...]
+    module: ContinualPretraining
+    steps: int
+    seconds: float
+
+
+def job_of(stage: str, name: str, setting: dict[str, Any], seed: int) -> tuple[Any, ...]:
+    """What a training depends on."""
+    return stage, name, seed, {key: value for key, value in setting.items() if key != "strength"}
 
 
 class Worker:
@@ -66,6 +94,7 @@ class Worker:
         self.data, self.weights, self.device, self.quick = data, weights, device, quick
         self._probes: dict[tuple[str, str], tuple[Arrays, Probes]] = {}
         self._frozen: dict[tuple[str, str], tuple[Row, Row]] = {}
+        self._trained: Trained | None = None
 
     def backbone(self) -> Backbone:
         name = "test_vit" if self.weights == "none" else "vit_small_patch14_dinov2"
@@ -83,6 +112,30 @@ class Worker:
             averaged = row(probes, backbone, self.device, averaged=True)
             self._frozen[key] = (row(probes, backbone, self.device), averaged)
         frozen, averaged = self._frozen[key]
+        if self._trained is None or self._trained.job != job_of(stage, name, setting, seed):
+            self._trained = self.train(stage, name, setting, seed, source)
+        module, steps, seconds = self._trained.module, self._trained.steps, self._trained.seconds
+        adapted = module.teacher.network.backbone.to(self.device).eval()
+        tokens = tokens_of(probes, self.backbone().eval(), self.device)
+        used = usage_of(module, tokens, tokens_of(probes, adapted, self.device))
+        with adapted.at_strength(setting["strength"]):
+            measured = row(probes, adapted, self.device)
+            before, after = dense_structure(tokens), dense_structure(tokens_of(probes, adapted, self.device))
+        changes, verdict = compare(frozen, [measured], averaged)
+        result: dict[str, Any] = {
+            "stage": stage, "domain": name, "setting": label, "seed": seed, "commit": commit(),
+            "steps": steps, "seconds": round(seconds, 1),
+            "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
+            "averaged": averaged.values(),
+            "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
+            "structure": [round(before.value, 4), round(after.value, 4)],
+            "structure change": round(paired_interval([before.statistic()], [after.statistic()]).difference, 4),
+            "prototypes used": used,
+        }  # fmt: skip
+        return result
+
+    def train(self, stage: str, name: str, setting: dict[str, Any], seed: int, source: Arrays) -> Trained:
+        """Adapt to the images of a source."""
         seed_everything(seed)
         steps = 2 if self.quick else steps_of(setting.get("length", 1.0), stage)
         module = model(setting, self.backbone(), seed)
@@ -110,22 +163,7 @@ class Worker:
             enable_model_summary=False,
         )
         trainer.fit(module, datamodule=data)
-        seconds = time.perf_counter() - start
-        adapted = module.teacher.network.backbone.to(self.device).eval()
-        with adapted.at_strength(module.strength):
-            measured = row(probes, adapted, self.device)
-            before, after = (structure_of(probes, one, self.device) for one in (self.backbone().eval(), adapted))
-        changes, verdict = compare(frozen, [measured], averaged)
-        result: dict[str, Any] = {
-            "stage": stage, "domain": name, "setting": label, "seed": seed, "commit": commit(),
-            "steps": steps, "seconds": round(seconds, 1),
-            "frozen": frozen.values(), "adapted": measured.values(), "verdict": verdict.word,
-            "averaged": averaged.values(),
-            "change": {k: [round(v.difference, 3), round(v.low, 3), round(v.high, 3)] for k, v in changes.items()},
-            "structure": [round(before.value, 4), round(after.value, 4)],
-            "structure change": round(paired_interval([before.statistic()], [after.statistic()]).difference, 4),
-        }  # fmt: skip
-        return result
+        return Trained(job_of(stage, name, setting, seed), module, steps, time.perf_counter() - start)
 
 
 def work(jobs: Any, results: Any, arguments: tuple[Any, ...], threads: int) -> None:
@@ -193,6 +231,7 @@ def pool(
             continue
         change = result["change"]
         gains = f"{change['miou'][0]:+.2f} {change['whitened_knn'][0]:+.2f} {change['cross_entropy'][0]:+.1f} %"
-        print(result["stage"], result["domain"], result["setting"], gains, result["seconds"], flush=True)
+        used = result["prototypes used"]
+        print(result["stage"], result["domain"], result["setting"], gains, used, result["seconds"], flush=True)
     for worker in workers:
         worker.kill()

@@ -16,7 +16,7 @@ from src.pretraining.distillation import MultiScaleDistillation
 from src.pretraining.optimisation import Optimisation
 from src.pretraining.patch_augmentation import Blur, Mask
 from src.pretraining.projection_head import ProjectionHead
-from src.pretraining.targets import SinkhornKnopp, Uncentred
+from src.pretraining.targets import Centring, SinkhornKnopp, Uncentred
 
 LINEAR = ("q", "k", "v", "proj", "fc1", "fc2")
 PRESET = "distillation + 0.3 local"
@@ -25,6 +25,7 @@ BASE: dict[str, Any] = {  # the preset
     "distillation": 1.0,
     "local": 0.3,
     "same_view": 0.5,
+    "targets": Uncentred,
     "strength": 1.0,
     "hidden": 1024,
 }
@@ -32,21 +33,40 @@ HALF: dict[str, Any] = {"strength": 0.5}
 LOCAL: dict[str, Any] = {"distillation": 0.0, "local": 1.0}  # both local terms of GLARE, alone
 VIEWS: dict[str, Any] = {**LOCAL, "same_view": 0.0}  # the same ground in the other view, alone
 FIXED: dict[str, Any] = {"local": 0.0, "hidden": 0}  # fixed targets, alone
+CENTRED: dict[str, Any] = {"targets": Centring}
+BALANCED: dict[str, Any] = {"targets": SinkhornKnopp}
+BETWEEN: dict[str, Any] = {"local": 1.0, "same_view": 0.0}  # beside the distillation
 SETTINGS: dict[str, dict[str, Any]] = {
     PRESET: {},
     "glare": {"method": "glare"},
     "distillation": FIXED,
     "distillation + local": {"local": 1.0},
     "distillation + 0.3 between views": {"same_view": 0.0},
-    "distillation + between views": {"local": 1.0, "same_view": 0.0},
-    "distillation + between views, half strength": {"local": 1.0, "same_view": 0.0, **HALF},
+    "distillation + between views": BETWEEN,
+    "distillation + between views, half strength": {**BETWEEN, **HALF},
+    "distillation + between views, centred": {**BETWEEN, **CENTRED},
+    "distillation + between views, centred, half strength": {**BETWEEN, **CENTRED, **HALF},
+    "distillation + between views, balanced": {**BETWEEN, **BALANCED},
+    "distillation + between views, balanced, half strength": {**BETWEEN, **BALANCED, **HALF},
+    "distillation + between views, no MLP": {**BETWEEN, "hidden": 0},
+    "distillation + between views, no MLP, half strength": {**BETWEEN, "hidden": 0, **HALF},
     "distillation on prototypes + 0.3 local": {"loss": "prototypes"},
     "distillation at finer scales": {**FIXED, "scales": (1.0, 1.5, 2.0)},
     "distillation, mirroring alone": {**FIXED, "scales": (1.0,)},
     "between views": VIEWS,
     "between views, half strength": {**VIEWS, **HALF},
+    "between views, centred": {**VIEWS, **CENTRED},
+    "between views, centred, half strength": {**VIEWS, **CENTRED, **HALF},
+    "between views, balanced": {**VIEWS, **BALANCED},
+    "between views, balanced, half strength": {**VIEWS, **BALANCED, **HALF},
+    "between views, no MLP": {**VIEWS, "hidden": 0},
+    "between views, no MLP, half strength": {**VIEWS, "hidden": 0, **HALF},
     "local": LOCAL,
     "local, half strength": {**LOCAL, **HALF},
+    "local, centred": {**LOCAL, **CENTRED},
+    "local, centred, half strength": {**LOCAL, **CENTRED, **HALF},
+    "local, balanced": {**LOCAL, **BALANCED},
+    "local, balanced, half strength": {**LOCAL, **BALANCED, **HALF},
     "local, same view alone": {**LOCAL, "same_view": 1.0},
     "local, no distortion": {**LOCAL, "ratio": 0.0},
     "local, same view alone, no distortion": {**LOCAL, "same_view": 1.0, "ratio": 0.0},
@@ -113,7 +133,7 @@ def model(setting: dict[str, Any], backbone: Backbone, seed: int) -> ContinualPr
             ),
             "local": LocalConsistency(
                 setting["local"],
-                Uncentred(),
+                setting["targets"](),
                 same_view=setting["same_view"],
                 between_views=1 - setting["same_view"],
             ),
