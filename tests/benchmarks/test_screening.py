@@ -28,6 +28,9 @@ def test_the_setting_called_the_preset_is_the_calibrated_preset(monkeypatch: pyt
     }
     local, stated = module.objectives["local"], preset["objectives"]["local"]["init_args"]
     assert (local.same_view, local.between_views) == (stated.get("same_view", 0.5), stated.get("between_views", 0.5))
+    for name, objective in preset["objectives"].items():
+        targets = objective["init_args"].get("targets")
+        assert name not in module.objectives or type(module.objectives[name].targets).__name__ in targets["class_path"]
     found, stated = module.student.head, preset["head"]["init_args"]
     assert found.mlp[0].out_features == stated["hidden"] and found.epsilon == stated["epsilon"]
     assert len(found.prototypes.weight) == stated["prototypes"] and found.centroids == stated["centroids"]
