@@ -16,7 +16,6 @@ from torch import Tensor
 from src.core.errors import UserError
 from src.core.json_files import write_json
 from src.monitoring.health_checks import (
-    STRUCTURE_MARGIN,
     collapsed,
     harmed,
     narrowed,
@@ -49,7 +48,7 @@ class Guards(Callback):
     | collapse | a rank is below `rank_share` of the frozen one; every level's targets use one prototype, or are uniform
     | | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
-    | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
+    | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included; only if given |
     | harm | `knn`, or the monitor named by `best_by`, is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, a spike over ten steps at least, the rest at each
@@ -70,7 +69,8 @@ class Guards(Callback):
             are masks; else `agreement`, which selects only: it may fall and recover (docs/monitoring.md).
         informs: Smallest KL divergence of targets to their own mean, in nats, that counts as informative (our choice).
         usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
-        structure_margin: In units of dense structure, which is about 1 (our choice).
+        structure_margin: In units of dense structure, which is about 1; None does not judge it (our choice: it falls in
+            runs that help, and rises in destroyed features, docs/did-it-help.md).
 
     Raises:
         UserError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
@@ -87,14 +87,14 @@ class Guards(Callback):
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
         informs: float = 0.05,
         usage_share: float = 0.1,
-        structure_margin: float = STRUCTURE_MARGIN,
+        structure_margin: float | None = None,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
             raise UserError(
                 f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
                 f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
             )
-        if min(informs, structure_margin) < 0 or not 0 <= usage_share < 1:
+        if min(informs, structure_margin or 0) < 0 or not 0 <= usage_share < 1:
             raise UserError(
                 f"guards: informs {informs}, structure_margin {structure_margin}, usage_share {usage_share}; expected "
                 "0 or more, and a share below 1"
@@ -234,7 +234,7 @@ class Guards(Callback):
             "divergence": not_finite(None, signs),
             "collapse": collapsed(signs, self.rank_share, self.uniform) or narrowed(signs, self.usage_share),
             "targets": uninformative(signs, self.informs),
-            "structure": unstructured(signs, self.structure_margin),
+            "structure": None if self.structure_margin is None else unstructured(signs, self.structure_margin),
             "harm": harmed(signs, by, self.harm_margin) if self.best_by or by == "knn" else None,
         }
         if self._judge(trainer, found):
