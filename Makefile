@@ -38,7 +38,7 @@ endif
 	$(RUN) -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@mkdir -p $(dir $@) && touch $@ $(USER_STAMP)  # whoever has the tools for tests has all that a user needs
 
-quickstart: $(USER_STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 6 minutes on 2 cores
+quickstart: $(USER_STAMP) ## frozen against adapted on generated scenes: table, pictures, verdict; 5 minutes on 2 cores
 	$(RUN) -m src study experiments/studies/quickstart.yaml
 	@$(MAKE) --no-print-directory hint
 

@@ -41,9 +41,9 @@ def structure_change(folder: Path) -> float:
 
 
 def of_screening(path: Path) -> Iterator[MeasuredRun]:
-    """The adaptations of a screening."""
+    """The adaptations of a screening that have a structure; records of some loops have none."""
     for one in read_json(path)["cells"]:
-        if one.get("stage") == "screening":
+        if one.get("stage") == "screening" and "structure change" in one:
             yield MeasuredRun(
                 one["domain"], one["setting"], one["structure change"], round(one["change"]["miou"][0], 2)
             )

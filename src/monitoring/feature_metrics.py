@@ -28,6 +28,7 @@ from src.evaluation.linear_probe import RidgeProbe
 from src.evaluation.paired_interval import paired_interval
 from src.evaluation.patch_labels import label_counts, patch_fractions
 from src.evaluation.rank import effective_rank
+from src.evaluation.retention import retention
 from src.pretraining.consistency import Objective
 from src.pretraining.correspondence import locate, patch_centres, sample_bilinear
 from src.pretraining.network import FrozenFeatures, Network, NetworkOutput
@@ -75,6 +76,7 @@ class FeatureMetrics:
     | `agreement` | −1 to 1 | mean centred cosine of patches of two views at the same ground point |
     | `structure` | about 1 | dense structure of the patches of one view (`dense_structure`) |
     | `structure/upper` | | the same at the upper end of the interval, over images, of its change from frozen |
+    | `retention` | at most 1 | share of the frozen patches' variance that the adapted ones recover (`retention`) |
     | `kl_uniform/<level>` | 0 to log K | mean KL divergence, nats, of an objective's targets to uniform |
     | `kl_mean/<level>` | 0 to log K | the same to their own mean: how much targets differ between patches |
     | `entropy/<level>` | 0 to 1 | mean entropy of an objective's targets, over log K |
@@ -139,9 +141,13 @@ class FeatureMetrics:
             return {}
         structure = _structure_of(features)
         if structure is None:
-            return {"structure": math.nan, "structure/upper": math.nan}
+            return dict.fromkeys(("structure", "structure/upper", "retention"), math.nan)
         change = paired_interval([self._structure.statistic()], [structure.statistic()])
-        return {"structure": structure.value, "structure/upper": self._structure.value + change.high}
+        return {
+            "structure": structure.value,
+            "structure/upper": self._structure.value + change.high,
+            "retention": retention(self.original.patches[0], features.patches[0]).value(),
+        }
 
     def _of_targets(
         self, features: Features, network: Network, objectives: Mapping[str, Objective], temperature: float

@@ -16,7 +16,10 @@ from torch import Tensor
 from src.core.errors import UserError
 from src.core.json_files import write_json
 from src.monitoring.health_checks import (
+    RETAINED,
+    STRUCTURE_MARGIN,
     collapsed,
+    forgotten,
     harmed,
     narrowed,
     not_finite,
@@ -28,7 +31,7 @@ from src.monitoring.monitor import Monitor, pretrains
 
 HISTORY = 20  # means of the loss to compare a spike with (our choice)
 SPIKE_STEPS = 10  # fewest steps in such a mean: single steps differ, as by the scales of distillation (our choice)
-Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "harm"]
+Guard = Literal["divergence", "spike", "collapse", "targets", "structure", "retention", "harm"]
 
 
 class Kept(NamedTuple):
@@ -48,12 +51,13 @@ class Guards(Callback):
     | collapse | a rank is below `rank_share` of the frozen one; every level's targets use one prototype, or are uniform
     | | collapse | every informed level uses less than `usage_share` of the prototypes that frozen targets use |
     | targets | every level's targets are within `informs` nats of their own mean |
-    | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included; only if given |
+    | structure | dense structure is below the frozen one's by more than `structure_margin`, interval included |
+    | retention | less than `retained` of the frozen features can be recovered (`evaluation/retention.py`) |
     | harm | `knn`, or the monitor named by `best_by`, is more than `harm_margin` below its frozen value |
 
     The loss is judged as the mean of each `log_every_n_steps` steps, a spike over ten steps at least, the rest at each
     check of the monitor; all but NaN after the warm-up. A first finding warns; one that persists for `patience`
-    judgements (harm and structure: `harm_patience`) stops the fit, which ends normally, with exit code 0, and
+    judgements (harm, retention, structure: `harm_patience`) stops the fit, which ends normally, with exit code 0, and
     `adapter.safetensors` from the last check without a finding (before the first one, the untrained adapter, equal to
     the frozen model). Findings are in `guards.json`. `adapter-best.safetensors` is the adapter of the check with the
     best `best_by`.
@@ -64,13 +68,14 @@ class Guards(Callback):
         spike: Largest multiple of the median loss that does not count as a spike (our choice).
         harm_margin: In units of the monitor; 0.03 mIoU by default (our choice).
         patience: Judgements in a row (our choice); 0 warns and never stops, but for NaN.
-        harm_patience: The same, for harm and structure (our choice).
+        harm_patience: The same, for harm, retention and structure (our choice).
         best_by: The monitor, larger is better, that selects the best adapter and judges harm. None takes `knn` if there
             are masks; else `agreement`, which selects only: it may fall and recover (docs/monitoring.md).
         informs: Smallest KL divergence of targets to their own mean, in nats, that counts as informative (our choice).
         usage_share: Smallest acceptable share of the prototypes that the frozen targets use (our choice).
-        structure_margin: In units of dense structure, which is about 1; None does not judge it (our choice: it falls in
-            runs that help, and rises in destroyed features, docs/did-it-help.md).
+        structure_margin: In units of dense structure, which is about 1; None does not judge it. Our choice, wide since
+            structure also falls in runs that help, and rises in destroyed features (docs/did-it-help.md).
+        retained: Smallest acceptable share of the frozen features' own retention (our choice).
 
     Raises:
         UserError: If a number is out of range; or, at the first check, if `best_by` needs masks and there are none.
@@ -87,17 +92,21 @@ class Guards(Callback):
         best_by: Literal["knn", "probe", "agreement", "rank/cls", "rank/patches"] | None = None,
         informs: float = 0.05,
         usage_share: float = 0.1,
-        structure_margin: float | None = None,
+        structure_margin: float | None = STRUCTURE_MARGIN,
+        retained: float = RETAINED,
     ) -> None:
         if not 0 <= rank_share < 1 or not 0 < uniform <= 1 or spike <= 1 or min(patience, harm_patience) < 0:
             raise UserError(
                 f"guards: rank_share {rank_share}, uniform {uniform}, spike {spike}, patience {patience}, "
                 f"harm_patience {harm_patience}; expected shares of 1, a spike above 1 and patience of 0 or more"
             )
-        if min(informs, structure_margin or 0) < 0 or not 0 <= usage_share < 1:
+        if (
+            min(informs, structure_margin or 0) < 0
+            or not 0 <= min(usage_share, retained) <= max(usage_share, retained) < 1
+        ):
             raise UserError(
-                f"guards: informs {informs}, structure_margin {structure_margin}, usage_share {usage_share}; expected "
-                "0 or more, and a share below 1"
+                f"guards: informs {informs}, structure_margin {structure_margin}, usage_share {usage_share}, retained "
+                f"{retained}; expected 0 or more, and shares below 1"
             )
         self.rank_share = rank_share
         self.uniform = uniform
@@ -105,12 +114,13 @@ class Guards(Callback):
         self.harm_margin = harm_margin
         self.patience: dict[Guard, int] = {
             "divergence": 1, "spike": patience, "collapse": patience, "targets": patience, "structure": harm_patience,
-            "harm": harm_patience,
+            "retention": harm_patience, "harm": harm_patience,
         }  # fmt: skip
         self.best_by = best_by
         self.informs = informs
         self.usage_share = usage_share
         self.structure_margin = structure_margin
+        self.retained = retained
         self.good, self.best = Kept(0, None), Kept(0, None)
         self.stopped: str | None = None  # why
         self.warnings: list[str] = []
@@ -235,6 +245,7 @@ class Guards(Callback):
             "collapse": collapsed(signs, self.rank_share, self.uniform) or narrowed(signs, self.usage_share),
             "targets": uninformative(signs, self.informs),
             "structure": None if self.structure_margin is None else unstructured(signs, self.structure_margin),
+            "retention": forgotten(signs, self.retained),
             "harm": harmed(signs, by, self.harm_margin) if self.best_by or by == "knn" else None,
         }
         if self._judge(trainer, found):

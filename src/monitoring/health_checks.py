@@ -9,7 +9,8 @@ from statistics import median
 from src.monitoring.feature_metrics import MetricPair
 
 INFORMED = 1.0  # nats between frozen targets and their mean from which their usage is meaningful (our choice)
-STRUCTURE_MARGIN = 0.1  # margin of dense structure: a drop beyond it, interval included, is harm (our choice)
+STRUCTURE_MARGIN = 0.3  # margin of dense structure, wide since it also falls in runs that help (our choice)
+RETAINED = 0.02  # share of the frozen features' own retention below which nothing is left of them (our choice)
 
 
 def not_finite(loss: float | None, signs: Mapping[str, MetricPair]) -> str | None:
@@ -104,6 +105,22 @@ def unstructured(signs: Mapping[str, MetricPair], margin: float) -> str | None:
     return (
         f"the dense structure is {adapted:.3f}, more than {margin:g} below the frozen backbone's {frozen:.3f}, the "
         "upper end of its interval included"
+    )
+
+
+def forgotten(signs: Mapping[str, MetricPair], share: float) -> str | None:
+    """Features from which little of the frozen ones can be recovered (`evaluation/retention.py`).
+
+    Args:
+        signs: Metrics of one check.
+        share: Smallest acceptable share of what can be recovered from the frozen features themselves.
+    """
+    if "retention" not in signs or not signs["retention"].adapted < share * signs["retention"].frozen:
+        return None
+    adapted, frozen = signs["retention"]
+    return (
+        f"only {max(adapted, 0):.1%} of the frozen features' variance can be recovered from the adapted ones, less "
+        f"than {share:.0%} of the {frozen:.1%} that can be from themselves"
     )
 
 

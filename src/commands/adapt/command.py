@@ -24,7 +24,7 @@ from src.commands.adapt.images import (
     squares,
     used_side,
 )
-from src.commands.adapt.outcome import Outcome, by_masks, by_structure
+from src.commands.adapt.outcome import Outcome, by_masks, without_labels
 from src.commands.adapt.report import Page, write_report
 from src.commands.adapt.request import Request, base, chosen_by_user, loading, prepared, resumption
 from src.commands.adapt.settings import choose, multiple, patch_of
@@ -170,7 +170,7 @@ def judged(
     if training is not None:
         held = data_module(root=options.images, on_error=options.on_error, max_images=training).held_out_source()
     images = spread_images(source if held is None else held, HELD_OUT)
-    return by_structure(backbone, squares(images, multiple(168, backbone.patch_size)), held is not None)
+    return without_labels(backbone, squares(images, multiple(168, backbone.patch_size)), held is not None)
 
 
 class Log:

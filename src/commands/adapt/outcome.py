@@ -18,10 +18,11 @@ from src.core.errors import MissingFile, UserError
 from src.evaluation.dense_structure import dense_structure
 from src.evaluation.fair_verdict import FairVerdict
 from src.evaluation.paired_interval import paired_interval
+from src.evaluation.retention import retention
 from src.evaluation.significance import Interval, signed
 from src.evaluation.structure_reference import measured_runs, moved_alike
 from src.evaluation.test_time_averaging import TestTimeAveraging
-from src.monitoring.health_checks import STRUCTURE_MARGIN
+from src.monitoring.health_checks import RETAINED
 from src.probes.cross_validation import CrossValidatedProbes
 from src.probes.fair_comparison import compare
 
@@ -131,8 +132,11 @@ def verdict_sentence(verdict: FairVerdict) -> str:
 
 
 @torch.no_grad()
-def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
-    """Compare the dense structure of adapted and frozen features, which can only reveal harm.
+def without_labels(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
+    """Compare adapted with frozen features without labels, which can only reveal that they are broken.
+
+    They are if little of the frozen features can be recovered from them (`evaluation/retention.py`). Their dense
+    structure is compared with that of measured runs.
 
     Args:
         backbone: With the adapter installed.
@@ -140,12 +144,16 @@ def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
         held_out: True if the adapter was not trained on them.
     """
     with backbone.adapters_off():
-        frozen = dense_structure(patches(backbone, images))
-    adapted = dense_structure(patches(backbone, images))
+        before = patches(backbone, images)
+    after = patches(backbone, images)
+    whole, kept = retention(before, before), retention(before, after)
+    lost, share = paired_interval([whole], [kept]), max(kept.value(), 0) / whole.value()
+    word = "broken" if whole.value() + lost.high < RETAINED * whole.value() else "no sign of harm"
+    frozen, adapted = dense_structure(before), dense_structure(after)
     change = paired_interval([frozen.statistic()], [adapted.statistic()])
-    word = "broken" if change.high < -STRUCTURE_MARGIN else "no sign of harm"
     of = f"{len(images)} {'held-out images' if held_out else 'images, all seen in training'}"
-    numbers = f"dense structure {frozen.value:.2f} → {adapted.value:.2f}, {signed(change.difference, 2)}"
+    numbers = f"the adapted features retain {share:.0%} of what can be recovered of the frozen ones"
+    moved = f"Dense structure {frozen.value:.2f} → {adapted.value:.2f}, {signed(change.difference, 2)}"
     interval = f"95 % interval {signed(change.low, 2)} to {signed(change.high, 2)} over {of}"
     meaning = (
         "Use the frozen model."
@@ -153,9 +161,9 @@ def by_structure(backbone: Backbone, images: Tensor, held_out: bool) -> Outcome:
         else "Without masks nothing more can be known: label ten images or more and give --masks."
     )
     alike = moved_alike(change.difference, measured_runs())
-    sentence = f"{word[:1].upper()}{word[1:]}: {numbers} ({interval}). {alike} {meaning}"
+    sentence = f"{word[:1].upper()}{word[1:]}: {numbers}. {moved} ({interval}). {alike} {meaning}"
     recommended: Literal["adapted", "frozen"] = "frozen" if word == "broken" else "adapted"
-    return Outcome(word, sentence, recommended, len(images), {"structure": change})
+    return Outcome(word, sentence, recommended, len(images), {"structure": change, "retention": lost})
 
 
 def patches(backbone: Backbone, images: Tensor) -> Tensor:
