@@ -26,6 +26,7 @@ from src.evaluation.paired_interval import ImageStatistic
 from src.evaluation.significance import Array
 from src.evaluation.whitening import WhiteningStatistics
 
+MEASURABLE = 0.1  # retention of the frozen features themselves from which that of others is meaningful (our choice)
 RIDGE = 0.01  # penalty; whitened tokens have a variance of at most 1 in each direction (our choice)
 
 
@@ -83,6 +84,14 @@ def retention(frozen: Tensor, adapted: Tensor) -> Retention:
         residuals[scored] = residual.square().sum(dim=(1, 2)).float().cpu()
         totals[scored] = distances.square().sum(dim=(1, 2)).float().cpu()
     return Retention(residuals.double().numpy(), totals.double().numpy())
+
+
+def nothing_left(adapted: float, frozen: float, share: float) -> bool:
+    """Return whether a retention is below a share of the frozen features' own.
+
+    False if the frozen features recover too little of themselves to tell, as on a few images that differ.
+    """
+    return frozen >= MEASURABLE and adapted < share * frozen
 
 
 def _whitened(tokens: Tensor) -> Tensor:

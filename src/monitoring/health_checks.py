@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from src.evaluation.retention import nothing_left
 from src.monitoring.feature_metrics import MetricPair
 
 INFORMED = 1.0  # nats between frozen targets and their mean from which their usage is meaningful (our choice)
@@ -115,7 +116,7 @@ def forgotten(signs: Mapping[str, MetricPair], share: float) -> str | None:
         signs: Metrics of one check.
         share: Smallest acceptable share of what can be recovered from the frozen features themselves.
     """
-    if "retention" not in signs or not signs["retention"].adapted < share * signs["retention"].frozen:
+    if "retention" not in signs or not nothing_left(*signs["retention"], share):
         return None
     adapted, frozen = signs["retention"]
     return (

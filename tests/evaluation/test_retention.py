@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.core.errors import UserError
-from src.evaluation.retention import RIDGE, retention
+from src.evaluation.retention import RIDGE, nothing_left, retention
 
 
 def tokens(seed: int, images: int = 6, patches: int = 50, width: int = 8) -> torch.Tensor:
@@ -67,3 +67,12 @@ def test_what_cannot_be_compared_is_refused() -> None:
         retention(tokens(0), tokens(0, patches=40))
     with pytest.raises(UserError, match="finite"):
         retention(tokens(0), tokens(0) * torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("adapted", "frozen", "left"), [(0.011, 0.6, False), (0.013, 0.6, True), (-0.2, 0.6, False), (-0.5, 0.05, True)]
+)
+def test_a_retention_counts_only_where_the_frozen_features_recover_themselves(
+    adapted: float, frozen: float, left: bool
+) -> None:
+    assert nothing_left(adapted, frozen, 0.02) != left

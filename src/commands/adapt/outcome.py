@@ -18,7 +18,7 @@ from src.core.errors import MissingFile, UserError
 from src.evaluation.dense_structure import dense_structure
 from src.evaluation.fair_verdict import FairVerdict
 from src.evaluation.paired_interval import paired_interval
-from src.evaluation.retention import retention
+from src.evaluation.retention import nothing_left, retention
 from src.evaluation.significance import Interval, signed
 from src.evaluation.structure_reference import measured_runs, moved_alike
 from src.evaluation.test_time_averaging import TestTimeAveraging
@@ -147,12 +147,12 @@ def without_labels(backbone: Backbone, images: Tensor, held_out: bool) -> Outcom
         before = patches(backbone, images)
     after = patches(backbone, images)
     whole, kept = retention(before, before), retention(before, after)
-    lost, share = paired_interval([whole], [kept]), max(kept.value(), 0) / whole.value()
-    word = "broken" if whole.value() + lost.high < RETAINED * whole.value() else "no sign of harm"
+    lost = paired_interval([whole], [kept])
+    word = "broken" if nothing_left(whole.value() + lost.high, whole.value(), RETAINED) else "no sign of harm"
     frozen, adapted = dense_structure(before), dense_structure(after)
     change = paired_interval([frozen.statistic()], [adapted.statistic()])
     of = f"{len(images)} {'held-out images' if held_out else 'images, all seen in training'}"
-    numbers = f"the adapted features retain {share:.0%} of what can be recovered of the frozen ones"
+    numbers = f"retention of the frozen features {whole.value():.2f} → {kept.value():.2f}"
     moved = f"Dense structure {frozen.value:.2f} → {adapted.value:.2f}, {signed(change.difference, 2)}"
     interval = f"95 % interval {signed(change.low, 2)} to {signed(change.high, 2)} over {of}"
     meaning = (
